@@ -1,0 +1,27 @@
+"""All instructions, one file per unit. Importing this package fills the registry."""
+
+from pimc_isa.instructions.control import End, Halt, Loop
+from pimc_isa.instructions.host import CallHost
+from pimc_isa.instructions.matrix import Mvm, Mvma
+from pimc_isa.instructions.move import Copy
+from pimc_isa.instructions.network import Recv, Send
+from pimc_isa.instructions.vector import Add, Lut, Mul, PoolAvg, PoolMax, PoolSum, Quant
+
+__all__ = [
+    "Add",
+    "CallHost",
+    "Copy",
+    "End",
+    "Halt",
+    "Loop",
+    "Lut",
+    "Mul",
+    "Mvm",
+    "Mvma",
+    "PoolAvg",
+    "PoolMax",
+    "PoolSum",
+    "Quant",
+    "Recv",
+    "Send",
+]

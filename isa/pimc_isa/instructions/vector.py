@@ -1,0 +1,189 @@
+"""Vector: element-wise work on rows. The arithmetic is onnxruntime's on x86-64, operation for operation."""
+
+import numpy as np
+
+from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
+from pimc_isa.numerics import average, qadd, qmul, requantise
+from pimc_isa.operands import Slab
+
+__all__ = ["Add", "Lut", "Mul", "PoolAvg", "PoolMax", "PoolSum", "Quant"]
+
+
+def _cycles(ctx: Context, elements: int) -> int:
+    """Elements over the lanes of the vector unit."""
+    return max(1, -(-elements // ctx.machine.tile.vector_lanes))
+
+
+def _actions(ctx: Context, work: int, *touched: Slab) -> dict[str, float]:
+    """``work`` element operations; every touched slab is read or written once."""
+    return {"vector_element": work, "memory_byte": sum(ctx.nbytes(s) for s in touched)}
+
+
+def _taps(ctx: Context, window: str) -> int:
+    kernel = ctx.window(window).kernel
+    return kernel[0] * kernel[1]
+
+
+class Quant(Instr, op=0x40, name="quant", unit="vector"):
+    """Requantise i32 sums to 8 bits (ONNX QLinearConv's epilogue)."""
+
+    dst: Slab = slab("w", "8-bit row")
+    src: Slab = slab("r", "row of sums")
+    requant: str = ref("requant", "multiplier, bias, zero point, limits")
+
+    def cycles(self, ctx: Context) -> int:
+        """One element per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per element."""
+        return _actions(ctx, ctx.elements(self.dst), self.dst, self.src)
+
+    def execute(self, m: Meaning) -> None:
+        """``rint(clip(f32(acc + bias) * m, lo - zero, hi - zero)) + zero``."""
+        q = m.tile.requant[self.requant]
+        lo, hi = m.chans(self.src)
+        multiplier, bias = m.tensor(f"{q.data}.multiplier"), m.tensor(f"{q.data}.bias")
+        if multiplier.size > 1:
+            multiplier = multiplier[lo:hi]
+        if bias.size > 1:
+            bias = bias[lo:hi]
+        m.write(self.dst, requantise(m.read(self.src), multiplier, bias, q.zero, q.lo, q.hi))
+
+
+class Add(Instr, op=0x41, name="add", unit="vector"):
+    """Add two quantised rows (QLinearAdd of com.microsoft)."""
+
+    dst: Slab = slab("w", "sum")
+    a: Slab = slab("r", "first operand")
+    b: Slab = slab("r", "second operand")
+    scales: str = ref("elementwise", "scales and zero points")
+
+    def cycles(self, ctx: Context) -> int:
+        """One element per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per element."""
+        return _actions(ctx, ctx.elements(self.dst), self.dst, self.a, self.b)
+
+    def execute(self, m: Meaning) -> None:
+        """Broadcast over columns where an operand is one column wide."""
+        m.write(self.dst, qadd(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
+
+
+class Mul(Instr, op=0x42, name="mul", unit="vector"):
+    """Multiply two quantised rows (QLinearMul of com.microsoft)."""
+
+    dst: Slab = slab("w", "product")
+    a: Slab = slab("r", "first operand")
+    b: Slab = slab("r", "second operand")
+    scales: str = ref("elementwise", "scales and zero points")
+
+    def cycles(self, ctx: Context) -> int:
+        """One element per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per element."""
+        return _actions(ctx, ctx.elements(self.dst), self.dst, self.a, self.b)
+
+    def execute(self, m: Meaning) -> None:
+        """Broadcast over columns where an operand is one column wide."""
+        m.write(self.dst, qmul(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
+
+
+class Lut(Instr, op=0x43, name="lut", unit="vector"):
+    """Look every 8-bit element up in a table (any unary operator)."""
+
+    dst: Slab = slab("w", "result")
+    src: Slab = slab("r", "operand")
+    table: str = ref("table", "256 entries")
+
+    def cycles(self, ctx: Context) -> int:
+        """One element per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per element."""
+        return _actions(ctx, ctx.elements(self.dst), self.dst, self.src)
+
+    def execute(self, m: Meaning) -> None:
+        """Index the table."""
+        m.write(self.dst, m.tensor(m.tile.table[self.table].data)[m.read(self.src)])
+
+
+class PoolMax(Instr, op=0x44, name="pool.max", unit="vector"):
+    """Largest element of each window; positions outside the tensor do not count (ONNX MaxPool)."""
+
+    dst: Slab = slab("w", "row of maxima")
+    src: str = source("window", "input buffer")
+    window: str = ref("window", "the pooling window; its pad value must be 0")
+
+    def cycles(self, ctx: Context) -> int:
+        """One tap per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst) * _taps(ctx, self.window))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per tap."""
+        taps = _taps(ctx, self.window)
+        return {
+            "pool_element": ctx.elements(self.dst) * taps,
+            "memory_byte": ctx.nbytes(self.dst) + ctx.elements(self.dst) * taps,
+        }
+
+    def execute(self, m: Meaning) -> None:
+        """Padding holds 0, the smallest stored value, so it never wins over a real element."""
+        m.write(self.dst, m.patches(self.dst, self.src, self.window).max(axis=3))
+
+
+class PoolSum(Instr, op=0x45, name="pool.sum", unit="vector"):
+    """i32 sum of each window (global average pooling is this and ``quant``)."""
+
+    dst: Slab = slab("w", "row of sums")
+    src: str = source("window", "input buffer")
+    window: str = ref("window", "the pooling window")
+
+    def cycles(self, ctx: Context) -> int:
+        """One tap per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst) * _taps(ctx, self.window))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per tap."""
+        taps = _taps(ctx, self.window)
+        return {
+            "vector_element": ctx.elements(self.dst) * taps,
+            "memory_byte": ctx.nbytes(self.dst) + ctx.elements(self.dst) * taps,
+        }
+
+    def execute(self, m: Meaning) -> None:
+        """Sum in i32."""
+        m.write(self.dst, m.patches(self.dst, self.src, self.window).sum(axis=3, dtype=np.int32))
+
+
+class PoolAvg(Instr, op=0x46, name="pool.avg", unit="vector"):
+    """Average of each window in onnxruntime's float order (QLinearAveragePool); padding is not counted.
+
+    ``scales.a`` is the input's scale and zero point, ``scales.y`` the output's.
+    """
+
+    dst: Slab = slab("w", "row of averages")
+    src: str = source("window", "input buffer")
+    window: str = ref("window", "the pooling window; its pad value is the input's zero point")
+    scales: str = ref("elementwise", "scales and zero points; b is the count rule: (1, 0) excludes padding, (1, 1) includes it")
+
+    def cycles(self, ctx: Context) -> int:
+        """One tap per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.dst) * _taps(ctx, self.window))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per tap."""
+        taps = _taps(ctx, self.window)
+        return {
+            "vector_element": ctx.elements(self.dst) * taps,
+            "memory_byte": ctx.nbytes(self.dst) + ctx.elements(self.dst) * taps,
+        }
+
+    def execute(self, m: Meaning) -> None:
+        """Average taps inside the tensor."""
+        m.write(self.dst, average(m, self.dst, self.src, self.window, m.tile.elementwise[self.scales]))

@@ -1,0 +1,73 @@
+"""onnxruntime's 8-bit arithmetic on x86-64, in numpy: the meaning of the vector instructions.
+
+Sources: the kernels of onnxruntime (MLAS and contrib operators) behave as written here; the differential tests hold
+every function against the real operator.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pimc_isa.operands import Elementwise, Slab
+
+if TYPE_CHECKING:
+    from pimc_isa.define import Meaning
+
+__all__ = ["average", "fma", "qadd", "qmul", "requantise"]
+
+Array = np.ndarray
+F32 = np.float32
+
+
+def requantise(acc: Array, multiplier: Array, bias: Array, zero: int, lo: int, hi: int) -> Array:
+    """Requantise i32 sums (QLinearConv, QLinearMatMul, QGemm): one float32 product, then clip, then round half to even.
+
+    ``acc`` [..., channels] i32; ``multiplier`` f32 and ``bias`` i32 of length channels or 1. Returns u8.
+    """
+    v = (acc + bias).astype(F32) * multiplier
+    np.clip(v, F32(lo - zero), F32(hi - zero), out=v)
+    return np.asarray(np.rint(v, out=v) + F32(zero)).astype(np.uint8)
+
+
+def fma(a: Array, b: Array, c: Array) -> Array:
+    """Fused multiply-add of float32 operands: the float64 product is exact, one rounding to float32 follows the sum."""
+    return (np.float64(a) * np.float64(b) + np.float64(c)).astype(F32)
+
+
+def qadd(a: Array, b: Array, s: Elementwise) -> Array:
+    """QLinearAdd in the order of the AVX2 kernel, including the compiler's contraction of the constant term."""
+    sa, sb, sy = F32(s.a[0]), F32(s.b[0]), F32(s.y[0])
+    ra, rb = F32(sa / sy), F32(sb / sy)
+    k = F32(F32(s.y[1]) - fma(ra, F32(s.a[1]), F32(rb * F32(s.b[1]))))
+    if s.scalar_b:
+        inner = (k + b.astype(F32) * rb).astype(F32)
+    else:
+        inner = fma(b.astype(F32), rb, k)
+    y = fma(a.astype(F32), ra, inner)
+    return np.clip(np.rint(y), s.lo, s.hi).astype(np.uint8)
+
+
+def qmul(a: Array, b: Array, s: Elementwise) -> Array:
+    """QLinearMul: the integer product of the zero-point corrected operands times one float32 factor."""
+    m = F32(F32(F32(s.a[0]) * F32(s.b[0])) / F32(s.y[0]))
+    product = (a.astype(np.int32) - s.a[1]) * (b.astype(np.int32) - s.b[1])
+    y = np.rint(product.astype(F32) * m) + F32(s.y[1])
+    return np.clip(y, s.lo, s.hi).astype(np.uint8)
+
+
+def average(m: Meaning, dst: Slab, src: str, window: str, s: Elementwise) -> Array:
+    """QLinearAveragePool: dequantise, sum the taps row by row in float32, divide by the count, quantise.
+
+    ``s.b[1]`` is 1 where padding counts (count_include_pad).
+    """
+    taps = m.patches(dst, src, window)
+    scale = F32(s.a[0])
+    total = np.zeros(taps.shape[:3] + taps.shape[4:], F32)
+    for t in range(taps.shape[3]):
+        total += (taps[:, :, :, t].astype(np.int32) - s.a[1]).astype(F32) * scale
+    counts = m.patches_count(dst, src, window) if not s.b[1] else F32(taps.shape[3])
+    mean = (total / counts).astype(F32)
+    y = np.rint(mean / F32(s.y[0])) + F32(s.y[1])
+    return np.clip(y, s.lo, s.hi).astype(np.uint8)

@@ -1,0 +1,223 @@
+"""Operands and descriptors: what instructions talk about.
+
+All row, column and channel numbers are absolute positions in the tensor, also where a tile holds only part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "Buffer",
+    "Call",
+    "Channel",
+    "Elementwise",
+    "Group",
+    "Range",
+    "Requant",
+    "RowExpr",
+    "Slab",
+    "Table",
+    "View",
+    "Weights",
+    "Window",
+]
+
+Range = tuple[int, int]  # half-open [start, stop)
+
+
+@dataclass(frozen=True)
+class RowExpr:
+    """A row number that is affine in the loop counter: ``(a*i + b) // d`` (``i`` is 0 outside a loop)."""
+
+    a: int = 0
+    b: int = 0
+    d: int = 1
+
+    def at(self, i: int) -> int:
+        """The row for loop counter ``i``."""
+        return (self.a * i + self.b) // self.d
+
+
+@dataclass(frozen=True)
+class Slab:
+    """A part of one row of a buffer: ``acc[2*i+1, 0:14, 0:64]``; ``None`` ranges mean all that the buffer holds."""
+
+    buffer: str
+    row: RowExpr
+    cols: Range | None = None
+    chans: Range | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """The ONNX tensor a buffer holds (a part of): ``order`` is 'CHW' or 'HWC', ``shape`` the ONNX shape without batch.
+
+    ``offset`` is subtracted from the stored unsigned value to give the ONNX value (128 for int8 tensors, else 0).
+    """
+
+    tensor: str
+    order: str
+    shape: tuple[int, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A ring of ``slots`` rows of a tensor of ``rows x width x channels``; ``cols``/``chans`` is the part held here."""
+
+    name: str
+    dtype: str  # 'u8' or 'i32'
+    rows: int
+    width: int
+    channels: int
+    cols: Range
+    chans: Range
+    slots: int
+    views: tuple[View, ...] = ()
+
+    @property
+    def row_elements(self) -> int:
+        """Elements of one row as held here."""
+        return (self.cols[1] - self.cols[0]) * (self.chans[1] - self.chans[0])
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one element."""
+        return 4 if self.dtype == "i32" else 1
+
+    @property
+    def memory_bytes(self) -> int:
+        """Tile memory this ring takes."""
+        return self.row_elements * self.element_bytes * self.slots
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window (ONNX Conv and Pool attributes). ``pads`` is top, left, bottom, right; ``pad_value`` is stored there."""
+
+    name: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    pad_value: int = 0
+
+    def rows(self, out_row: int, height: int) -> Range:
+        """Input rows [first, last+1) that output row ``out_row`` reads, clipped to ``height`` (may be empty)."""
+        first = out_row * self.stride[0] - self.pads[0]
+        last = first + (self.kernel[0] - 1) * self.dilation[0] + 1
+        return max(0, min(first, height)), max(0, min(last, height))
+
+    def cols(self, out_cols: Range, width: int) -> Range:
+        """Input columns [first, last+1) that output columns ``out_cols`` read, clipped to ``width``."""
+        first = out_cols[0] * self.stride[1] - self.pads[1]
+        last = (out_cols[1] - 1) * self.stride[1] - self.pads[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
+        return max(0, min(first, width)), max(0, min(last, width))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A layer's cells, shared by every tile that holds a part of them.
+
+    Tensors in the program: ``NAME.codes`` [groups, k, n] (u8 unipolar, i16 bipolar; u16/i32 for weights above 8 bits),
+    ``NAME.polarity`` [groups, blocks, n] (bit s set: slice s of that column is subtracted), ``NAME.centre``
+    [groups, blocks, n] i32. Rows are ordered kernel-y, kernel-x, channel. Block b covers rows b*block_rows onwards.
+
+    With code bit fields P or N per slice s at bit l_s (``slices`` low first):
+    ``w = centre + sum_s 2**l_s * (polarity_s ? -1 : 1) * field_s(|code|) * sign(code)``.
+    """
+
+    name: str
+    groups: int
+    k: int
+    n: int
+    block_rows: int
+    slices: tuple[int, ...]
+    bipolar: bool = False
+
+    @property
+    def blocks(self) -> int:
+        """Row blocks of one group."""
+        return -(-self.k // self.block_rows)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The part of a layer's weights that one tile's crossbars hold, ``copies`` times, and the flow that reads it.
+
+    ``k`` (rows; block aligned at its start), ``n`` (outputs of each convolution group) and ``groups`` are ranges into
+    the weights. Convolution group g reads input channels [g*c, (g+1)*c) of the tensor, c = channels per group, and
+    writes output channels [g*N, (g+1)*N), N = the weights' n.
+    """
+
+    name: str
+    weights: str
+    flow: str
+    k: Range
+    n: Range
+    groups: Range
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class Requant:
+    """Requantisation of i32 sums (ONNX QLinearConv): ``rint(clip(f32(acc + bias) * m, lo-zero, hi-zero)) + zero``.
+
+    Tensors: ``DATA.multiplier`` f32[channels], ``DATA.bias`` i32[channels] (length 1: the same for all), indexed by the
+    absolute channel.
+    """
+
+    name: str
+    data: str
+    zero: int
+    lo: int = 0
+    hi: int = 255
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """Scales and zero points of a two-input op: ``a``, ``b`` and ``y`` are (scale, zero point), scales exact float32.
+
+    ``scalar_b`` marks a second operand that onnxruntime treats as a scalar (it then rounds in another order).
+    """
+
+    name: str
+    a: tuple[float, int]
+    b: tuple[float, int]
+    y: tuple[float, int]
+    lo: int = 0
+    hi: int = 255
+    scalar_b: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A 256-entry table: tensor ``DATA`` u8[256]."""
+
+    name: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """An ONNX subgraph for the host: tensor ``MODEL`` (u8) holds its bytes.
+
+    ``inputs`` and ``outputs`` pair a subgraph tensor with a buffer of the host tile, or with ``$NAME``: the program's
+    own input or output NAME.
+    """
+
+    name: str
+    model: str
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A FIFO from one tile to one or more; ``depth`` is the number of messages (row parts) each receiver can hold."""
+
+    name: str
+    source: int
+    dests: tuple[int, ...]
+    depth: int

@@ -1,0 +1,129 @@
+"""A program in memory: tiles with their descriptors and streams, channels, flows, weights, tensors, machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Group, Requant, Table, Weights, Window
+
+if TYPE_CHECKING:
+    from pimc_isa.define import Instr
+    from pimc_isa.flow import Flow
+    from pimc_isa.machine import Machine
+
+__all__ = ["Port", "Program", "Tile"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the program: an ONNX tensor with its element type (numpy name) and shape without batch."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One instruction stream with its descriptors. ``kind`` is 'tile' or 'host'; position is chip, x, y in the mesh.
+
+    ``layer`` names the IR op (and so the ONNX node) that the tile works on; ``nodes`` gives the ONNX node of each
+    instruction (same length as ``code``, '' where there is none).
+    """
+
+    number: int
+    name: str
+    kind: str
+    chip: int
+    x: int
+    y: int
+    buffers: tuple[Buffer, ...] = ()
+    windows: tuple[Window, ...] = ()
+    groups: tuple[Group, ...] = ()
+    requants: tuple[Requant, ...] = ()
+    elementwises: tuple[Elementwise, ...] = ()
+    tables: tuple[Table, ...] = ()
+    calls: tuple[Call, ...] = ()
+    code: tuple[Instr, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+    @cached_property
+    def buffer(self) -> dict[str, Buffer]:
+        """Buffers by name."""
+        return {b.name: b for b in self.buffers}
+
+    @cached_property
+    def window(self) -> dict[str, Window]:
+        """Windows by name."""
+        return {w.name: w for w in self.windows}
+
+    @cached_property
+    def group(self) -> dict[str, Group]:
+        """Groups by name."""
+        return {g.name: g for g in self.groups}
+
+    @cached_property
+    def requant(self) -> dict[str, Requant]:
+        """Requantisations by name."""
+        return {s.name: s for s in self.requants}
+
+    @cached_property
+    def elementwise(self) -> dict[str, Elementwise]:
+        """Element-wise scales by name."""
+        return {s.name: s for s in self.elementwises}
+
+    @cached_property
+    def table(self) -> dict[str, Table]:
+        """Tables by name."""
+        return {t.name: t for t in self.tables}
+
+    @cached_property
+    def call(self) -> dict[str, Call]:
+        """Host calls by name."""
+        return {c.name: c for c in self.calls}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything the interpreter needs, and nothing of the compiler.
+
+    ``tensors`` holds arrays by name: weights' codes, multipliers, tables, host subgraphs, and ``reference`` (the
+    quantised ONNX model's bytes, for verification). ``meta`` holds strings: ``target``, ``model_sha256``, ...
+    """
+
+    machine: Machine
+    tiles: tuple[Tile, ...]
+    channels: tuple[Channel, ...]
+    flows: tuple[Flow, ...]
+    weights: tuple[Weights, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    tensors: Mapping[str, Array]
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def tile(self) -> dict[int, Tile]:
+        """Tiles by number."""
+        return {t.number: t for t in self.tiles}
+
+    @cached_property
+    def channel(self) -> dict[str, Channel]:
+        """Channels by name."""
+        return {c.name: c for c in self.channels}
+
+    @cached_property
+    def flow(self) -> dict[str, Flow]:
+        """Flows by name."""
+        return {f.name: f for f in self.flows}
+
+    @cached_property
+    def weight(self) -> dict[str, Weights]:
+        """Weights by name."""
+        return {w.name: w for w in self.weights}

@@ -1,0 +1,1 @@
+"""Networks and data to compile: seeded topologies, a trained Fashion-MNIST network, real models found in wheels."""
