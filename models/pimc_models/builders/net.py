@@ -1,0 +1,151 @@
+"""A small writer of float32 ONNX graphs: one method per layer, seeded weights, opset 17.
+
+Values carry only their channel count; onnx's shape inference does the rest. Node, output and weight names follow the
+layer's name (`layer1.0.conv1`, `layer1.0.conv1.weight`), so reports read like the framework's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pimc_models.builders.calibrate import batch_norm_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPSET = 17
+IR_VERSION = 9
+MEAN, VARIANCE = "running_mean", "running_var"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the graph: its name and its number of channels (or features)."""
+
+    name: str
+    channels: int
+
+
+class Net:
+    """A graph under construction; methods append one layer and return its output."""
+
+    def __init__(self, name: str, seed: int, size: int, channels: int = 3) -> None:
+        """Start a network on one `channels` x `size` x `size` image."""
+        self.name = name
+        self.seed = seed
+        self.size = size
+        self.input = Value("input", channels)
+        self._rng = np.random.default_rng(seed)
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: dict[str, npt.NDArray[np.float32]] = {}
+
+    def conv(
+        self,
+        x: Value,
+        name: str,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        pad: int | None = None,
+        groups: int = 1,
+        *,
+        bias: bool = False,
+    ) -> Value:
+        """Convolve with a square kernel; `pad` defaults to "same" at stride 1. He-normal weights."""
+        edge = kernel // 2 if pad is None else pad
+        shape = (outputs, x.channels // groups, kernel, kernel)
+        inputs = [x.name, self._weight(f"{name}.weight", shape, gain=2.0)]
+        if bias:
+            inputs.append(self._constant(f"{name}.bias", self._normal((outputs,), 0.05)))
+        return self._node(
+            "Conv", inputs, name, outputs, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[edge] * 4, group=groups
+        )
+
+    def bn(self, x: Value, name: str, epsilon: float = 1e-5) -> Value:
+        """Normalise per channel; scale and shift are random, `finish` calibrates mean and variance."""
+        channels = (x.channels,)
+        parts = [
+            self._constant(f"{name}.weight", self._rng.uniform(0.8, 1.2, channels).astype(np.float32)),
+            self._constant(f"{name}.bias", self._normal(channels, 0.1)),
+            self._constant(f"{name}.{MEAN}", np.zeros(channels, np.float32)),
+            self._constant(f"{name}.{VARIANCE}", np.ones(channels, np.float32)),
+        ]
+        return self._node("BatchNormalization", [x.name, *parts], name, x.channels, epsilon=epsilon)
+
+    def relu(self, x: Value, name: str) -> Value:
+        """Apply max(x, 0)."""
+        return self._node("Relu", [x.name], name, x.channels)
+
+    def relu6(self, x: Value, name: str) -> Value:
+        """Clip to 0..6."""
+        bounds = [self._constant(f"relu6.{side}", np.array(v, np.float32)) for side, v in (("min", 0), ("max", 6))]
+        return self._node("Clip", [x.name, *bounds], name, x.channels)
+
+    def add(self, x: Value, y: Value, name: str) -> Value:
+        """Add two tensors of one shape."""
+        return self._node("Add", [x.name, y.name], name, x.channels)
+
+    def concat(self, parts: Sequence[Value], name: str) -> Value:
+        """Join along the channels."""
+        return self._node("Concat", [p.name for p in parts], name, sum(p.channels for p in parts), axis=1)
+
+    def max_pool(
+        self, x: Value, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
+    ) -> Value:
+        """Take the maximum over a square window."""
+        extra = {"ceil_mode": 1} if ceil_mode else {}
+        return self._node(
+            "MaxPool", [x.name], name, x.channels, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, **extra
+        )
+
+    def global_average(self, x: Value, name: str = "avgpool") -> Value:
+        """Average every channel to one position, then flatten to 1 x channels."""
+        pooled = self._node("GlobalAveragePool", [x.name], name, x.channels)
+        return self.flatten(pooled, positions=1)
+
+    def flatten(self, x: Value, positions: int, name: str = "flatten") -> Value:
+        """Flatten to 1 x (channels * positions); `positions` is height times width."""
+        return self._node("Flatten", [x.name], name, x.channels * positions, axis=1)
+
+    def gemm(self, x: Value, name: str, outputs: int, gain: float = 1.0) -> Value:
+        """Multiply by a dense matrix, weights stored outputs x inputs; use gain 2 before a ReLU."""
+        weight = self._weight(f"{name}.weight", (outputs, x.channels), gain)
+        bias = self._constant(f"{name}.bias", self._normal((outputs,), 0.05))
+        return self._node("Gemm", [x.name, weight, bias], name, outputs, transB=1)
+
+    def finish(self, y: Value) -> onnx.ModelProto:
+        """Calibrate the normalisations, name the output, infer every shape and return the checked model."""
+        self._weights |= batch_norm_statistics(self._model(self._nodes, []), self.input.channels, self.seed)
+        result = helper.make_tensor_value_info(y.name, TensorProto.FLOAT, None)
+        model = onnx.shape_inference.infer_shapes(self._model(self._nodes, [result]), strict_mode=True)
+        onnx.checker.check_model(model)
+        return model
+
+    def _model(self, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        shape = [1, self.input.channels, self.size, self.size]
+        image = helper.make_tensor_value_info(self.input.name, TensorProto.FLOAT, shape)
+        stored = [numpy_helper.from_array(array, name) for name, array in self._weights.items()]
+        graph = helper.make_graph(nodes, self.name, [image], outputs, stored)
+        opset = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="pimc_models")
+
+    def _node(self, op: str, inputs: list[str], name: str, channels: int, **attributes: Any) -> Value:
+        self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
+        return Value(name, channels)
+
+    def _weight(self, name: str, shape: tuple[int, ...], gain: float) -> str:
+        """Store normal weights of variance gain / fan-in."""
+        return self._constant(name, self._normal(shape, float(np.sqrt(gain / np.prod(shape[1:])))))
+
+    def _normal(self, shape: tuple[int, ...], deviation: float) -> npt.NDArray[np.float32]:
+        return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)
+
+    def _constant(self, name: str, array: npt.NDArray[np.float32]) -> str:
+        self._weights[name] = array
+        return name

@@ -1,0 +1,58 @@
+"""ResNet-18 and ResNet-50 (He et al., 2016, "Deep residual learning"; stride in the 3x3 of a bottleneck, as torchvision)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pimc_models.builders.net import Net, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx
+
+
+def resnet18(seed: int, size: int, classes: int) -> onnx.ModelProto:
+    """Return ResNet-18: basic blocks, (2, 2, 2, 2)."""
+    return _resnet(Net("resnet18", seed, size), classes, (2, 2, 2, 2), _basic, expansion=1)
+
+
+def resnet50(seed: int, size: int, classes: int) -> onnx.ModelProto:
+    """Return ResNet-50: bottlenecks, (3, 4, 6, 3)."""
+    return _resnet(Net("resnet50", seed, size), classes, (3, 4, 6, 3), _bottleneck, expansion=4)
+
+
+def _resnet(
+    net: Net,
+    classes: int,
+    depths: tuple[int, ...],
+    body: Callable[[Net, Value, str, int, int], Value],
+    expansion: int,
+) -> onnx.ModelProto:
+    x = net.relu(_conv_bn(net, net.input, "conv1", "bn1", 64, 7, 2), "relu")
+    x = net.max_pool(x, "maxpool", kernel=3, stride=2, pad=1)
+    for stage, depth in enumerate(depths):
+        width = 64 << stage
+        for block in range(depth):
+            stride = 2 if stage and not block else 1
+            name = f"layer{stage + 1}.{block}"
+            skip = x
+            if stride > 1 or x.channels != width * expansion:
+                skip = _conv_bn(net, x, f"{name}.downsample.0", f"{name}.downsample.1", width * expansion, 1, stride)
+            x = net.relu(net.add(body(net, x, name, width, stride), skip, f"{name}.add"), f"{name}.relu")
+    return net.finish(net.gemm(net.global_average(x), "fc", classes))
+
+
+def _basic(net: Net, x: Value, name: str, width: int, stride: int) -> Value:
+    x = net.relu(_conv_bn(net, x, f"{name}.conv1", f"{name}.bn1", width, 3, stride), f"{name}.relu1")
+    return _conv_bn(net, x, f"{name}.conv2", f"{name}.bn2", width, 3)
+
+
+def _bottleneck(net: Net, x: Value, name: str, width: int, stride: int) -> Value:
+    x = net.relu(_conv_bn(net, x, f"{name}.conv1", f"{name}.bn1", width, 1), f"{name}.relu1")
+    x = net.relu(_conv_bn(net, x, f"{name}.conv2", f"{name}.bn2", width, 3, stride), f"{name}.relu2")
+    return _conv_bn(net, x, f"{name}.conv3", f"{name}.bn3", width * 4, 1)
+
+
+def _conv_bn(net: Net, x: Value, conv: str, bn: str, outputs: int, kernel: int, stride: int = 1) -> Value:
+    return net.bn(net.conv(x, conv, outputs, kernel, stride), bn)

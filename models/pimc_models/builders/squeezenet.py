@@ -1,0 +1,37 @@
+"""SqueezeNet 1.1 (Iandola et al., 2016; the authors' revision with earlier pooling). No normalisation, no dense layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pimc_models.builders.net import Net, Value
+
+if TYPE_CHECKING:
+    import onnx
+
+FIRES = ((3, 16, 64), (4, 16, 64), (6, 32, 128), (7, 32, 128), (9, 48, 192), (10, 48, 192), (11, 64, 256), (12, 64, 256))
+"""(index in the feature list, squeeze channels, channels of each expansion); a max pool precedes 3, 6 and 9."""
+
+
+def squeezenet1_1(seed: int, size: int, classes: int) -> onnx.ModelProto:
+    """Return SqueezeNet 1.1; its classifier is a 1x1 convolution."""
+    net = Net("squeezenet1_1", seed, size)
+    x = _conv_relu(net, net.input, "features.0", 64, 3, stride=2, pad=0)
+    for index, squeeze, expand in FIRES:
+        if index in (3, 6, 9):
+            x = net.max_pool(x, f"features.{index - 1}", kernel=3, stride=2, ceil_mode=True)
+        x = _fire(net, x, f"features.{index}", squeeze, expand)
+    x = _conv_relu(net, x, "classifier.1", classes, 1)
+    return net.finish(net.global_average(x))
+
+
+def _fire(net: Net, x: Value, name: str, squeeze: int, expand: int) -> Value:
+    x = _conv_relu(net, x, f"{name}.squeeze", squeeze, 1)
+    parts = [_conv_relu(net, x, f"{name}.expand{kernel}x{kernel}", expand, kernel) for kernel in (1, 3)]
+    return net.concat(parts, f"{name}.concat")
+
+
+def _conv_relu(
+    net: Net, x: Value, name: str, outputs: int, kernel: int, stride: int = 1, pad: int | None = None
+) -> Value:
+    return net.relu(net.conv(x, name, outputs, kernel, stride, pad, bias=True), f"{name}.relu")
