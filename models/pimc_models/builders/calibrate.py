@@ -2,7 +2,7 @@
 
 With random statistics a deep network's activations drift apart from those of any trained one. Here each normalisation
 is replaced by the arithmetic of its training mode, so that one onnxruntime pass yields all statistics at once, each
-seeing inputs already normalised by those before it.
+layer seeing inputs that those before it have normalised already.
 """
 
 from __future__ import annotations
@@ -12,55 +12,72 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+
+from pimc_models.builders.layer import IR_VERSION, OPSET, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+
+    Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 IMAGES = 8
 SIZE = 96
 """Calibration images are 96 x 96 whatever the network's own input, so weights do not depend on that size."""
 
 SMALLEST_VARIANCE = 1e-2
+"""A channel that hardly moves on the noise is not blown up."""
 
 
-def batch_norm_statistics(model: onnx.ModelProto, channels: int, seed: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Return new arrays for the mean and variance initialisers (by name) of every BatchNormalization in `model`."""
-    last = max((i for i, node in enumerate(model.graph.node) if node.op_type == "BatchNormalization"), default=-1)
-    if last < 0:
+def batch_norm_statistics(
+    nodes: Sequence[onnx.NodeProto], weights: Arrays, image: Value, seed: int
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return new arrays for the mean and variance (by initialiser name) of every BatchNormalization in `nodes`."""
+    norms = [node for node in nodes if node.op_type == "BatchNormalization"]
+    if not norms:
         return {}
-    nodes = [new for node in model.graph.node[: last + 1] for new in _measuring(node)]
-    names = {
-        source: f"{node.output[0]}/{kind}"
-        for node in model.graph.node[: last + 1]
-        if node.op_type == "BatchNormalization"
-        for source, kind in ((node.input[3], "mean"), (node.input[4], "variance"))
-    }
-    arrays = _run(model, nodes, list(names.values()), _noise(channels, seed))
-    measured = {source: arrays[name].reshape(-1) for source, name in names.items()}
-    return {name: np.maximum(a, SMALLEST_VARIANCE) if name.endswith("var") else a for name, a in measured.items()}
+    outputs = [f"{node.output[0]}/{kind}" for node in norms for kind in ("mean", "variance")]
+    model = _measuring_model(nodes, weights, image, outputs)
+    measured = iter(_run(model, outputs, image.name, _noise(image.channels, seed)))
+    statistics = {}
+    for node in norms:
+        statistics[node.input[3]] = next(measured).reshape(-1)
+        statistics[node.input[4]] = np.maximum(next(measured).reshape(-1), np.float32(SMALLEST_VARIANCE))
+    return statistics
 
 
-def _measuring(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """Yield `node`, or for a normalisation the same in training mode with mean and variance as tensors."""
+def _measuring_model(
+    nodes: Sequence[onnx.NodeProto], weights: Arrays, image: Value, outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """Return the graph up to its last normalisation, with `outputs` exposed."""
+    last = max(i for i, node in enumerate(nodes) if node.op_type == "BatchNormalization")
+    measuring = [new for node in nodes[: last + 1] for new in _training_mode(node)]
+    used = {source for node in measuring for source in node.input}
+    stored = [numpy_helper.from_array(array, name) for name, array in weights.items() if name in used]
+    stored.append(helper.make_tensor("calibrate/axes", TensorProto.INT64, [3], [0, 2, 3]))
+    shape = [IMAGES, image.channels, SIZE, SIZE]
+    inputs = [helper.make_tensor_value_info(image.name, TensorProto.FLOAT, shape)]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    graph = helper.make_graph(measuring, "calibrate", inputs, results, stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _training_mode(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield `node` itself, or in place of a normalisation its training mode, with mean and variance as tensors."""
     if node.op_type != "BatchNormalization":
         yield node
         return
     x, scale, shift, y = node.input[0], node.input[1], node.input[2], node.output[0]
-
-    def make(op: str, inputs: list[str], output: str, **attributes: list[int]) -> onnx.NodeProto:
-        return helper.make_node(op, inputs, [output], **attributes)
-
-    yield make("ReduceMean", [x], f"{y}/mean", axes=[0, 2, 3])
-    yield make("Sub", [x, f"{y}/mean"], f"{y}/centred")
-    yield make("Mul", [f"{y}/centred"] * 2, f"{y}/square")
-    yield make("ReduceMean", [f"{y}/square"], f"{y}/variance", axes=[0, 2, 3])
-    yield make("Sqrt", [f"{y}/variance"], f"{y}/deviation")
-    yield make("Div", [f"{y}/centred", f"{y}/deviation"], f"{y}/normal")
-    for name, source in (("scale", scale), ("shift", shift)):
-        yield helper.make_node("Unsqueeze", [source, "calibrate/axes"], [f"{y}/{name}"])
-    yield make("Mul", [f"{y}/normal", f"{y}/scale"], f"{y}/scaled")
-    yield make("Add", [f"{y}/scaled", f"{y}/shift"], y)
+    yield helper.make_node("ReduceMean", [x], [f"{y}/mean"], axes=[0, 2, 3])
+    yield helper.make_node("Sub", [x, f"{y}/mean"], [f"{y}/centred"])
+    yield helper.make_node("Mul", [f"{y}/centred", f"{y}/centred"], [f"{y}/square"])
+    yield helper.make_node("ReduceMean", [f"{y}/square"], [f"{y}/variance"], axes=[0, 2, 3])
+    yield helper.make_node("Sqrt", [f"{y}/variance"], [f"{y}/deviation"])
+    yield helper.make_node("Div", [f"{y}/centred", f"{y}/deviation"], [f"{y}/normal"])
+    yield helper.make_node("Unsqueeze", [scale, "calibrate/axes"], [f"{y}/scale"])
+    yield helper.make_node("Unsqueeze", [shift, "calibrate/axes"], [f"{y}/shift"])
+    yield helper.make_node("Mul", [f"{y}/normal", f"{y}/scale"], [f"{y}/scaled"])
+    yield helper.make_node("Add", [f"{y}/scaled", f"{y}/shift"], [y])
 
 
 def _noise(channels: int, seed: int) -> npt.NDArray[np.float32]:
@@ -73,20 +90,12 @@ def _noise(channels: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 def _run(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], outputs: list[str], images: npt.NDArray[np.float32]
-) -> dict[str, npt.NDArray[np.float32]]:
+    model: onnx.ModelProto, outputs: Sequence[str], name: str, images: npt.NDArray[np.float32]
+) -> list[npt.NDArray[np.float32]]:
     import onnxruntime as ort
 
-    name = model.graph.input[0].name
-    image = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(images.shape))
-    results = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
-    axes = helper.make_tensor("calibrate/axes", TensorProto.INT64, [3], [0, 2, 3])
-    used = {source for node in nodes for source in node.input}
-    stored = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    graph = helper.make_graph(nodes, "calibrate", [image], results, [*stored, axes])
-    calibration = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(calibration.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(outputs, session.run(outputs, {name: images}), strict=True))
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(array, np.float32) for array in session.run(list(outputs), {name: images})]

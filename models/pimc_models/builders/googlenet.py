@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net, Value
+from pimc_models.builders.net import Net
 
 if TYPE_CHECKING:
     import onnx
+
+    from pimc_models.builders.layer import Value
 
 INCEPTIONS = {
     "inception3a": (64, 96, 128, 16, 32, 32),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net, Value
+from pimc_models.builders.net import Net
 
 if TYPE_CHECKING:
     import onnx
+
+    from pimc_models.builders.layer import Value
 
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """(expansion, channels, repeats, stride of the first) of each stage: table 2 of the paper."""

@@ -6,7 +6,6 @@ layer's name (`layer1.0.conv1`, `layer1.0.conv1.weight`), so reports read like t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +14,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pimc_models.builders.calibrate import batch_norm_statistics
+from pimc_models.builders.layer import IR_VERSION, OPSET, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-OPSET = 17
-IR_VERSION = 9
-MEAN, VARIANCE = "running_mean", "running_var"
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the graph: its name and its number of channels (or features)."""
-
-    name: str
-    channels: int
 
 
 class Net:
@@ -73,8 +61,8 @@ class Net:
         parts = [
             self._constant(f"{name}.weight", self._rng.uniform(0.8, 1.2, channels).astype(np.float32)),
             self._constant(f"{name}.bias", self._normal(channels, 0.1)),
-            self._constant(f"{name}.{MEAN}", np.zeros(channels, np.float32)),
-            self._constant(f"{name}.{VARIANCE}", np.ones(channels, np.float32)),
+            self._constant(f"{name}.running_mean", np.zeros(channels, np.float32)),
+            self._constant(f"{name}.running_var", np.ones(channels, np.float32)),
         ]
         return self._node("BatchNormalization", [x.name, *parts], name, x.channels, epsilon=epsilon)
 
@@ -120,20 +108,24 @@ class Net:
         return self._node("Gemm", [x.name, weight, bias], name, outputs, transB=1)
 
     def finish(self, y: Value) -> onnx.ModelProto:
-        """Calibrate the normalisations, name the output, infer every shape and return the checked model."""
-        self._weights |= batch_norm_statistics(self._model(self._nodes, []), self.input.channels, self.seed)
-        result = helper.make_tensor_value_info(y.name, TensorProto.FLOAT, None)
-        model = onnx.shape_inference.infer_shapes(self._model(self._nodes, [result]), strict_mode=True)
+        """Calibrate the normalisations, infer every shape and return the checked model with output `y`."""
+        self._weights |= batch_norm_statistics(self._nodes, self._weights, self.input, self.seed)
+        model = self._typed(y)
         onnx.checker.check_model(model)
+        del model.graph.input[1:]
+        model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in self._weights.items())
         return model
 
-    def _model(self, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
-        shape = [1, self.input.channels, self.size, self.size]
-        image = helper.make_tensor_value_info(self.input.name, TensorProto.FLOAT, shape)
-        stored = [numpy_helper.from_array(array, name) for name, array in self._weights.items()]
-        graph = helper.make_graph(nodes, self.name, [image], outputs, stored)
+    def _typed(self, y: Value) -> onnx.ModelProto:
+        """Return the graph with inferred shapes, weights as inputs so far: inference need not copy them."""
+        image = [1, self.input.channels, self.size, self.size]
+        shapes = {self.input.name: image} | {name: list(a.shape) for name, a in self._weights.items()}
+        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+        result = helper.make_tensor_value_info(y.name, TensorProto.FLOAT, None)
+        graph = helper.make_graph(self._nodes, self.name, inputs, [result])
         opset = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="pimc_models")
+        model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="pimc_models")
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
     def _node(self, op: str, inputs: list[str], name: str, channels: int, **attributes: Any) -> Value:
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net, Value
+from pimc_models.builders.net import Net
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import onnx
+
+    from pimc_models.builders.layer import Value
 
 
 def resnet18(seed: int, size: int, classes: int) -> onnx.ModelProto:

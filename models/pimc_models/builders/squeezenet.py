@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net, Value
+from pimc_models.builders.net import Net
 
 if TYPE_CHECKING:
     import onnx
+
+    from pimc_models.builders.layer import Value
 
 FIRES = ((3, 16, 64), (4, 16, 64), (6, 32, 128), (7, 32, 128), (9, 48, 192), (10, 48, 192), (11, 64, 256), (12, 64, 256))
 """(index in the feature list, squeeze channels, channels of each expansion); a max pool precedes 3, 6 and 9."""

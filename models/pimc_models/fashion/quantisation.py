@@ -66,7 +66,16 @@ def quantise(kind: str, calibration: npt.NDArray[np.float32] | None = None) -> o
             per_channel=want.per_channel,
             calibrate_method=CalibrationMethod.MinMax,
         )
-        return onnx.load(output)
+        return _without_unused_domains(onnx.load(output))
+
+
+def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the operator-set imports that onnxruntime's optimiser adds for all the domains it knows."""
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
 
 
 def _reader(images: npt.NDArray[np.float32]) -> Any:
