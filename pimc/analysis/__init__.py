@@ -1,0 +1,1 @@
+"""Pure functions over graphs that return printable plans; passes apply the plans."""
