@@ -1,4 +1,4 @@
-"""pimc compiles CNNs in ONNX to analog processing-in-memory chips and runs the programs, bit for bit and cycle by cycle.
+"""Compile CNNs in ONNX to analog processing-in-memory chips and run the programs, bit for bit and cycle by cycle.
 
 `compile` and `load` are the front door; both are imported when first used, so that importing the package costs nothing.
 """

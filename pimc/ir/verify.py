@@ -1,0 +1,176 @@
+"""Checks a graph against the invariants of its stage; run between passes, and on every graph read from text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pimc.ir.decisions import decision_problems, placement_problems
+from pimc.ir.graph import Graph
+from pimc.ir.infer import InferError, infer_type
+from pimc.ir.ops import Conv, Gap, HostCall, Lut, Op
+from pimc.ir.stages import stage_of
+from pimc_isa.errors import PimcError
+
+__all__ = ["VerifyError", "problems", "verify"]
+
+_SHOWN = 10
+
+
+class VerifyError(PimcError):
+    """A graph that breaks an invariant; the message lists what and where."""
+
+
+def verify(graph: Graph, stage: str | None = None) -> None:
+    """Raise VerifyError unless the invariants of ``stage`` (default: the graph's own) hold."""
+    found = list(problems(graph, stage or graph.stage))
+    if not found:
+        return
+    more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    raise VerifyError("\n".join([f"graph {graph.name!r} at stage {stage or graph.stage}:", *found[:_SHOWN], *more]))
+
+
+def problems(graph: Graph, stage: str) -> Iterator[str]:
+    """Yield every broken invariant in one line each, in the order of the ops."""
+    try:
+        here, made, pending = stage_of(stage)
+    except KeyError as error:
+        yield str(error.args[0])
+        return
+    for op in graph.ops():
+        if op.kind not in here.ops:
+            yield f"%{op.name}: {op.kind} does not exist at stage {stage}"
+            continue
+        for decision in made:
+            if decision.applies(op.kind) and getattr(op, decision.field) is None:
+                yield f"%{op.name}: {decision.field} is not decided at stage {stage}"
+        for decision in pending:
+            if getattr(op, decision.field, None) is not None:
+                yield f"%{op.name}: {decision.field} is decided before its stage"
+        missing = [
+            f"%{op.name}: constant @{name} does not exist" for name in _constants(op) if name not in graph.constants
+        ]
+        yield from missing
+        if not missing:
+            yield from (f"%{op.name}: {text}" for text in _op_problems(graph, op))
+    yield from _port_problems(graph)
+    yield from placement_problems(graph)
+
+
+def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
+    if isinstance(op, HostCall):
+        yield from _host_problems(graph, op)
+    else:
+        yield from _type_problems(graph, op)
+    yield from _view_problems(op)
+    yield from _number_problems(op)
+    yield from _constant_problems(graph, op)
+    yield from decision_problems(graph, op)
+
+
+def _type_problems(graph: Graph, op: Op) -> Iterator[str]:
+    inputs = [graph[v].type for v in op.inputs]
+    if any(t is None for t in inputs):
+        yield "reads an op without a result"
+        return
+    try:
+        expected = infer_type(op, [t for t in inputs if t is not None], graph.constants)
+    except InferError as error:
+        yield str(error)
+        return
+    if op.type != expected:
+        yield f"has type {op.type}, its inputs give {expected}"
+
+
+def _host_problems(graph: Graph, op: HostCall) -> Iterator[str]:
+    values = [place for _, place in op.feeds if not place.startswith("$")]
+    if sorted(set(values)) != sorted(set(op.inputs)):
+        yield f"feeds {values} and inputs {list(op.inputs)} name different values"
+    ports = {port.name for port in graph.inputs}
+    for _, place in op.feeds:
+        if place.startswith("$") and place[1:] not in ports:
+            yield f"feeds {place}, which is no input of the model"
+    results = [place for _, place in op.fetches if not place.startswith("$")]
+    if results != ([op.name] if op.type is not None else []):
+        yield f"fetches {results}, but its result is {op.name if op.type else 'none'}"
+
+
+def _view_problems(op: Op) -> Iterator[str]:
+    if op.type is None:
+        if op.views:
+            yield "has views, but no result"
+        return
+    for view in op.views:
+        if view.order not in {"CHW", "HWC"}:
+            yield f"view {view.tensor}: order {view.order!r} is neither CHW nor HWC"
+        if math.prod(view.shape) != math.prod(op.shape):
+            yield f"view {view.tensor}: shape {view.shape} does not hold {op.shape}"
+
+
+def _number_problems(op: Op) -> Iterator[str]:
+    for field in ("x_zero", "y_zero", "a_zero", "b_zero", "lo", "hi"):
+        value = getattr(op, field, 0)
+        if not 0 <= value <= 255:
+            yield f"{field}={value} is outside 0..255"
+    for field in ("x_scale", "y_scale", "a_scale", "b_scale"):
+        value = getattr(op, field, 1.0)
+        if not (math.isfinite(value) and value > 0):
+            yield f"{field}={value} is not a positive number"
+    if getattr(op, "lo", 0) > getattr(op, "hi", 255):
+        yield "lo is above hi"
+
+
+def _constants(op: Op) -> list[str]:
+    """Names of the constants an op refers to."""
+    match op:
+        case Conv():
+            cells = [op.cells.codes, op.cells.polarity, op.cells.centre] if op.cells else []
+            return [op.weights, op.multiplier, op.bias, *cells]
+        case Gap():
+            return [op.multiplier, op.bias]
+        case Lut():
+            return [op.table]
+        case HostCall():
+            return [op.model]
+    return []
+
+
+def _constant_problems(graph: Graph, op: Op) -> Iterator[str]:
+    channels = op.type.shape[2] if op.type else 0
+    vector = [(channels,), (1,)]
+    match op:
+        case Conv():
+            yield from _array(graph, op.weights, np.int8)
+            yield from _array(graph, op.multiplier, np.float32, vector)
+            yield from _array(graph, op.bias, np.int32, vector)
+        case Gap():
+            yield from _array(graph, op.multiplier, np.float32, vector)
+            yield from _array(graph, op.bias, np.int32, vector)
+        case Lut():
+            yield from _array(graph, op.table, np.uint8, [(256,)])
+        case HostCall():
+            yield from _array(graph, op.model, np.uint8)
+
+
+def _array(graph: Graph, name: str, dtype: type, shapes: Sequence[tuple[int, ...]] = ()) -> Iterator[str]:
+    array = graph.constants[name]
+    if array.dtype != np.dtype(dtype):
+        yield f"@{name} is {array.dtype}, not {np.dtype(dtype)}"
+    if shapes and array.shape not in shapes:
+        yield f"@{name} has shape {array.shape}, not {' or '.join(map(str, dict.fromkeys(shapes)))}"
+
+
+def _port_problems(graph: Graph) -> Iterator[str]:
+    for kind, ports in (("input", graph.inputs), ("output", graph.outputs)):
+        names = [port.name for port in ports]
+        if len(set(names)) != len(names):
+            yield f"two {kind}s have the same name"
+    fetched = [place[1:] for op in graph.of(HostCall) for _, place in op.fetches if place.startswith("$")]
+    for port in graph.outputs:
+        if fetched.count(port.name) != 1:
+            yield f"output {port.name} is made {fetched.count(port.name)} times, not once"
+    for name in fetched:
+        if name not in {port.name for port in graph.outputs}:
+            yield f"a host call makes ${name}, which is no output of the model"

@@ -1,0 +1,46 @@
+"""What a pass is: a frozen dataclass whose fields are its options.
+
+A pass takes a graph whose invariants of ``from_stage`` hold and returns a new one for which those of ``to_stage`` hold.
+It never changes the graph it was given; decisions go into the ops' fields, never into side tables.
+
+    @dataclass(frozen=True)
+    class MapWeights(Pass):
+        \"\"\"Cut every layer's weights into tiles.\"\"\"
+
+        name = "map-weights"
+        from_stage = "quantised"
+        to_stage = "mapped"
+
+        arrays: int | None = None  # an option: map-weights{arrays=512}
+
+        def apply(self, graph: Graph, target: Target) -> Graph: ...
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pimc.ir.graph import Graph
+from pimc.passes.target import Target
+from pimc_isa.errors import PimcError
+
+__all__ = ["Pass", "PassError"]
+
+
+class PassError(PimcError):
+    """A pass that is not known, or whose conditions do not hold."""
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """Base of all passes: ``name`` is a kebab-case verb phrase; the docstring's first line is its help."""
+
+    name: ClassVar[str]
+    from_stage: ClassVar[str]
+    to_stage: ClassVar[str]
+
+    @abstractmethod
+    def apply(self, graph: Graph, target: Target) -> Graph:
+        """Return the changed copy of ``graph``."""

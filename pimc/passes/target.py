@@ -1,0 +1,53 @@
+"""What passes know about the chip they compile for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pimc_isa.errors import PimcError
+from pimc_isa.flow import Flow
+from pimc_isa.machine import Machine
+
+__all__ = ["REPLICATIONS", "Target", "TargetError"]
+
+#: How spare crossbars are spent on further copies of weights.
+REPLICATIONS = ("balanced", "none", "stride2", "equal")
+
+
+class TargetError(PimcError):
+    """A target that does not exist, or an option of it that cannot be."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A chip and the choices a user made for it.
+
+    ``flows`` are the analog micro-programs the chip knows and ``conv_flow`` names the one convolutions use unless a
+    pass decides otherwise. ``chips`` is the number of chips, ``None`` for as many as one copy of the weights needs.
+    ``replication``: 'balanced' (spend spare crossbars where a step model says they help most), 'none', 'stride2'
+    (twice the copies for each stride of two behind a layer) or 'equal' (the same number of copies everywhere).
+    """
+
+    name: str
+    machine: Machine
+    flows: tuple[Flow, ...]
+    conv_flow: str
+    chips: int | None = None
+    replication: str = "balanced"
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be."""
+        if self.replication not in REPLICATIONS:
+            raise TargetError(
+                f"replication {self.replication!r} does not exist; choose one of {', '.join(REPLICATIONS)}"
+            )
+        if self.chips is not None and self.chips < 1:
+            raise TargetError(f"chips={self.chips}: a network needs at least one chip")
+        if self.conv_flow not in self.flow:
+            raise TargetError(f"target {self.name} has no flow {self.conv_flow!r}; it has {', '.join(self.flow)}")
+
+    @cached_property
+    def flow(self) -> dict[str, Flow]:
+        """Flows by name."""
+        return {f.name: f for f in self.flows}
