@@ -103,6 +103,7 @@ class Op:
     type: TensorType | None
     node: str = ""
     views: tuple[View, ...] = ()
+    mapping: Mapping | None = None
     placement: tuple[Part, ...] | None = None
     schedule: Schedule | None = None
 
@@ -156,7 +157,6 @@ class Conv(Op, op="q.conv"):
     y_zero: int = 0
     lo: int = 0
     hi: int = 255
-    mapping: Mapping | None = None
     cells: Cells | None = None
 
     @property

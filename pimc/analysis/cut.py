@@ -1,0 +1,216 @@
+"""Ways to cut an op over tiles, what each costs in tiles and memory, and how long an image takes on it.
+
+The step model counts, for the busiest tile: crossbar time (flow latency and interval), vector work, and the bytes that
+enter and leave over the tile's links. Copying data matters: replication gains are overstated when it is ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from pimc.analysis.facts import Facts, Resources, needed_columns, split
+from pimc_isa.layout import arrays_for, groups_per_array
+from pimc_isa.operands import Range
+
+__all__ = [
+    "Cut",
+    "arrays_per_tile",
+    "base_cut",
+    "channel_unit",
+    "cut_cycles",
+    "fits",
+    "grow",
+    "parts_of",
+    "tile_memory",
+]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Numbers of column strips, output-channel parts and row-block chain links (tiles = their product); copies a tile."""
+
+    strips: int = 1
+    parts: int = 1
+    chain: int = 1
+    copies: int = 1
+
+    @property
+    def tiles(self) -> int:
+        """Tiles used."""
+        return self.strips * self.parts * self.chain
+
+
+def channel_unit(facts: Facts, res: Resources) -> int:
+    """Output channels that should stay together: a crossbar's worth."""
+    if not facts.is_conv:
+        return 1
+    array = res.machine.array
+    if facts.groups == 1:
+        return max(1, array.columns // len(res.slices))
+    return facts.n * max(1, groups_per_array(facts.k, facts.n, len(res.slices), array))
+
+
+def parts_of(facts: Facts, parts: int, res: Resources) -> tuple[Range, ...]:
+    """Output-channel ranges."""
+    return split(facts.shape[2], parts, channel_unit(facts, res))
+
+
+@lru_cache(maxsize=65536)
+def _arrays(groups: int, k: int, n: int, res: Resources) -> int:
+    return arrays_for(groups, k, n, len(res.slices), res.machine.array)
+
+
+def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
+    """Crossbars of one copy in the fullest tile."""
+    if not facts.is_conv:
+        return 0
+    chans = max(b - a for a, b in parts_of(facts, cut.parts, res))
+    rows = max(b - a for a, b in split(facts.k, cut.chain, res.machine.array.rows))
+    if facts.groups == 1:
+        return _arrays(1, rows, chans, res)
+    return _arrays(max(1, chans // facts.n), rows, min(facts.n, chans), res)
+
+
+def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], loose: bool) -> int:
+    """Bytes of rings and channel FIFOs in the fullest tile; ``loose`` adds room to overlap neighbouring rows."""
+    part = max(b - a for a, b in parts_of(facts, cut.parts, res))
+    strip = max(split(facts.shape[1], cut.strips), key=lambda r: r[1] - r[0])
+    width = strip[1] - strip[0]
+    total = 0
+    for index, shape in enumerate(facts.in_shapes):
+        first, last = needed_columns(facts, index, strip)
+        row = (last - first) * _held_channels(facts, part, index)
+        total += row * (ring_slots(facts, index, loose) + min(depth[index], shape[0]))
+    results = 2 if loose and facts.shape[0] > 1 else 1
+    total += results * width * part
+    if facts.sums:
+        total += results * width * part * 4
+    if cut.chain > 1:
+        total += width * part * 4
+    return total
+
+
+def _held_channels(facts: Facts, part: int, index: int) -> int:
+    if facts.is_conv and facts.groups == 1:
+        return facts.in_shapes[index][2]
+    if facts.is_conv:
+        return max(1, -(-part // facts.n)) * (facts.in_shapes[index][2] // facts.groups)
+    return part
+
+
+def ring_slots(facts: Facts, index: int, loose: bool) -> int:
+    """Rows of input ``index`` a tile keeps: the window's, and with ``loose`` those of the next step."""
+    w = facts.window
+    tall = (w.kernel[0] - 1) * w.dilation[0] + 1
+    return min(facts.in_shapes[index][0], tall + (w.stride[0] if loose else 0))
+
+
+def fits(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...]) -> bool:
+    """Whether the fullest tile has the crossbars and the memory."""
+    if arrays_per_tile(facts, cut, res) * cut.copies > res.machine.tile.arrays:
+        return False
+    return tile_memory(facts, cut, res, depth, loose=False) <= res.machine.tile.memory_bytes
+
+
+def base_cut(facts: Facts, res: Resources, depth: tuple[int, ...]) -> Cut | None:
+    """The cut with the fewest tiles for one copy (fewest partial sums among equals); ``None`` if nothing fits."""
+    best: Cut | None = None
+    for chain in _chains(facts, res):
+        cut = _fewest_parts(facts, res, chain)
+        if cut is None:
+            continue
+        cut = _shrink_memory(facts, cut, res, depth)
+        if cut is not None and (best is None or cut.tiles < best.tiles):
+            best = cut
+    return best if best is None else fill(facts, best, res)
+
+
+def _chains(facts: Facts, res: Resources) -> range:
+    if not facts.is_conv:
+        return range(1, 2)
+    blocks = -(-facts.k // res.machine.array.rows)
+    return range(1, min(blocks, 3 + 2 * -(-blocks // res.machine.tile.arrays)) + 1)
+
+
+def _fewest_parts(facts: Facts, res: Resources, chain: int) -> Cut | None:
+    if not facts.is_conv:
+        return Cut(chain=chain)
+    most = -(-facts.shape[2] // channel_unit(facts, res))
+    for parts in range(1, most + 1):
+        cut = Cut(parts=parts, chain=chain)
+        if arrays_per_tile(facts, cut, res) <= res.machine.tile.arrays:
+            return cut
+    return None
+
+
+def _shrink_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...]) -> Cut | None:
+    """More parts where channels are independent, else more strips, until the rings fit."""
+    limit = res.machine.tile.memory_bytes
+    while tile_memory(facts, cut, res, depth, loose=False) > limit:
+        wider = _next(facts, cut, res, prefer_parts=facts.channelwise)
+        if wider is None:
+            return None
+        cut = wider
+    return cut
+
+
+def _next(facts: Facts, cut: Cut, res: Resources, prefer_parts: bool) -> Cut | None:
+    parts = len(parts_of(facts, cut.parts, res))
+    more_parts = replace(cut, parts=cut.parts + 1) if parts < -(-facts.shape[2] // channel_unit(facts, res)) else None
+    more_strips = replace(cut, strips=cut.strips + 1) if cut.strips < facts.shape[1] else None
+    if prefer_parts:
+        return more_parts or more_strips
+    return more_strips or more_parts
+
+
+def fill(facts: Facts, cut: Cut, res: Resources) -> Cut:
+    """As many copies inside each tile as its crossbars hold, and no more than there are positions."""
+    if not facts.is_conv:
+        return cut
+    room = res.machine.tile.arrays // arrays_per_tile(facts, cut, res)
+    return replace(cut, copies=max(1, min(room, -(-facts.shape[1] // cut.strips))))
+
+
+def cut_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
+    """Cycles per image of the busiest tile in a filled pipeline."""
+    return max(row_cycles(facts, cut, res) * facts.shape[0], _link_cycles(facts, cut, res))
+
+
+def row_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
+    """Cycles of one output row in the matrix or vector unit of the busiest tile."""
+    width = -(-facts.shape[1] // cut.strips)
+    part = max(b - a for a, b in parts_of(facts, cut.parts, res))
+    vector = -(-width * part * max(facts.taps, 1) // res.machine.tile.vector_lanes)
+    if not facts.is_conv:
+        return max(1, vector)
+    bursts = -(-width // cut.copies)
+    return max(vector, res.flow.latency_cycles + (bursts - 1) * res.flow.interval_cycles)
+
+
+def _link_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
+    """Bytes in and out of the busiest tile over a link."""
+    part = max(b - a for a, b in parts_of(facts, cut.parts, res))
+    strip = max(split(facts.shape[1], cut.strips), key=lambda r: r[1] - r[0])
+    entering = 0
+    for index, shape in enumerate(facts.in_shapes):
+        first, last = needed_columns(facts, index, strip)
+        entering += shape[0] * (last - first) * _held_channels(facts, part, index)
+    leaving = facts.shape[0] * (strip[1] - strip[0]) * part
+    if cut.chain > 1:
+        entering, leaving = entering + 4 * leaving, 4 * leaving
+    return -(-max(entering, leaving) // res.machine.network.link_bytes_per_cycle)
+
+
+def grow(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...]) -> Cut | None:
+    """The next larger cut that is faster, or ``None`` (a row of positions is the most that can be split)."""
+    now = cut_cycles(facts, cut, res)
+    candidate: Cut | None = cut
+    for _ in range(64):
+        candidate = _next(facts, candidate, res, prefer_parts=not facts.is_conv) if candidate else None
+        if candidate is None:
+            return None
+        candidate = fill(facts, replace(candidate, copies=1), res)
+        if cut_cycles(facts, candidate, res) < now and fits(facts, candidate, res, depth):
+            return candidate
+    return None

@@ -1,0 +1,125 @@
+"""The row schedule: when each op makes each of its rows in a filled pipeline, and how deep channels must be for that.
+
+Every op is run row by row as early as possible while the model's input comes at the rate of the slowest op. The rows
+that then wait in a channel are what it must hold. A bounded process network that has one complete schedule cannot
+deadlock, so depths found here are deadlock-free by construction; skip connections get the depth of the main branch's
+lag without any special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pimc.analysis.cut import Cut, cut_cycles, row_cycles
+from pimc.analysis.facts import Facts, Resources, is_fused, needed_rows
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Concat, HostCall, Op, Relay
+
+__all__ = ["RowPlan", "plan_rows", "sources"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """Fewest messages each input's channels must hold, per op and input; cycles when each op ends its rows."""
+
+    depth: Mapping[str, tuple[int, ...]]
+    ends: Mapping[str, Array]
+
+    def depths(self, op: Op, heights: tuple[int, ...], slack: int) -> tuple[int, ...]:
+        """Depths with ``slack`` further messages for overlap, never more than a whole tensor."""
+        least = self.depth.get(op.name, (1,) * len(heights))
+        return tuple(min(h, d + slack) for d, h in zip(least, heights, strict=True))
+
+
+def sources(graph: Graph, value: str) -> list[str]:
+    """The values that are really sent for ``value``: a concatenation's inputs, recursively."""
+    op = graph[value]
+    if not isinstance(op, Concat):
+        return [value]
+    return [leaf for v in op.inputs for leaf in sources(graph, v)]
+
+
+def plan_rows(graph: Graph, facts: Mapping[str, Facts], cuts: Mapping[str, Cut], res: Resources) -> RowPlan:
+    """Schedule all rows and measure the channels."""
+    period = max((cut_cycles(facts[name], cuts[name], res) for name in cuts), default=1)
+    ends: dict[str, Array] = {}
+    taken: dict[tuple[str, int], Array] = {}
+    for op in graph.ops():
+        if op.type is None:
+            continue
+        if isinstance(op, HostCall):
+            ends[op.name] = np.arange(op.shape[0]) * (period / op.shape[0])
+        elif isinstance(op, Concat) or is_fused(graph, op):
+            ends[op.name] = np.max([ends[v] for v in op.inputs], axis=0)
+        else:
+            _run(op, facts[op.name], cuts[op.name], res, ends, taken)
+    _hold_back_relays(graph, ends, taken)
+    return RowPlan(_depths(graph, ends, taken), ends)
+
+
+def _run(
+    op: Op, facts: Facts, cut: Cut, res: Resources, ends: dict[str, Array], taken: dict[tuple[str, int], Array]
+) -> None:
+    """Rows of one op: row i starts when row i-1 is done and the rows it needs are there."""
+    rows = facts.shape[0]
+    duration = row_cycles(facts, cut, res)
+    needs = [np.array([needed_rows(facts, n, i) for i in range(rows)]) for n in range(len(op.inputs))]
+    ready = np.zeros(rows)
+    for need, value in zip(needs, op.inputs, strict=True):
+        arrival = np.concatenate([[0.0], np.maximum.accumulate(ends[value])])
+        ready = np.maximum(ready, arrival[need])
+    steps = np.arange(rows) * duration
+    done = np.maximum.accumulate(ready - steps) + steps + duration
+    before = np.concatenate([[0.0], done[:-1]])
+    in_order = np.zeros(rows)
+    for n, (need, value) in enumerate(zip(needs, op.inputs, strict=True)):
+        taken[op.name, n], in_order = _taken(need, ends[value], before, in_order)
+    ends[op.name] = done
+
+
+def _taken(need: Array, arrival: Array, before: Array, in_order: Array) -> tuple[Array, Array]:
+    """When each row of an input leaves its channel, and when the receives of each output row are over.
+
+    Receives run in order: those of output row i start when row i-1 is done and earlier inputs' rows are there.
+    """
+    height = len(arrival)
+    user = np.minimum(np.searchsorted(need, np.arange(height), side="right"), len(need) - 1)
+    start = np.maximum(before, in_order)
+    took = np.maximum(arrival, start[user])
+    over = np.maximum.accumulate(np.concatenate([[0.0], took]))[np.minimum(need, height)]
+    return took, np.maximum(in_order, over)
+
+
+def _hold_back_relays(graph: Graph, ends: dict[str, Array], taken: dict[tuple[str, int], Array]) -> None:
+    """A relay passes a row on when its reader has taken the one before: the waiting rows are the relay's."""
+    for op in reversed(list(graph.ops())):
+        if not isinstance(op, Relay):
+            continue
+        user = graph.users(op.name)[0]
+        index = user.inputs.index(op.name)
+        if (user.name, index) not in taken:
+            continue
+        gone = taken[user.name, index]
+        ends[op.name] = np.maximum(ends[op.name], np.concatenate([[0.0], gone[:-1]]))
+        taken[op.name, 0] = np.maximum(taken[op.name, 0], np.concatenate([[0.0], ends[op.name][:-1]]))
+
+
+def _depths(graph: Graph, ends: dict[str, Array], taken: dict[tuple[str, int], Array]) -> dict[str, tuple[int, ...]]:
+    depth: dict[str, list[int]] = {}
+    for (name, index), gone in taken.items():
+        value = graph[name].inputs[index]
+        most = max(_waiting(ends[leaf], gone) for leaf in sources(graph, value))
+        depth.setdefault(name, [1] * len(graph[name].inputs))[index] = max(1, most)
+    return {name: tuple(d) for name, d in depth.items()}
+
+
+def _waiting(made: Array, gone: Array) -> int:
+    """Most rows that are made but not yet taken."""
+    in_order = np.maximum.accumulate(gone)
+    left = np.searchsorted(in_order, made, side="right")
+    return int(np.max(np.arange(1, len(made) + 1) - left))
