@@ -1,19 +1,43 @@
-"""Flows: analog micro-programs as data, their structural check, and the normal form that says what they compute."""
+"""Flows: analog micro-programs as data, their structural check, and the normal form that says what they compute.
+
+A flow is a list of micro-ops at steps (array reads) for one window position; a new position starts every ``interval``
+steps. The micro-ops are declared in ``microops``.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-__all__ = ["Block", "Conversion", "Flow", "MicroOp", "NormalForm"]
+from pimc_isa.errors import FlowError
+from pimc_isa.microops import OPS, MicroOp, OpSpec, arguments, parse_flow_lines, print_flow_lines
+
+if TYPE_CHECKING:
+    from pimc_isa.machine import Machine
+
+__all__ = [
+    "OPS",
+    "Block",
+    "Conversion",
+    "Flow",
+    "MicroOp",
+    "NormalForm",
+    "OpSpec",
+    "check_flow",
+    "flow_actions",
+    "load_flow",
+    "normal_form",
+    "parse_flow",
+    "parse_flow_lines",
+    "print_flow",
+    "print_flow_lines",
+]
 
 
-@dataclass(frozen=True)
-class MicroOp:
-    """One micro-operation: the step (counted from 0) it starts at, its name, and its arguments in text form."""
-
-    step: int
-    op: str
-    args: tuple[str, ...] = ()
+_ACCUMULATING = ("sums", "input sums")
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,10 @@ class Flow:
 
 @dataclass(frozen=True)
 class Conversion:
-    """One conversion of a block's sum: round to multiples of ``step``, clip to ``lo``..``hi`` (in units of 1)."""
+    """One conversion of a block's sum: round to multiples of ``step``, clip to ``lo``..``hi`` (in units of 1).
+
+    Rounding is to the nearest multiple, halves up.
+    """
 
     lo: int
     hi: int
@@ -67,8 +94,232 @@ class Block:
 
 @dataclass(frozen=True)
 class NormalForm:
-    """What a flow computes: input slices as bit ranges [lo, hi), weight slices as bit positions, and the blocks."""
+    """What a flow computes: input slices as bit ranges [lo, hi), weight slices as bit positions, and the blocks.
+
+    ``unit_conversions``: how the sum of each input slice is converted (unit column); empty if the flow sums no inputs,
+    and then only weights with centre 0 can use it.
+    """
 
     input_slices: tuple[tuple[int, int], ...]
     weight_shifts: tuple[int, ...]
     blocks: tuple[Block, ...]
+    unit_conversions: tuple[Conversion | None, ...] = ()
+
+
+# ---- text ----
+
+_HEADER = re.compile(
+    r"\.flow\s+(?P<name>\S+)\s+input_bits=(?P<input_bits>\d+)\s+slices=(?P<slices>\d+(?:,\d+)*)"
+    r"\s+step_cycles=(?P<step_cycles>\d+)\s+interval=(?P<interval>\d+)\s+latency=(?P<latency>\d+)\s*"
+)
+
+
+def parse_flow(text: str) -> Flow:
+    """A whole flow: a ``.flow`` line with its numbers, then micro-ops. Raises FlowError."""
+    lines = [line.split(";")[0].strip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    match = _HEADER.fullmatch(lines[0]) if lines else None
+    if match is None:
+        raise FlowError(
+            f"not the head of a flow: '{lines[0] if lines else ''}'\n"
+            "write '.flow NAME input_bits=8 slices=2,2,2,2 step_cycles=120 interval=8 latency=14'"
+        )
+    slices = tuple(int(width) for width in match["slices"].split(","))
+    step_cycles, interval, latency = (int(match[key]) for key in ("step_cycles", "interval", "latency"))
+    ops = parse_flow_lines(lines[1:])
+    return Flow(match["name"], int(match["input_bits"]), slices, step_cycles, interval, latency, ops)
+
+
+def print_flow(flow: Flow) -> str:
+    """The text of a flow; ``parse_flow`` gives back an equal one."""
+    head = (
+        f".flow {flow.name} input_bits={flow.input_bits} slices={','.join(map(str, flow.slices))}"
+        f" step_cycles={flow.step_cycles} interval={flow.interval} latency={flow.latency}"
+    )
+    return "\n".join([head, *(f"  {line}" for line in print_flow_lines(flow.ops))]) + "\n"
+
+
+def load_flow(path: str | Path) -> Flow:
+    """Read a ``.flow`` file."""
+    return parse_flow(Path(path).read_text(encoding="utf-8"))
+
+
+def flow_actions(flow: Flow) -> Counter[str]:
+    """How often one position does each micro-op, and ``driven_bits``: bits driven on each word line."""
+    counts: Counter[str] = Counter(op.op for op in flow.ops)
+    for op in flow.ops:
+        if op.op == "drive":
+            lo, hi = arguments(op, "")
+            counts["driven_bits"] += int(hi) - int(lo)
+    return counts
+
+
+# ---- meaning ----
+
+
+def _fail(flow: Flow, op: MicroOp, problem: str, remedy: str) -> NoReturn:
+    raise FlowError(f"flow {flow.name}, {op.text()}: {problem}\n{remedy}")
+
+
+def _latest(flow: Flow, op: MicroOp, latch: str) -> MicroOp:
+    """The micro-op whose value ``op`` finds in a latch: the latest that writes it in an earlier step."""
+    makers = [o for o in flow.ops if OPS[o.op].makes in latch.split("|") and o.step < op.step]
+    if not makers:
+        _fail(flow, op, f"nothing has filled the {latch.replace('|', ' or ')} yet", "start it in a later step")
+    return max(makers, key=lambda o: o.step)
+
+
+def _driven(flow: Flow, read: MicroOp) -> tuple[int, int]:
+    """The input bits on the word lines during a read."""
+    drives = [o for o in flow.ops if o.op == "drive" and o.step == read.step]
+    if not drives:
+        _fail(flow, read, "no input bits are driven in this step", "add a drive at the same step")
+    lo, hi = arguments(drives[0], f"flow {flow.name}: ")
+    return int(lo), int(hi)
+
+
+def _conversion(flow: Flow, op: MicroOp) -> Conversion:
+    sign, bits, step = arguments(op, f"flow {flow.name}: ")
+    scale, codes = int(step or 1), 2 ** int(bits)
+    if sign == "unsigned":
+        return Conversion(0, (codes - 1) * scale, scale)
+    return Conversion(-codes // 2 * scale, (codes // 2 - 1) * scale, scale)
+
+
+def _converted(flow: Flow, op: MicroOp) -> tuple[tuple[int, int], Conversion]:
+    """Which input bits an ``accumulate`` or ``sum-inputs`` adds, and how they were converted; the shift must fit."""
+    convert = _latest(flow, op, "codes")
+    bits = _driven(flow, _latest(flow, convert, "samples"))
+    if int(arguments(op, f"flow {flow.name}: ")[0]) != bits[0]:
+        _fail(flow, op, f"the codes are of input bits {bits[0]}:{bits[1]}", f"shift them by <<{bits[0]}")
+    return bits, _conversion(flow, convert)
+
+
+def _refuse_gaps(flow: Flow, bits: list[tuple[int, int]], what: str) -> None:
+    """Input slices must cover every input bit exactly once."""
+    covered = Counter(bit for lo, hi in bits for bit in range(lo, hi))
+    for bit in range(max(flow.input_bits, *(hi for _, hi in bits)) if bits else flow.input_bits):
+        want = 1 if bit < flow.input_bits else 0
+        if covered[bit] != want:
+            raise FlowError(
+                f"flow {flow.name}: {what} input bit {bit} {covered[bit]} times instead of {want}\n"
+                "drive, read, convert and add every input bit exactly once"
+            )
+
+
+def _unit_conversions(flow: Flow, slices: list[tuple[int, int]]) -> tuple[Conversion, ...]:
+    """How the sum of each input slice is converted, in the order of ``slices``."""
+    summed = [_converted(flow, op) for op in flow.ops if op.op == "sum-inputs"]
+    corrects = any(op.op == "correct" for op in flow.ops)
+    if corrects != bool(summed):
+        raise FlowError(f"flow {flow.name}: sum-inputs and correct need each other\nuse both or neither")
+    if not summed:
+        return ()
+    _refuse_gaps(flow, [bits for bits, _ in summed], "sums")
+    if {bits for bits, _ in summed} != set(slices):
+        raise FlowError(f"flow {flow.name}: inputs are summed in other slices than dot products\nsum every conversion")
+    return tuple(dict(summed)[bits] for bits in slices)
+
+
+def normal_form(flow: Flow) -> NormalForm:
+    """Reduce a flow to what it computes: the grid of (input slice, weight slice) pairs cut into blocks.
+
+    Raises FlowError unless the blocks cover every input bit and weight slice exactly once with the right power of two.
+    """
+    for op in flow.ops:
+        arguments(op, f"flow {flow.name}: ")
+    added = [_converted(flow, op) for op in flow.ops if op.op == "accumulate"]
+    _refuse_gaps(flow, [bits for bits, _ in added], "adds")
+    units = _unit_conversions(flow, [bits for bits, _ in added])
+    shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
+    blocks = tuple(
+        Block(((i, j),), (0,), bits[0] + shift, conversion)
+        for i, (bits, conversion) in enumerate(added)
+        for j, shift in enumerate(shifts)
+    )
+    return NormalForm(tuple(bits for bits, _ in added), shifts, blocks, units)
+
+
+# ---- legality ----
+
+
+def check_flow(flow: Flow, machine: Machine) -> NormalForm:
+    """Refuse a flow that this machine cannot run at its interval; otherwise return its normal form.
+
+    Checked: arguments and limits, order of data, no latch overwritten before its use by the same or another position,
+    no resource used beyond its capacity in any step (modulo the interval), stated latency. Raises FlowError.
+    """
+    if not flow.slices or min(flow.interval, flow.latency, flow.step_cycles, flow.input_bits, *flow.slices) < 1:
+        raise FlowError(f"flow {flow.name}: input bits, slices, step, interval and latency must be at least 1")
+    if not any(op.op == "store" for op in flow.ops):
+        raise FlowError(f"flow {flow.name}: the sums are never stored\nend with a store")
+    form = normal_form(flow)
+    _check_limits(flow, machine)
+    for op in flow.ops:
+        _check_latches(flow, op)
+    _check_resources(flow, machine)
+    ends = max(op.step + OPS[op.op].steps for op in flow.ops)
+    if ends != flow.latency:
+        raise FlowError(f"flow {flow.name}: the last micro-op ends after {ends} steps\nwrite latency={ends}")
+    return form
+
+
+def _check_limits(flow: Flow, machine: Machine) -> None:
+    array = machine.array
+    if flow.step_cycles < array.step_cycles:
+        raise FlowError(
+            f"flow {flow.name}: a step of {flow.step_cycles} cycles is shorter than an array read\n"
+            f"write step_cycles={array.step_cycles} or more"
+        )
+    if max(flow.slices) > array.cell_bits:
+        raise FlowError(
+            f"flow {flow.name}: weight slices of {max(flow.slices)} bits do not fit {array.cell_bits}-bit cells\n"
+            f"use slices of at most {array.cell_bits} bits"
+        )
+    for op in flow.ops:
+        args = arguments(op, "")
+        if op.op == "drive" and not 0 < int(args[1]) - int(args[0]) <= array.dac_bits:
+            _fail(flow, op, "the slice does not fit the DACs", f"drive 1 to {array.dac_bits} bits at a time")
+        if op.op == "convert" and int(args[1]) > array.converter_bits:
+            _fail(flow, op, "the converters are narrower", f"convert to at most {array.converter_bits} bits")
+        if op.op == "sum-inputs" and not array.unit_columns:
+            _fail(flow, op, "the arrays have no unit column", "drop it and use weights with centre 0")
+
+
+def _check_latches(flow: Flow, op: MicroOp) -> None:
+    """What ``op`` takes must still be there: no other position's writes may come between the write and the use."""
+    latch = OPS[op.op].takes
+    if not latch:
+        return
+    maker = _latest(flow, op, latch)
+    makes = OPS[maker.op].makes
+    writes = [o.step for o in flow.ops if OPS[o.op].makes == makes]
+    since = min(writes) if makes in _ACCUMULATING else maker.step
+    if makes in _ACCUMULATING and max(writes) >= op.step:
+        _fail(flow, op, f"the {makes} are complete only after step {max(writes)}", "start it in a later step")
+    for step in range(since + 1, op.step):
+        if step not in writes and any((step - w) % flow.interval == 0 for w in writes):
+            _fail(
+                flow,
+                op,
+                f"another position overwrites the {makes} in step {step}",
+                "use it earlier or lengthen the interval",
+            )
+
+
+def _check_resources(flow: Flow, machine: Machine) -> None:
+    used: dict[tuple[str, int], list[MicroOp]] = {}
+    for op in flow.ops:
+        for step in range(op.step, op.step + OPS[op.op].steps):
+            used.setdefault((OPS[op.op].resource, step % flow.interval), []).append(op)
+    array = machine.array
+    sums_inputs = any(op.op == "sum-inputs" for op in flow.ops)
+    columns = array.columns + (array.unit_columns if sums_inputs else 0)
+    capacity = array.conversions_per_step * flow.step_cycles / array.step_cycles
+    for (resource, _), ops in used.items():
+        if resource == "converter" and len(ops) * columns > capacity:
+            problem = f"{len(ops) * columns} conversions per array in one step, the converters do {capacity:g}"
+            _fail(flow, ops[-1], problem, "spread the conversions or lengthen the interval")
+        if resource != "converter" and len(ops) > 1:
+            problem = f"the {resource} is taken by '{ops[0].text()}' (steps are equal modulo {flow.interval})"
+            _fail(flow, ops[1], problem, "move one of them or lengthen the interval")

@@ -1,21 +1,117 @@
-"""How a group's weights lie on crossbars, and what one position costs there."""
+"""How a group's weights lie on crossbars, and what one position costs there.
+
+*Dense* weights (and large convolution groups): each row block takes its own crossbars; an output's slices lie in
+adjacent columns and are never split over crossbars. *Small convolution groups* (depthwise above all) are packed
+block-diagonally: several share a crossbar, each on word lines and columns of its own, with a unit column of its own
+(ones on its word lines only), because each needs the sum of its own inputs.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import ceil, log2
 from typing import TYPE_CHECKING
 
+from pimc_isa.errors import ProgramError
+from pimc_isa.flow import flow_actions
 from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
     from pimc_isa.define import Context
+    from pimc_isa.machine import Array
     from pimc_isa.program import Program
 
-__all__ = ["group_actions", "group_arrays", "group_burst_cycles"]
+__all__ = [
+    "Footprint",
+    "arrays_for",
+    "footprint",
+    "group_actions",
+    "group_arrays",
+    "group_burst_cycles",
+    "group_footprint",
+    "outputs_per_array",
+    "utilisation",
+]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one copy of some weights takes on crossbars, and uses for one position.
+
+    ``rows`` word lines driven and ``columns`` data columns in use, summed over the crossbars; ``unit_columns`` in use;
+    ``sums`` partial sums: outputs x row blocks.
+    """
+
+    arrays: int
+    rows: int
+    columns: int
+    unit_columns: int
+    sums: int
+
+
+def outputs_per_array(slices: int, array: Array) -> int:
+    """Outputs whose ``slices`` columns fit side by side in one crossbar. Raises ProgramError if not even one does."""
+    outputs = array.columns // slices
+    if outputs == 0:
+        raise ProgramError(
+            f"an output of {slices} slices does not fit a crossbar of {array.columns} columns\nuse fewer, wider slices"
+        )
+    return outputs
+
+
+def footprint(groups: int, k: int, n: int, slices: int, array: Array, block_rows: int | None = None) -> Footprint:
+    """Lay ``groups`` convolution groups of k rows x n outputs (``slices`` columns each) on crossbars, once.
+
+    ``block_rows`` (default: all word lines) is the height of a row block. Raises ProgramError if it exceeds the array.
+    """
+    height = array.rows if block_rows is None else block_rows
+    if not 0 < height <= array.rows:
+        raise ProgramError(f"row blocks of {height} rows do not fit {array.rows} word lines\nuse 1..{array.rows}")
+    packed = _groups_per_array(groups, k, n * slices, array, height)
+    if packed > 1:
+        columns = groups * n * slices
+        units = groups if array.unit_columns else 0
+        return Footprint(-(-groups // packed), groups * k, columns, units, groups * n)
+    blocks, across = -(-k // height), -(-n // outputs_per_array(slices, array))
+    arrays = groups * blocks * across
+    return Footprint(
+        arrays, groups * k * across, groups * blocks * n * slices, arrays * array.unit_columns, groups * blocks * n
+    )
+
+
+def _groups_per_array(groups: int, k: int, columns: int, array: Array, height: int) -> int:
+    """Convolution groups that share one crossbar block-diagonally; 1 where each needs crossbars of its own."""
+    if groups == 1 or k > height:
+        return 1
+    unit = 1 if array.unit_columns else 0
+    return min(array.rows // k, (array.columns + array.unit_columns) // (columns + unit))
+
+
+def arrays_for(groups: int, k: int, n: int, slices: int, array: Array, block_rows: int | None = None) -> int:
+    """Crossbars of one copy of ``groups`` convolution groups of k x n weights in ``slices`` slices."""
+    return footprint(groups, k, n, slices, array, block_rows).arrays
+
+
+def group_footprint(program: Program, group: Group) -> Footprint:
+    """The footprint of one copy of a group."""
+    weights = program.weight[group.weights]
+    groups, k, n = (hi - lo for lo, hi in (group.groups, group.k, group.n))
+    return footprint(groups, k, n, len(weights.slices), program.machine.array, weights.block_rows)
 
 
 def group_arrays(program: Program, group: Group) -> int:
     """Crossbars of all copies of a group."""
-    raise NotImplementedError
+    return group.copies * group_footprint(program, group).arrays
+
+
+def utilisation(program: Program, group: Group) -> float:
+    """Cells that hold weights, as a fraction of the group's data cells (unit columns do not count)."""
+    slices = len(program.weight[group.weights].slices)
+    used = slices
+    for lo, hi in (group.groups, group.k, group.n):
+        used *= hi - lo
+    array = program.machine.array
+    return used / (group_footprint(program, group).arrays * array.rows * array.columns)
 
 
 def group_burst_cycles(program: Program, group: Group, positions: int) -> int:
@@ -25,5 +121,29 @@ def group_burst_cycles(program: Program, group: Group, positions: int) -> int:
 
 
 def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) -> dict[str, float]:
-    """Actions of one burst."""
-    raise NotImplementedError
+    """Actions of one burst: positions x what the group's flow does on the word lines and columns in use.
+
+    Inputs are read from the tile's memory once for each position and broadcast to the crossbars' input registers;
+    sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide.
+    """
+    g = ctx.tile.group[group]
+    flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
+    place, array = group_footprint(ctx.program, g), ctx.machine.array
+    ops, positions = flow_actions(flow), ctx.width(dst)
+    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
+    inputs = (g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]) * ctx.tile.buffer[src].element_bytes
+    moved = positions * inputs * ops["load"] + ctx.nbytes(dst) * ops["store"]
+    register_bits = flow.input_bits * ops["load"] + ops["driven_bits"]
+    return {
+        "memory_byte": moved,
+        "bus_byte": moved,
+        "input_register_byte": positions * place.rows * register_bits / 8,
+        "dac_drive": positions * place.rows * ops["drive"],
+        "array_read": positions * place.arrays * ops["read"],
+        "sample_hold": positions * (place.columns + place.unit_columns) * ops["read"],
+        "adc_conversion": positions * (place.columns * ops["convert"] + place.unit_columns * ops["sum-inputs"]),
+        "shift_add": positions
+        * (place.columns * ops["accumulate"] + place.unit_columns * ops["sum-inputs"] + place.sums * ops["correct"]),
+        "output_register_byte": positions * place.sums * 2 * sum_bytes * ops["accumulate"],
+        "merge_add": positions * place.sums * ops["merge"],
+    }

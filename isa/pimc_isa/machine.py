@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
-__all__ = ["Array", "Chip", "Component", "Energy", "Host", "Machine", "Network", "TileSpec"]
+import msgspec
+
+from pimc_isa.errors import MachineError
+
+__all__ = [
+    "ACTIONS",
+    "Array",
+    "Chip",
+    "Component",
+    "Energy",
+    "Host",
+    "Machine",
+    "Network",
+    "TileSpec",
+    "load_machine",
+    "machine_from_dict",
+    "machine_to_dict",
+]
+
+#: Every action that instructions and flows count, and what one of it is. A machine file prices them.
+ACTIONS: Mapping[str, str] = {
+    "dac_drive": "one word line driven with one input slice",
+    "array_read": "one crossbar read, whatever part of it is used",
+    "sample_hold": "one column sum sampled",
+    "adc_conversion": "one column sum converted, unit columns included",
+    "shift_add": "one converted value shifted and added to a partial sum, or one correction by centre x sum of inputs",
+    "merge_add": "one partial sum of a row block added in the tile",
+    "input_register_byte": "one byte written to or read from an input register",
+    "output_register_byte": "one byte of a partial sum written to or read from an output register",
+    "memory_byte": "one byte written to or read from the tile's memory",
+    "bus_byte": "one byte over the bus between the tile's memory and its units",
+    "vector_element": "one element operation of the vector unit",
+    "pool_element": "one comparison of the pooling unit",
+    "link_byte": "one byte over one hop of the mesh",
+    "chip_link_byte": "one byte over one link between chips or to the host",
+}
 
 
 @dataclass(frozen=True)
 class Array:
-    """One crossbar: word lines, data bit lines, bits per cell, further unit columns (sum of inputs)."""
+    """One crossbar: word lines, data bit lines, bits per cell, further unit columns (sum of inputs).
+
+    ``step_cycles`` is one read in clock cycles; ``conversions_per_step`` is what the converters that serve this array
+    can do in that time (a share, where arrays share converters); ``converter_bits`` and ``dac_bits`` are upper limits.
+    """
 
     rows: int
     columns: int
     cell_bits: int
     unit_columns: int = 0
+    step_cycles: int = 1
+    conversions_per_step: float = 1.0
+    converter_bits: int = 8
+    dac_bits: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +109,10 @@ class Host:
 
 @dataclass(frozen=True)
 class Component:
-    """A part of the chip: how many, power and area of one, per what (array, tile, chip), and where the figures are from."""
+    """A part of the chip: how many per what (array, tile, chip), power and area of one, where the figures are from.
+
+    ``static`` marks a part that draws its power all the time, whatever is done.
+    """
 
     name: str
     per: str
@@ -68,6 +120,7 @@ class Component:
     power_mw: float
     area_mm2: float
     source: str
+    static: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,3 +147,96 @@ class Machine:
     components: tuple[Component, ...] = ()
     energies: tuple[Energy, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+
+
+def load_machine(path: str | Path) -> Machine:
+    """Read and check a machine file (TOML). Raises MachineError: what, where, remedy."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MachineError(
+            f"cannot read the machine file {path}: {error.strerror}\ngive a readable TOML file"
+        ) from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MachineError(f"{path} is not valid TOML: {error}") from error
+    return machine_from_dict(data, where=str(path))
+
+
+def machine_to_dict(machine: Machine) -> dict[str, Any]:
+    """Plain dicts, lists, strings and numbers; ``machine_from_dict`` gives back an equal machine."""
+    data: dict[str, Any] = msgspec.to_builtins(machine)
+    return data
+
+
+def machine_from_dict(data: Mapping[str, Any], where: str = "machine") -> Machine:
+    """Build and check a machine. ``where`` names the origin in errors. Raises MachineError."""
+    _refuse_unknown(data, Machine, where, "")
+    try:
+        machine = msgspec.convert(data, Machine)
+    except msgspec.ValidationError as error:
+        message = str(error).replace("`", "'")
+        raise MachineError(f"{where}: {message}\nsee pimc_isa/machine.py for the fields and their types") from error
+    _check(machine, where)
+    return machine
+
+
+def _refuse_unknown(data: Any, cls: type, where: str, at: str) -> None:
+    """A misspelt key would otherwise silently leave the default in force."""
+    if not isinstance(data, Mapping):
+        return  # the conversion says it better
+    hints = get_type_hints(cls)
+    for key, value in data.items():
+        if key not in hints:
+            raise MachineError(f"{where}: unknown key '{at}{key}'\nremove it, or use one of: {', '.join(hints)}")
+        inner = next((t for t in (hints[key], *get_args(hints[key])) if dataclasses.is_dataclass(t)), None)
+        if not isinstance(inner, type):
+            continue
+        several = isinstance(value, list | tuple)
+        for n, item in enumerate(value if several else [value]):
+            _refuse_unknown(item, inner, where, f"{at}{key}[{n}]." if several else f"{at}{key}.")
+
+
+def _check(machine: Machine, where: str) -> None:
+    for section in ("array", "tile", "chip", "network", "host"):
+        part = getattr(machine, section)
+        for item in dataclasses.fields(part):
+            value, least = getattr(part, item.name), 0 if item.name in _MAY_BE_ZERO else 1
+            if value < least:
+                raise MachineError(f"{where}: {section}.{item.name} is {value}\nit must be at least {least}")
+    if not machine.clock_hz > 0:
+        raise MachineError(f"{where}: clock_hz is {machine.clock_hz}\nit must be above 0")
+    _check_figures(machine, where)
+
+
+_MAY_BE_ZERO = {"unit_columns", "hop_cycles", "chip_hop_cycles"}
+
+
+def _check_figures(machine: Machine, where: str) -> None:
+    _refuse_twice(where, "component", (c.name for c in machine.components))
+    _refuse_twice(where, "energy of action", (e.action for e in machine.energies))
+    for c in machine.components:
+        if c.per not in ("array", "tile", "chip"):
+            raise MachineError(f"{where}: component '{c.name}' is per '{c.per}'\nuse array, tile or chip")
+        if min(c.count, c.power_mw, c.area_mm2) < 0:
+            raise MachineError(f"{where}: component '{c.name}' has a negative count, power or area")
+    names = {c.name for c in machine.components}
+    for e in machine.energies:
+        if e.action not in ACTIONS:
+            raise MachineError(f"{where}: no action is called '{e.action}'\nuse one of: {', '.join(ACTIONS)}")
+        if e.component not in names:
+            raise MachineError(f"{where}: action '{e.action}' is booked on '{e.component}', which is no component")
+        if not e.energy_pj >= 0:
+            raise MachineError(f"{where}: action '{e.action}' has energy {e.energy_pj} pJ\nit must be at least 0")
+    for kind, name, source in [("component", c.name, c.source) for c in machine.components] + [
+        ("action", e.action, e.source) for e in machine.energies
+    ]:
+        if not source.strip():
+            raise MachineError(f"{where}: {kind} '{name}' names no source\nsay where the figure is from")
+
+
+def _refuse_twice(where: str, what: str, names: Iterable[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise MachineError(f"{where}: {what} '{twice[0]}' is given twice\nkeep one of them")
