@@ -53,7 +53,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
-class Residual(nn.Module):
+class Residual(nn.Module):  # type: ignore[misc, unused-ignore]  # untyped where torch is not installed
     """Two 3x3 convolutions around an identity skip (the basic block of ResNet)."""
 
     def __init__(self, channels: int) -> None:
@@ -120,7 +120,7 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: i
             optimiser.zero_grad()
             logits = model(augmented(images[index], generator))
             loss = functional.cross_entropy(logits, labels[index], label_smoothing=0.05)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
             optimiser.step()
             schedule.step()
             total += float(loss.detach())

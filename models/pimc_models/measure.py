@@ -6,13 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pimc_isa.errors import PimcError
+
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["macs", "parameters", "with_input_shape"]
+__all__ = ["UnknownShapeError", "macs", "parameters", "with_input_shape"]
 
 LEARNED = {"Conv": slice(1, 3), "Gemm": slice(1, 3), "MatMul": slice(0, 2), "BatchNormalization": slice(1, 3)}
 """Inputs that training learns, by op type: not the running statistics of a normalisation."""
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+class UnknownShapeError(PimcError):
+    """A network whose multiply-accumulates cannot be counted because a size is left open."""
 
 
 def parameters(model: onnx.ModelProto) -> int:
@@ -23,13 +31,17 @@ def parameters(model: onnx.ModelProto) -> int:
 
 
 def macs(model: onnx.ModelProto) -> int:
-    """Count the multiply-accumulates of Conv, Gemm and MatMul; every shape must be known (`with_input_shape`)."""
+    """Count the multiply-accumulates of Conv, Gemm and MatMul by stored weights.
+
+    Raises UnknownShapeError where shape inference leaves a size open; `with_input_shape` fixes the input.
+    """
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*inferred.value_info, *inferred.output)}
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    typed = (*inferred.value_info, *inferred.output)
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in typed}
     weights = _constants(inferred)
-    return sum(_node_macs(node, shapes, weights) for node in inferred.node)
+    return sum(_node_macs(node, shapes, weights) for node in inferred.node if node.op_type in WEIGHTED)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, list[int]]:
@@ -40,12 +52,12 @@ def _constants(graph: onnx.GraphProto) -> dict[str, list[int]]:
 
 
 def _node_macs(node: onnx.NodeProto, shapes: dict[str, list[int]], weights: dict[str, list[int]]) -> int:
+    outputs = shapes.get(node.output[0], [])
+    if not all(outputs) or not outputs:
+        raise UnknownShapeError(f"{node.op_type} {node.name!r}: output shape {outputs} is not fully known.")
     if node.op_type == "Conv":
-        return math.prod(shapes[node.output[0]]) * math.prod(weights[node.input[1]][1:])
-    if node.op_type in ("Gemm", "MatMul"):
-        outputs = shapes[node.output[0]]
-        return math.prod(outputs) * math.prod(weights[node.input[1]]) // outputs[-1]
-    return 0
+        return math.prod(outputs) * math.prod(weights[node.input[1]][1:])
+    return math.prod(outputs) * math.prod(weights[node.input[1]]) // outputs[-1]
 
 
 def with_input_shape(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:

@@ -38,11 +38,11 @@ def batch_norm_statistics(
         return {}
     outputs = [f"{node.output[0]}/{kind}" for node in norms for kind in ("mean", "variance")]
     model = _measuring_model(nodes, weights, image, outputs)
-    measured = iter(_run(model, outputs, image.name, _noise(image.channels, seed)))
+    measured = iter(_run(model, outputs, image.name, calibration_images(image.channels, seed)))
     statistics = {}
     for node in norms:
         statistics[node.input[3]] = next(measured).reshape(-1)
-        statistics[node.input[4]] = np.maximum(next(measured).reshape(-1), np.float32(SMALLEST_VARIANCE))
+        statistics[node.input[4]] = next(measured).reshape(-1)
     return statistics
 
 
@@ -54,7 +54,17 @@ def _measuring_model(
     measuring = [new for node in nodes[: last + 1] for new in _training_mode(node)]
     used = {source for node in measuring for source in node.input}
     stored = [numpy_helper.from_array(array, name) for name, array in weights.items() if name in used]
-    stored.append(helper.make_tensor("calibrate/axes", TensorProto.INT64, [3], [0, 2, 3]))
+    stored += [
+        helper.make_tensor("calibrate/axes", TensorProto.INT64, [3], [0, 2, 3]),
+        helper.make_tensor("calibrate/smallest", TensorProto.FLOAT, [], [SMALLEST_VARIANCE]),
+    ]
+    stored += [
+        helper.make_tensor(
+            f"{node.output[0]}/epsilon", TensorProto.FLOAT, [], [helper.get_node_attr_value(node, "epsilon")]
+        )
+        for node in nodes[: last + 1]
+        if node.op_type == "BatchNormalization"
+    ]
     shape = [IMAGES, image.channels, SIZE, SIZE]
     inputs = [helper.make_tensor_value_info(image.name, TensorProto.FLOAT, shape)]
     results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
@@ -71,8 +81,10 @@ def _training_mode(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     yield helper.make_node("ReduceMean", [x], [f"{y}/mean"], axes=[0, 2, 3])
     yield helper.make_node("Sub", [x, f"{y}/mean"], [f"{y}/centred"])
     yield helper.make_node("Mul", [f"{y}/centred", f"{y}/centred"], [f"{y}/square"])
-    yield helper.make_node("ReduceMean", [f"{y}/square"], [f"{y}/variance"], axes=[0, 2, 3])
-    yield helper.make_node("Sqrt", [f"{y}/variance"], [f"{y}/deviation"])
+    yield helper.make_node("ReduceMean", [f"{y}/square"], [f"{y}/measured"], axes=[0, 2, 3])
+    yield helper.make_node("Max", [f"{y}/measured", "calibrate/smallest"], [f"{y}/variance"])
+    yield helper.make_node("Add", [f"{y}/variance", f"{y}/epsilon"], [f"{y}/stable"])
+    yield helper.make_node("Sqrt", [f"{y}/stable"], [f"{y}/deviation"])
     yield helper.make_node("Div", [f"{y}/centred", f"{y}/deviation"], [f"{y}/normal"])
     yield helper.make_node("Unsqueeze", [scale, "calibrate/axes"], [f"{y}/scale"])
     yield helper.make_node("Unsqueeze", [shift, "calibrate/axes"], [f"{y}/shift"])
@@ -80,8 +92,8 @@ def _training_mode(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     yield helper.make_node("Add", [f"{y}/scaled", f"{y}/shift"], [y])
 
 
-def _noise(channels: int, seed: int) -> npt.NDArray[np.float32]:
-    """Return unit-variance images of coarse and fine noise: photographs are not white either."""
+def calibration_images(channels: int, seed: int) -> npt.NDArray[np.float32]:
+    """Return IMAGES x channels x SIZE x SIZE of unit variance: coarse and fine noise, as photographs are not white."""
     rng = np.random.default_rng([seed, 1])
     coarse = rng.standard_normal((IMAGES, channels, SIZE // 8, SIZE // 8), np.float32)
     fine = rng.standard_normal((IMAGES, channels, SIZE, SIZE), np.float32)

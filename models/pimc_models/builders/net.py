@@ -6,6 +6,7 @@ layer's name (`layer1.0.conv1`, `layer1.0.conv1.weight`), so reports read like t
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,13 @@ from pimc_models.builders.layer import IR_VERSION, OPSET, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+HE_GAIN = 2.0
+"""1 / E[x^2] for x = max(g, 0), g standard normal (He et al., 2015)."""
+
+CENTRED_GAIN = 1.0 / (0.5 - 0.5 / math.pi)
+"""1 / Var[x] for the same x."""
 
 
 class Net:
@@ -45,14 +53,24 @@ class Net:
         *,
         bias: bool = False,
     ) -> Value:
-        """Convolve with a square kernel; `pad` defaults to "same" at stride 1. He-normal weights."""
+        """Convolve with a square kernel; `pad` defaults to "same" at stride 1.
+
+        He-normal weights; centred ones with a bias, since then no normalisation follows to remove the common mode.
+        """
         edge = kernel // 2 if pad is None else pad
         shape = (outputs, x.channels // groups, kernel, kernel)
-        inputs = [x.name, self._weight(f"{name}.weight", shape, gain=2.0)]
+        inputs = [x.name, self._weight(f"{name}.weight", shape, centred=bias)]
         if bias:
             inputs.append(self._constant(f"{name}.bias", self._normal((outputs,), 0.05)))
         return self._node(
-            "Conv", inputs, name, outputs, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[edge] * 4, group=groups
+            "Conv",
+            inputs,
+            name,
+            outputs,
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[edge] * 4,
+            group=groups,
         )
 
     def bn(self, x: Value, name: str, epsilon: float = 1e-5) -> Value:
@@ -89,7 +107,14 @@ class Net:
         """Take the maximum over a square window."""
         extra = {"ceil_mode": 1} if ceil_mode else {}
         return self._node(
-            "MaxPool", [x.name], name, x.channels, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, **extra
+            "MaxPool",
+            [x.name],
+            name,
+            x.channels,
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+            **extra,
         )
 
     def global_average(self, x: Value, name: str = "avgpool") -> Value:
@@ -101,9 +126,9 @@ class Net:
         """Flatten to 1 x (channels * positions); `positions` is height times width."""
         return self._node("Flatten", [x.name], name, x.channels * positions, axis=1)
 
-    def gemm(self, x: Value, name: str, outputs: int, gain: float = 1.0) -> Value:
-        """Multiply by a dense matrix, weights stored outputs x inputs; use gain 2 before a ReLU."""
-        weight = self._weight(f"{name}.weight", (outputs, x.channels), gain)
+    def gemm(self, x: Value, name: str, outputs: int) -> Value:
+        """Multiply by a dense matrix of centred weights, stored outputs x inputs, and add a bias."""
+        weight = self._weight(f"{name}.weight", (outputs, x.channels), centred=True)
         bias = self._constant(f"{name}.bias", self._normal((outputs,), 0.05))
         return self._node("Gemm", [x.name, weight, bias], name, outputs, transB=1)
 
@@ -131,9 +156,16 @@ class Net:
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         return Value(name, channels)
 
-    def _weight(self, name: str, shape: tuple[int, ...], gain: float) -> str:
-        """Store normal weights of variance gain / fan-in."""
-        return self._constant(name, self._normal(shape, float(np.sqrt(gain / np.prod(shape[1:])))))
+    def _weight(self, name: str, shape: tuple[int, ...], *, centred: bool) -> str:
+        """Store He-normal weights; `centred` ones sum to zero per output and keep the variance of a ReLU's output.
+
+        Without that, the positive mean of ReLU outputs swamps what differs between two images, more with each layer.
+        """
+        inputs = math.prod(shape[1:])
+        weights = self._normal(shape, math.sqrt((CENTRED_GAIN if centred else HE_GAIN) / inputs))
+        if centred:
+            weights -= weights.mean(axis=tuple(range(1, len(shape))), keepdims=True)
+        return self._constant(name, weights)
 
     def _normal(self, shape: tuple[int, ...], deviation: float) -> npt.NDArray[np.float32]:
         return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)

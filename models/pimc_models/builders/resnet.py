@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50 (He et al., 2016, "Deep residual learning"; stride in the 3x3 of a bottleneck, as torchvision)."""
+"""ResNet-18 and ResNet-50 (He et al., 2016), a bottleneck's stride in its 3x3 convolution as torchvision has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 (Iandola et al., 2016; the authors' revision with earlier pooling). No normalisation, no dense layer."""
+"""SqueezeNet 1.1 (Iandola et al., 2016; the authors' later revision). No normalisation, no dense layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
     from pimc_models.builders.layer import Value
 
-FIRES = ((3, 16, 64), (4, 16, 64), (6, 32, 128), (7, 32, 128), (9, 48, 192), (10, 48, 192), (11, 64, 256), (12, 64, 256))
+FIRES = (
+    (3, 16, 64),
+    (4, 16, 64),
+    (6, 32, 128),
+    (7, 32, 128),
+    (9, 48, 192),
+    (10, 48, 192),
+    (11, 64, 256),
+    (12, 64, 256),
+)
 """(index in the feature list, squeeze channels, channels of each expansion); a max pool precedes 3, 6 and 9."""
 
 

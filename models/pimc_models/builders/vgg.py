@@ -26,5 +26,5 @@ def vgg16(seed: int, size: int, classes: int) -> onnx.ModelProto:
         layer += 1
     x = net.flatten(x, positions=(size // 32) ** 2)
     for index in (0, 3):
-        x = net.relu(net.gemm(x, f"classifier.{index}", 4096, gain=2.0), f"classifier.{index + 1}")
+        x = net.relu(net.gemm(x, f"classifier.{index}", 4096), f"classifier.{index + 1}")
     return net.finish(net.gemm(x, "classifier.6", classes))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc_isa.errors import PimcError
 from pimc_models import fashion
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     import onnx
 
 CALIBRATION_BATCH = 64
+
+
+class UnknownKindError(PimcError):
+    """A quantisation that is not in KINDS."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 def quantise(kind: str, calibration: npt.NDArray[np.float32] | None = None) -> onnx.ModelProto:
     """Return the float32 network quantised as `kind` on `calibration` (default: the 128 committed images).
 
-    Raises KeyError, listing the known kinds, for any other name.
+    Raises UnknownKindError for any other name.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if kind not in KINDS:
-        raise KeyError(f"unknown quantisation {kind!r}; known: {', '.join(KINDS)}")
+        raise UnknownKindError(f"unknown quantisation {kind!r}; known: {', '.join(KINDS)}")
     want = KINDS[kind]
     images = fashion.load_calibration() if calibration is None else calibration
     with tempfile.TemporaryDirectory() as folder:

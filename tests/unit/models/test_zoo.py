@@ -1,0 +1,152 @@
+"""Seeded topologies: published sizes, valid graphs, lively activations, same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import numpy_helper
+
+from pimc_models import measure, zoo
+from pimc_models.builders.calibrate import calibration_images
+from pimc_models.run import run
+
+PUBLISHED = {
+    "googlenet": (6_624_904, 1.50, 1024),
+    "mobilenet_v2": (3_504_872, 0.30, 1280),
+    "resnet18": (11_689_512, 1.81, 512),
+    "resnet50": (25_557_032, 4.09, 2048),
+    "squeezenet1_1": (1_235_496, 0.35, 512),
+    "vgg16": (138_357_544, 15.47, 4096),
+}
+"""torchvision's documented parameters and GMACs (224 x 224, 1,000 classes), and the features before the classifier."""
+
+SMALL = 64
+
+
+@cache
+def small(name: str) -> onnx.ModelProto:
+    return zoo.build(name, size=SMALL, classes=10)
+
+
+def images(seed: int, count: int) -> npt.NDArray[np.float32]:
+    coarse = np.random.default_rng(seed).standard_normal((count, 3, SMALL // 8, SMALL // 8), np.float32)
+    return np.kron(coarse, np.ones((8, 8), np.float32)).astype(np.float32)
+
+
+def test_table_is_complete() -> None:
+    assert set(PUBLISHED) == set(zoo.TOPOLOGIES)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "vgg16"])
+def test_published_size(name: str) -> None:
+    model = zoo.build(name)
+    parameters, giga_macs, _ = PUBLISHED[name]
+    assert measure.parameters(model) == parameters
+    assert round(measure.macs(model) / 1e9, 2) == giga_macs
+    assert [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == [1, 1000]
+
+
+@pytest.mark.slow
+def test_published_size_of_vgg16() -> None:
+    model = zoo.build("vgg16")
+    assert measure.parameters(model) == 138_357_544
+    assert round(measure.macs(model) / 1e9, 2) == 15.47
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_small_size_in_closed_form(name: str) -> None:
+    published, _, features = PUBLISHED[name]
+    expected = published - (1000 - 10) * (features + 1)
+    if name == "vgg16":
+        expected -= 512 * (7 * 7 - 2 * 2) * 4096
+    assert measure.parameters(small(name)) == expected
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_valid_graph_with_every_shape(name: str) -> None:
+    model = small(name)
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.ir_version, [(o.domain, o.version) for o in model.opset_import]) == (9, [("", 17)])
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
+    assert set(shapes) | {"input", model.graph.output[0].name} >= {out for n in model.graph.node for out in n.output}
+    assert all(all(shape) for shape in shapes.values())
+    assert all(t.data_type == onnx.TensorProto.FLOAT for t in model.graph.initializer)
+
+
+def outputs_of(model: onnx.ModelProto, names: list[str], x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    """Run once with the tensors `names` exposed."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    del exposed.graph.output[:]
+    exposed.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
+    session = ort.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(y, np.float32) for y in session.run(names, {"input": x})]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_activations_neither_vanish_nor_explode(name: str) -> None:
+    model = small(name)
+    layers = [n.output[0] for n in model.graph.node if n.op_type in ("Conv", "BatchNormalization", "Add", "Gemm")]
+    for layer, y in zip(layers, outputs_of(model, layers, images(5, 1)), strict=True):
+        assert 0.1 < float(y.std()) < 10, layer
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_logits_depend_on_the_image_and_the_class(name: str) -> None:
+    logits = np.concatenate([run(small(name), image[None]) for image in images(7, 4)])
+    assert logits.shape == (4, 10)
+    assert np.isfinite(logits).all()
+    assert len(np.unique(logits)) == logits.size
+    assert (logits.std(0) > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["googlenet", "mobilenet_v2", "resnet18", "resnet50"])
+def test_normalisations_normalise_the_calibration_images(name: str) -> None:
+    """Each normalisation's output has its own shift as mean and scale as deviation, per channel."""
+    model = measure.with_input_shape(small(name), (8, 3, 96, 96))
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    norms = [n for n in model.graph.node if n.op_type == "BatchNormalization"]
+    outputs = outputs_of(model, [n.output[0] for n in norms], calibration_images(3, seed=0))
+    for norm, y in zip(norms, outputs, strict=True):
+        scale, shift, _, variance = (stored[part] for part in norm.input[1:])
+        epsilon = onnx.helper.get_node_attr_value(norm, "epsilon")
+        np.testing.assert_allclose(y.mean((0, 2, 3)), shift, atol=1e-3)
+        loud = variance > 0.0101  # below, the builder holds the variance at 0.01
+        expected = scale * np.sqrt(variance / (variance + epsilon))
+        np.testing.assert_allclose(y.std((0, 2, 3))[loud], expected[loud], rtol=1e-3)
+        assert loud.mean() > 0.9
+
+
+def test_same_arguments_same_bytes() -> None:
+    again = zoo.build("mobilenet_v2", size=SMALL, classes=10)
+    assert again.SerializeToString(deterministic=True) == small("mobilenet_v2").SerializeToString(deterministic=True)
+    assert zoo.build("mobilenet_v2", seed=1, size=SMALL, classes=10) != again
+
+
+def test_weights_do_not_depend_on_the_image_size() -> None:
+    larger = zoo.build("squeezenet1_1", size=96, classes=10)
+    assert [t.raw_data for t in larger.graph.initializer] == [
+        t.raw_data for t in small("squeezenet1_1").graph.initializer
+    ]
+    wide, narrow = (zoo.build("resnet18", size=size, classes=10) for size in (32, SMALL))
+    assert [t.raw_data for t in wide.graph.initializer] == [t.raw_data for t in narrow.graph.initializer]
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(zoo.UnknownTopologyError, match=r"'resnet19'.*resnet18"):
+        zoo.build("resnet19")
+
+
+def test_importing_the_table_imports_no_onnx() -> None:
+    code = "import sys, pimc_models.zoo, pimc_models.fashion, pimc_models.locate; sys.exit('onnx' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=False).returncode
+        == 0
+    )
