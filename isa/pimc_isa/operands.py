@@ -54,12 +54,14 @@ class View:
     """The ONNX tensor a buffer holds (a part of): ``order`` is 'CHW' or 'HWC', ``shape`` the ONNX shape without batch.
 
     ``offset`` is subtracted from the stored unsigned value to give the ONNX value (128 for int8 tensors, else 0).
+    ``channel`` is where channel 0 of the buffer's tensor stands in the ONNX tensor (inputs of a concatenation).
     """
 
     tensor: str
     order: str
     shape: tuple[int, ...]
     offset: int = 0
+    channel: int = 0
 
 
 @dataclass(frozen=True)

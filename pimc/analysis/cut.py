@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pimc.analysis.facts import Facts, Resources, needed_columns, split
-from pimc_isa.layout import arrays_for, groups_per_array
+from pimc_isa.layout import arrays_for, outputs_per_array
 from pimc_isa.operands import Range
 
 __all__ = [
@@ -45,10 +45,17 @@ def channel_unit(facts: Facts, res: Resources) -> int:
     """Output channels that should stay together: a crossbar's worth."""
     if not facts.is_conv:
         return 1
-    array = res.machine.array
     if facts.groups == 1:
-        return max(1, array.columns // len(res.slices))
-    return facts.n * max(1, groups_per_array(facts.k, facts.n, len(res.slices), array))
+        return outputs_per_array(len(res.slices), res.machine.array)
+    return facts.n * _groups_in_one_array(facts, res)
+
+
+@lru_cache(maxsize=4096)
+def _groups_in_one_array(facts: Facts, res: Resources) -> int:
+    packed = 1
+    while packed < facts.groups and _arrays(packed + 1, facts.k, facts.n, res) == 1:
+        packed += 1
+    return packed
 
 
 def parts_of(facts: Facts, parts: int, res: Resources) -> tuple[Range, ...]:
@@ -56,7 +63,6 @@ def parts_of(facts: Facts, parts: int, res: Resources) -> tuple[Range, ...]:
     return split(facts.shape[2], parts, channel_unit(facts, res))
 
 
-@lru_cache(maxsize=65536)
 def _arrays(groups: int, k: int, n: int, res: Resources) -> int:
     return arrays_for(groups, k, n, len(res.slices), res.machine.array)
 

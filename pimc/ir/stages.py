@@ -47,14 +47,16 @@ class Stage:
     doc: str
 
 
+_RELAYED = _QUANTISED | {"q.relay"}
 _CONV = frozenset({"q.conv"})
+_TILED = _RELAYED - {"host.call", "q.concat"}  # concatenation is only where senders put their channels
 _TABLE = (
     Stage("imported", _QUANTISED, (), "every ONNX node is an op or inside a host call; constants are not checked yet"),
     Stage("quantised", _QUANTISED, (), "u8 activations, s8 weights with zero point 0, onnxruntime's requantisation"),
-    Stage("mapped", _QUANTISED, (Decision("mapping", _CONV),), "every layer is cut into tiles"),
-    Stage("sliced", _QUANTISED, (Decision("cells", _CONV),), "every weight has its cells"),
-    Stage("placed", _QUANTISED | {"q.relay"}, (Decision("placement"),), "every piece has its tile"),
-    Stage("scheduled", _QUANTISED | {"q.relay"}, (Decision("schedule"),), "every ring and channel has its size"),
+    Stage("mapped", _RELAYED, (Decision("mapping", _TILED),), "every layer is cut into tiles"),
+    Stage("sliced", _RELAYED, (Decision("cells", _CONV),), "every weight has its cells"),
+    Stage("placed", _RELAYED, (Decision("placement", _TILED),), "every piece has its tile"),
+    Stage("scheduled", _RELAYED, (Decision("schedule", _TILED),), "every ring and channel has its size"),
 )
 
 #: Stages by name, in order.

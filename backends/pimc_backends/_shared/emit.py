@@ -1,0 +1,272 @@
+"""Lower a scheduled graph to a program: one stream per tile, channels between them, weights, tables, the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from pimc.analysis.facts import Facts, facts_of, is_fused
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Add, AvgPool, Concat, Conv, Gap, HostCall, Lut, MaxPool, Mul, Op, Part, Relay
+from pimc.passes.target import Target
+from pimc_isa import instructions as isa
+from pimc_isa.operands import Elementwise, Group, Requant, RowExpr, Slab, Table, View, Weights
+from pimc_isa.program import Program, Tile
+
+from pimc_backends._shared.host import host_tile
+from pimc_backends._shared.tilecode import EACH, TileCode, all_rows, up_to
+from pimc_backends._shared.wires import HOST, Wire, Wires, final_parts, need_of
+
+__all__ = ["emit"]
+
+Array = np.ndarray
+
+
+def emit(graph: Graph, target: Target) -> Program:
+    """Lower a graph at stage 'scheduled' to a program."""
+    return _Emitter(graph, target).program()
+
+
+class _Emitter:
+    """State of one lowering: names of tensors, channels, tiles under construction."""
+
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph, self.target = graph, target
+        self.tensors: dict[str, Array] = {}
+        self.weights: dict[str, Weights] = {}
+        self.wires = Wires()
+        self.sums: dict[tuple[int, int], Wire] = {}
+        self.tiles: dict[int, TileCode] = {}
+        self.ops = [op for op in graph.ops() if not isinstance(op, HostCall | Concat)]
+        self.number = {op.name: n for n, op in enumerate(graph.ops())}
+        self.facts = {op.name: facts_of(graph, op) for op in self.ops}
+        self.views = _all_views(graph)
+
+    def program(self) -> Program:
+        """Connect, then write every tile."""
+        self._connect()
+        host = host_tile(self.graph, self.wires, self.tensors)
+        for op in self.ops:
+            if is_fused(self.graph, op):
+                assert isinstance(op, Lut)
+                self._fused(op)
+            else:
+                for part in op.placement or ():
+                    self._tile(op, part)
+        tiles = (host, *(self._finished(code) for _, code in sorted(self.tiles.items())))
+        self.tensors["reference"] = np.frombuffer(self.graph.reference, np.uint8)
+        flows = tuple(f for f in self.target.flows if any(g.flow == f.name for t in tiles for g in t.groups))
+        return Program(
+            machine=self.target.machine,
+            tiles=tiles,
+            channels=tuple(w.channel for w in self.wires.all),
+            flows=flows,
+            weights=tuple(self.weights.values()),
+            inputs=self.graph.inputs,
+            outputs=self.graph.outputs,
+            tensors=self.tensors,
+            meta={"target": self.target.name, "network": self.graph.name, **self.graph.meta},
+        )
+
+    def _connect(self) -> None:
+        for op in self.graph.ops():
+            if isinstance(op, Concat) or (isinstance(op, Lut) and is_fused(self.graph, op)):
+                continue
+            for index, value in enumerate(op.inputs):
+                shape = self.graph[value].shape
+                if isinstance(op, HostCall):
+                    need, depth = [(HOST, (0, shape[1]), (0, shape[2]))], shape[0]
+                else:
+                    assert op.schedule is not None
+                    need = [need_of(self.facts[op.name], p, index) for p in op.placement or ()]
+                    depth = op.schedule.depth[index]
+                self.wires.connect(self.graph, op, index, need, depth)
+            self._chain(op)
+
+    def _chain(self, op: Op) -> None:
+        parts = op.placement or ()
+        for a, b in zip(parts, parts[1:], strict=False):
+            if (a.cols, a.chans) == (b.cols, b.chans):
+                self.sums[a.tile, b.tile] = self.wires.partial_sums(a.tile, b.tile, op, a)
+
+    def _tile(self, op: Op, part: Part) -> None:
+        code = TileCode.at(part, op.name, op.shape[0], op.node)
+        self.tiles[part.tile] = code
+        WRITERS[type(op)](self, op, part, code)
+
+    def _inputs(self, op: Op, part: Part, code: TileCode, names: tuple[str, ...], until: tuple[RowExpr, ...]) -> None:
+        """Declare and receive every input."""
+        facts, schedule = self.facts[op.name], op.schedule
+        assert schedule is not None
+        for index, (name, rows) in enumerate(zip(names, until, strict=True)):
+            shape = facts.in_shapes[index]
+            _, cols, chans = need_of(facts, part, index)
+            code.buffer(name, "u8", shape, cols, chans, schedule.slots[index])
+            wires = self.wires.recvs.get((part.tile, op.name, index), [])
+            drained = rows.at(op.shape[0] - 1) >= shape[0]
+            code.receive(name, wires, rows, shape[0], drained)
+
+    def _result(self, op: Op, part: Part, code: TileCode, name: str = "y") -> str:
+        assert op.schedule is not None
+        return code.buffer(name, "u8", op.shape, part.cols, part.chans, op.schedule.out_slots, self.views[op.name])
+
+    def _requant(self, op: Conv | Gap, multiplier: Array, bias: Array) -> Requant:
+        stem = f"q{self.number[op.name]}"
+        self.tensors[f"{stem}.multiplier"] = multiplier
+        self.tensors[f"{stem}.bias"] = bias
+        return Requant("q", stem, op.y_zero, op.lo, op.hi)
+
+    def _send(self, op: Op, part: Part, code: TileCode, name: str) -> None:
+        code.send(name, self.wires.sends.get((part.tile, op.name), []))
+
+    def conv(self, op: Conv, part: Part, code: TileCode) -> None:
+        """Receive, multiply, (pass sums along the chain,) requantise, send."""
+        facts = self.facts[op.name]
+        assert op.schedule is not None and op.mapping is not None
+        w = facts.window
+        code.windows.append(w)
+        code.groups.append(self._group(op, part))
+        tall = (w.kernel[0] - 1) * w.dilation[0] + 1
+        self._inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
+        code.buffer("acc", "i32", op.shape, part.cols, part.chans, op.schedule.out_slots)
+        before = next((wire for (_, b), wire in self.sums.items() if b == part.tile), None)
+        after = next((wire for (a, _), wire in self.sums.items() if a == part.tile), None)
+        if before is not None:
+            code.do(isa.Recv(dst=Slab("acc", RowExpr()), channel=before.name, until=_next_row(code)))
+        multiply = isa.Mvm if before is None else isa.Mvma
+        code.do(multiply(dst=code.row("acc"), src="x", window="w", group="g"))
+        if after is not None:
+            code.do(isa.Send(channel=after.name, src=code.row("acc")))
+            return
+        weights = self.graph.constants[op.weights]
+        zero_point = op.x_zero * weights.reshape(weights.shape[0], -1).sum(axis=1, dtype=np.int64)
+        bias = (self.graph.constants[op.bias].astype(np.int64) - zero_point).astype(np.int32)
+        code.requants.append(self._requant(op, self.graph.constants[op.multiplier], bias))
+        self._result(op, part, code)
+        code.do(isa.Quant(dst=code.row("y"), src=code.row("acc"), requant="q"))
+        self._send(op, part, code, "y")
+
+    def _group(self, op: Conv, part: Part) -> Group:
+        facts, cells = self.facts[op.name], op.cells
+        assert cells is not None and op.mapping is not None and op.schedule is not None
+        name = f"w{self.number[op.name]}"
+        if name not in self.weights:
+            self.weights[name] = Weights(
+                name, facts.groups, facts.k, facts.n, cells.block_rows, cells.slices, cells.bipolar
+            )
+            for field in ("codes", "polarity", "centre"):
+                self.tensors[f"{name}.{field}"] = self.graph.constants[getattr(cells, field)]
+        first, last = part.chans[0] // facts.n, -(-part.chans[1] // facts.n)
+        outputs = (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
+        return Group("g", name, op.schedule.flow, part.rows_k, outputs, (first, last), op.mapping.copies)
+
+    def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:
+        """Receive both operands, combine, send."""
+        gate = self.facts[op.name].in_shapes[1][0] == 1 and op.shape[0] > 1
+        self._inputs(op, part, code, ("a", "b"), (_next_row(code), all_rows(1) if gate else _next_row(code)))
+        a, b, y = (op.a_scale, op.a_zero), (op.b_scale, op.b_zero), (op.y_scale, op.y_zero)
+        code.elementwises.append(Elementwise("s", a, b, y, op.lo, op.hi, op.scalar_b))
+        self._result(op, part, code)
+        make = isa.Add if isinstance(op, Add) else isa.Mul
+        second = code.row("b", RowExpr() if gate else None)
+        code.do(make(dst=code.row("y"), a=code.row("a"), b=second, scales="s"))
+        self._send(op, part, code, "y")
+
+    def _windowed(self, op: Op, part: Part, code: TileCode) -> None:
+        w = self.facts[op.name].window
+        code.windows.append(w)
+        tall = (w.kernel[0] - 1) * w.dilation[0] + 1
+        self._inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
+
+    def maxpool(self, op: MaxPool, part: Part, code: TileCode) -> None:
+        """Receive, pool, send."""
+        self._windowed(op, part, code)
+        self._result(op, part, code)
+        code.do(isa.PoolMax(dst=code.row("y"), src="x", window="w"))
+        self._send(op, part, code, "y")
+
+    def avgpool(self, op: AvgPool, part: Part, code: TileCode) -> None:
+        """Receive, pool, send."""
+        self._windowed(op, part, code)
+        count_rule = (1.0, int(op.count_include_pad))
+        x, y = (op.x_scale, op.x_zero), (op.y_scale, op.y_zero)
+        code.elementwises.append(Elementwise("s", x, count_rule, y, op.lo, op.hi))
+        self._result(op, part, code)
+        code.do(isa.PoolAvg(dst=code.row("y"), src="x", window="w", scales="s"))
+        self._send(op, part, code, "y")
+
+    def gap(self, op: Gap, part: Part, code: TileCode) -> None:
+        """Receive all rows, sum, requantise, send."""
+        self._windowed(op, part, code)
+        code.buffer("acc", "i32", op.shape, part.cols, part.chans, 1)
+        constants = self.graph.constants
+        code.requants.append(self._requant(op, constants[op.multiplier], constants[op.bias]))
+        self._result(op, part, code)
+        code.do(isa.PoolSum(dst=code.row("acc"), src="x", window="w"))
+        code.do(isa.Quant(dst=code.row("y"), src=code.row("acc"), requant="q"))
+        self._send(op, part, code, "y")
+
+    def lut(self, op: Lut, part: Part, code: TileCode) -> None:
+        """Receive, look up, send: a table with tiles of its own."""
+        self._inputs(op, part, code, ("x",), (_next_row(code),))
+        self._look_up(op, part, code, "x", "y")
+
+    def relay(self, op: Relay, part: Part, code: TileCode) -> None:
+        """Receive and send: the channel in front holds the rows that wait."""
+        self._inputs(op, part, code, ("x",), (_next_row(code),))
+        self._send(op, part, code, "x")
+
+    def _fused(self, op: Lut) -> None:
+        """A table applied in the tiles that make its input."""
+        for part in op.placement or ():
+            code = self.tiles[part.tile]
+            code.node = op.node
+            source = next(b.name for b in reversed(code.buffers) if b.views == self.views[op.inputs[0]])
+            self._look_up(op, part, code, source, f"z{len(code.tables)}")
+
+    def _look_up(self, op: Lut, part: Part, code: TileCode, source: str, result: str) -> None:
+        data = f"t{self.number[op.name]}"
+        self.tensors[data] = self.graph.constants[op.table]
+        table = f"t{len(code.tables)}"
+        code.tables.append(Table(table, data))
+        self._result(op, part, code, result)
+        code.do(isa.Lut(dst=code.row(result), src=code.row(source), table=table))
+        self._send(op, part, code, result)
+
+    def _finished(self, code: TileCode) -> Tile:
+        return code.tile()
+
+
+def _next_row(code: TileCode) -> RowExpr:
+    """One row for each step of the loop."""
+    return RowExpr(1, 1) if code.rows > 1 else all_rows(1)
+
+
+def _all_views(graph: Graph) -> dict[str, tuple[View, ...]]:
+    """ONNX tensors held by each value's buffers, including those of concatenations it is a part of."""
+    views = {op.name: list(op.views) for op in graph.ops()}
+    for op in reversed(list(graph.ops())):
+        if not isinstance(op, Concat):
+            continue
+        first = 0
+        for value in op.inputs:
+            views[value] += [replace(v, channel=v.channel + first) for v in views[op.name]]
+            first += graph[value].shape[2]
+    return {name: tuple(v) for name, v in views.items()}
+
+
+Writer = Callable[[_Emitter, "Op", Part, TileCode], None]
+
+#: How each op's tiles are written.
+WRITERS: dict[type[Op], Writer] = {
+    Conv: _Emitter.conv,  # type: ignore[dict-item]
+    Add: _Emitter.elementwise,  # type: ignore[dict-item]
+    Mul: _Emitter.elementwise,  # type: ignore[dict-item]
+    MaxPool: _Emitter.maxpool,  # type: ignore[dict-item]
+    AvgPool: _Emitter.avgpool,  # type: ignore[dict-item]
+    Gap: _Emitter.gap,  # type: ignore[dict-item]
+    Lut: _Emitter.lut,  # type: ignore[dict-item]
+    Relay: _Emitter.relay,  # type: ignore[dict-item]
+}

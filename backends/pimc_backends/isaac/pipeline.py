@@ -1,0 +1,44 @@
+"""The isaac target: its passes in order, and how the last graph becomes a program."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from pimc.passes.base import Pass
+from pimc.passes.map_weights import MapWeights
+from pimc.passes.place import Place
+from pimc.passes.schedule_rows import ScheduleRows
+from pimc.passes.slice_weights import SliceWeights
+from pimc.passes.target import Target
+from pimc_isa.flow import Flow, check_flow, load_flow
+from pimc_isa.machine import Machine, load_machine
+
+from pimc_backends._shared.emit import emit
+
+__all__ = ["emit", "pipeline", "target"]
+
+
+@cache
+def _machine() -> Machine:
+    with resources.as_file(resources.files(__package__) / "machine.toml") as path:
+        return load_machine(path)
+
+
+@cache
+def _flows() -> tuple[Flow, ...]:
+    with resources.as_file(resources.files(__package__) / "flows") as folder:
+        flows = tuple(load_flow(path) for path in sorted(folder.glob("*.flow")))
+    for flow in flows:
+        check_flow(flow, _machine())
+    return flows
+
+
+def target(*, chips: int | None = None, replication: str = "balanced") -> Target:
+    """ISAAC with 8-bit inputs and weights: lossless conversions."""
+    return Target("isaac", _machine(), _flows(), "isaac8", chips, replication)
+
+
+def pipeline() -> tuple[Pass, ...]:
+    """The passes, in order: cells need the cut's row blocks; places need to know how many tiles there are."""
+    return (MapWeights(), SliceWeights(), Place(), ScheduleRows())

@@ -1,0 +1,105 @@
+"""Cut every layer over tiles: column strips, output-channel parts, row-block chains, and copies inside each tile.
+
+    %y: u8[28x28x128] = q.conv(%x) {...}
+    ->                                 {..., mapping = {strips = [[0, 14], [14, 28]], parts = [[0, 128]], ...}}
+
+The search is `pimc.analysis.replicate`; this pass applies its plan. Where an input must wait for more rows than the
+tiles of its reader have memory for, a relay (a buffer tile) is put in front and the search is run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, replace
+
+from pimc.analysis.cut import Cut, arrays_per_tile, parts_of
+from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, is_virtual, split
+from pimc.analysis.replicate import DeepChannelError, Plan, make_plan
+from pimc.ir.graph import Graph
+from pimc.ir.ops import HostCall, Mapping, Op, Relay
+from pimc.passes.base import Pass
+from pimc.passes.target import Target
+
+__all__ = ["MapWeights", "mapping_of", "resources"]
+
+
+def resources(target: Target) -> Resources:
+    """What the searches in `pimc.analysis` need of a target."""
+    return Resources(target.machine, target.flow[target.conv_flow], target.chips)
+
+
+@dataclass(frozen=True)
+class MapWeights(Pass):
+    """Cut every layer over tiles and choose how many copies of its weights there are."""
+
+    name = "map-weights"
+    from_stage = "quantised"
+    to_stage = "mapped"
+
+    def apply(self, graph: Graph, target: Target) -> Graph:
+        """Apply the replication plan."""
+        graph = graph.copy()
+        res = resources(target)
+        plan = _plan(graph, res, target.replication)
+        for op in list(graph.ops()):
+            if isinstance(op, HostCall) or is_virtual(op):
+                continue
+            if is_fused(graph, op):
+                graph.update(_mapped(op, _as_producer(graph[op.inputs[0]])))
+                continue
+            graph.update(_mapped(op, mapping_of(facts_of(graph, op), plan.cuts[op.name], res)))
+        graph.meta |= {
+            "chips": str(plan.chips),
+            "arrays_one_copy": str(plan.arrays_one_copy),
+            "expected_interval_cycles": str(plan.interval_cycles),
+        }
+        return graph
+
+
+def _plan(graph: Graph, res: Resources, strategy: str) -> Plan:
+    """Plan; relays are added to ``graph`` until every reader has memory for its channels."""
+    for _ in range(len(graph)):
+        try:
+            return make_plan(graph, res, strategy)
+        except DeepChannelError as deep:
+            op = graph[deep.op]
+            index = max(range(len(op.inputs)), key=lambda n: deep.depth[n])
+            if isinstance(graph[op.inputs[index]], Relay):
+                raise
+            _relay(graph, op, index)
+    return make_plan(graph, res, strategy)
+
+
+def _relay(graph: Graph, op: Op, index: int) -> None:
+    value = graph[op.inputs[index]]
+    relay = Relay(name=f"{value.name}.relay.{op.name}", inputs=(value.name,), type=value.type, node=value.node)
+    graph.insert_before(op.name, index, relay)
+
+
+def _mapped(op: Op, mapping: Mapping) -> Op:
+    return replace(op, mapping=mapping)  # type: ignore[type-var]
+
+
+def _as_producer(producer: Op) -> Mapping:
+    assert producer.mapping is not None
+    return replace(producer.mapping, chain=((0, 0),), arrays=0)
+
+
+def mapping_of(facts: Facts, cut: Cut, res: Resources) -> Mapping:
+    """The ranges of a cut."""
+    chain = split(facts.k, cut.chain, res.machine.array.rows) if facts.is_conv else ((0, 0),)
+    parts = parts_of(facts, cut.parts, res)
+    strips = split(facts.shape[1], cut.strips)
+    one_tile = arrays_per_tile(facts, cut, res)
+    arrays = one_tile * cut.copies * len(strips) * len(parts) * len(chain)
+    return Mapping(strips, parts, chain, cut.copies, arrays)
+
+
+def cuts_of(graph: Graph) -> MappingOf[str, Cut]:
+    """The cuts that mapped ops have, for analyses that run later."""
+    cuts = {}
+    for op in graph.ops():
+        if op.mapping is not None and not is_fused(graph, op):
+            m = op.mapping
+            cuts[op.name] = Cut(len(m.strips), len(m.parts), len(m.chain), m.copies)
+    return cuts

@@ -1,0 +1,74 @@
+"""Size rings and channels, and name each convolution's analog flow.
+
+    %y: u8[28x28x128] = q.conv(%x) {...}
+    ->                                 {..., schedule = {slots = [4], depth = [2], out_slots = 2, flow = isaac8}}
+
+Depths come from `pimc.analysis.rows`, where no schedule of rows can deadlock; where memory allows, each ring gets room
+for the rows of the next step and each channel one further message, so that neighbouring steps overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pimc.analysis.cut import Cut, ring_slots, tile_memory
+from pimc.analysis.facts import Facts, Resources, facts_of, is_fused
+from pimc.analysis.rows import RowPlan, plan_rows
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Conv, Op, Schedule
+from pimc.passes.base import Pass
+from pimc.passes.map_weights import cuts_of, resources
+from pimc.passes.target import Target
+
+__all__ = ["ScheduleRows"]
+
+
+@dataclass(frozen=True)
+class ScheduleRows(Pass):
+    """Size rings and channels so that the row pipeline flows and cannot deadlock."""
+
+    name = "schedule-rows"
+    from_stage = "placed"
+    to_stage = "scheduled"
+
+    def apply(self, graph: Graph, target: Target) -> Graph:
+        """Set every op's schedule."""
+        graph = graph.copy()
+        res, cuts = resources(target), cuts_of(graph)
+        facts = {name: facts_of(graph, graph[name]) for name in cuts}
+        rows = plan_rows(graph, facts, cuts, res)
+        for op in list(graph.ops()):
+            if op.mapping is None:
+                continue
+            if is_fused(graph, op):
+                schedule = Schedule((1,), (1,), 2 if op.shape[0] > 1 else 1)
+            else:
+                schedule = _schedule(graph, op, facts[op.name], rows, res)
+            flow = target.conv_flow if isinstance(op, Conv) else ""
+            graph.update(replace(op, schedule=replace(schedule, flow=flow)))  # type: ignore[type-var]
+        return graph
+
+
+def _schedule(graph: Graph, op: Op, facts: Facts, rows: RowPlan, res: Resources) -> Schedule:
+    """The loosest sizes that fit the tile's memory."""
+    m = op.mapping
+    assert m is not None
+    cut = Cut(len(m.strips), len(m.parts), len(m.chain), m.copies)
+    heights = tuple(s[0] for s in facts.in_shapes)
+    limit = res.machine.tile.memory_bytes - fused_bytes(graph, op)
+    for slack, loose in ((2, True), (1, True), (1, False), (0, False)):
+        depth = rows.depths(op, heights, slack)
+        if tile_memory(facts, cut, res, depth, loose) <= limit:
+            break
+    slots = tuple(ring_slots(facts, n, loose) for n in range(len(heights)))
+    return Schedule(slots, depth, 2 if loose and facts.shape[0] > 1 else 1)
+
+
+def fused_bytes(graph: Graph, op: Op) -> int:
+    """Memory of the rings of tables applied in this op's tiles."""
+    users = graph.users(op.name)
+    if len(users) != 1 or not is_fused(graph, users[0]) or op.mapping is None:
+        return 0
+    width = max(b - a for a, b in op.mapping.strips)
+    part = max(b - a for a, b in op.mapping.parts)
+    return 2 * width * part + fused_bytes(graph, users[0])

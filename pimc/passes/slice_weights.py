@@ -1,0 +1,52 @@
+"""Turn every layer's weights into cells: slices of codes, a polarity for each column, and a centre.
+
+    %y: u8[28x28x128] = q.conv(%x) {weights = @w, ...}
+    ->                                 {..., cells = {codes = @w.codes, slices = [2, 2, 2, 2], ...}}
+
+ISAAC's encoding (paper, section 5.2): weights are stored with an offset, columns whose sum could be large are stored
+flipped, which saves one converter bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Cells, Conv
+from pimc.passes.base import Pass
+from pimc.passes.target import Target
+from pimc_isa.encode import encode
+
+__all__ = ["SliceWeights"]
+
+
+@dataclass(frozen=True)
+class SliceWeights(Pass):
+    """Encode weights as crossbar cells."""
+
+    name = "slice-weights"
+    from_stage = "mapped"
+    to_stage = "sliced"
+
+    def apply(self, graph: Graph, target: Target) -> Graph:
+        """Encode layer by layer; equal constants are encoded once."""
+        graph = graph.copy()
+        slices, rows = target.flow[target.conv_flow].slices, target.machine.array.rows
+        done: dict[tuple[str, int], Cells] = {}
+        for op in list(graph.of(Conv)):
+            key = (op.weights, op.groups)
+            if key not in done:
+                done[key] = _cells(graph, op, slices, rows)
+            graph.update(replace(op, cells=done[key]))
+        return graph
+
+
+def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int) -> Cells:
+    weights = graph.constants[op.weights]
+    outputs = weights.shape[0]
+    matrix = weights.reshape(op.groups, outputs // op.groups, -1).transpose(0, 2, 1)
+    coded = encode(matrix, slices, rows)
+    stem = op.weights if op.groups == 1 else f"{op.weights}.g{op.groups}"
+    names = [f"{stem}.codes", f"{stem}.polarity", f"{stem}.centre"]
+    graph.constants |= dict(zip(names, (coded.codes, coded.polarity, coded.centre), strict=True))
+    return Cells(names[0], names[1], names[2], slices, rows)
