@@ -1,0 +1,1 @@
+"""The graph IR: ops, graph, text form, stages and verifier."""

@@ -17,11 +17,10 @@ __all__ = ["decision_problems", "placement_problems"]
 
 def decision_problems(graph: Graph, op: Op) -> Iterator[str]:
     """Yield what is wrong with the decisions an op carries; those not made yet are not looked at."""
-    if isinstance(op, Conv):
-        if op.mapping:
-            yield from _mapping_problems(graph, op, op.mapping)
-        if op.cells:
-            yield from _cells_problems(graph, op, op.cells)
+    if op.mapping and op.type is not None:
+        yield from _mapping_problems(graph, op, op.mapping)
+    if isinstance(op, Conv) and op.cells:
+        yield from _cells_problems(graph, op, op.cells)
     if op.placement is not None and op.type is not None:
         yield from _parts_problems(op, op.placement)
     if op.schedule:
@@ -58,11 +57,11 @@ def _covers(name: str, ranges: Sequence[Range], total: int) -> Iterator[str]:
         yield f"mapping: {name} {list(ranges)} do not cover 0..{total}"
 
 
-def _mapping_problems(graph: Graph, op: Conv, mapping: Mapping) -> Iterator[str]:
-    if op.type is None:
-        return
+def _mapping_problems(graph: Graph, op: Op, mapping: Mapping) -> Iterator[str]:
     yield from _covers("strips", mapping.strips, op.shape[1])
     yield from _covers("parts", mapping.parts, op.shape[2])
+    if not isinstance(op, Conv):
+        return
     yield from _covers("chain", mapping.chain, weight_rows(graph, op))
     if mapping.copies < 1 or mapping.arrays < 1:
         yield f"mapping: {mapping.copies} copies on {mapping.arrays} arrays"
@@ -93,6 +92,7 @@ def _parts_problems(op: Op, parts: tuple[Part, ...]) -> Iterator[str]:
     if op.kind == "host.call":
         return
     if isinstance(op, Conv) and op.mapping:
+        # every piece of the cut, once, each on a tile of its own
         wanted = sorted(itertools.product(op.mapping.strips, op.mapping.parts, op.mapping.chain))
         if sorted((p.cols, p.chans, p.rows_k) for p in parts) != wanted:
             yield "placement: its parts are not the pieces of its mapping"

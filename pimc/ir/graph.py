@@ -63,7 +63,7 @@ class Graph:
         self.add(op)
         old = self[user]
         inputs = tuple(op.name if n == index else v for n, v in enumerate(old.inputs))
-        self.update(replace(old, inputs=inputs))  # type: ignore[type-var]
+        self.update(replace(old, inputs=inputs))
 
     def remove(self, name: str) -> None:
         """Remove an op that nobody reads."""
@@ -99,4 +99,4 @@ class Graph:
         """Say that a value holds a further ONNX tensor."""
         op = self[name]
         if view not in op.views:
-            self.update(replace(op, views=(*op.views, view)))  # type: ignore[type-var]
+            self.update(replace(op, views=(*op.views, view)))

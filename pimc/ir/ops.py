@@ -6,8 +6,9 @@ pass has made them, so the text form of a graph shows all that was decided.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 from pimc_isa.operands import Range, View, Window
 
@@ -43,8 +44,10 @@ class TensorType:
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a layer is cut. ``strips`` column ranges x ``parts`` output-channel ranges x ``chain`` row-block ranges, each
-    on a tile of its own; ``copies`` of the weights inside each tile. ``arrays`` is the number of crossbars in all."""
+    """How a layer is cut: column strips x output-channel parts x row-block chains, each on a tile of its own.
+
+    ``copies`` of the weights inside each tile; ``arrays`` is the number of crossbars in all.
+    """
 
     strips: tuple[Range, ...]
     parts: tuple[Range, ...]
@@ -55,7 +58,7 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Cells:
-    """How weights are stored: names of the code, polarity and centre constants, slice widths (low first), rows a block."""
+    """How weights are stored: the code, polarity and centre constants, slice widths (low first), rows of a block."""
 
     codes: str
     polarity: str
@@ -80,8 +83,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Row buffering: ``slots`` of each input's ring and ``depth`` (messages) of the channels that fill it; ``out_slots``
-    of the result's ring; ``flow`` is the analog micro-program of a convolution."""
+    """Row buffering: ``slots`` of each input's ring and ``depth`` (messages) of the channels that fill it.
+
+    ``out_slots`` of the result's ring; ``flow`` is the analog micro-program of a convolution.
+    """
 
     slots: tuple[int, ...]
     depth: tuple[int, ...]
@@ -93,10 +98,25 @@ OPS: dict[str, type[Op]] = {}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-class Op:
-    """Base of all operations. ``name`` is also the name of the value it makes; ``node`` names the ONNX node."""
+class _Declared:
+    """Makes subclasses frozen dataclasses; apart from `Op` because type checkers do not see fields of this class."""
 
     kind: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __init_subclass__(cls, *, op: str = "") -> None:
+        """Make the subclass a frozen dataclass and enter it in the table of ops; without ``op`` it is abstract."""
+        dataclass(frozen=True, kw_only=True)(cls)
+        if not op:
+            return
+        cls.kind = op
+        if op in OPS:
+            raise TypeError(f"op {op} declared twice")
+        OPS[op] = cls  # type: ignore[assignment]  # every class with a name derives from Op
+
+
+class Op(_Declared):
+    """Base of all operations. ``name`` is also the name of the value it makes; ``node`` names the ONNX node."""
 
     name: str
     inputs: tuple[str, ...]
@@ -107,23 +127,12 @@ class Op:
     placement: tuple[Part, ...] | None = None
     schedule: Schedule | None = None
 
-    def __init_subclass__(cls, *, op: str) -> None:
-        """Make the subclass a frozen dataclass and enter it in the table of ops."""
-        cls.kind = op
-        dataclass(frozen=True, kw_only=True)(cls)
-        if op in OPS:
-            raise TypeError(f"op {op} declared twice")
-        OPS[op] = cls
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """Rows, columns, channels of the result."""
         if self.type is None:
             raise TypeError(f"{self.name} has no result")
         return self.type.shape
-
-
-dataclass(frozen=True, kw_only=True)(Op)
 
 
 class HostCall(Op, op="host.call"):
@@ -165,7 +174,7 @@ class Conv(Op, op="q.conv"):
         return self.x_zero
 
 
-class _Elementwise(Op, op="q.elementwise"):
+class _Elementwise(Op):
     """Shared by the two-input ops."""
 
     a_scale: float
@@ -177,9 +186,6 @@ class _Elementwise(Op, op="q.elementwise"):
     lo: int = 0
     hi: int = 255
     scalar_b: bool = False
-
-
-OPS.pop("q.elementwise")
 
 
 class Add(_Elementwise, op="q.add"):

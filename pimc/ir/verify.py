@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import networkx as nx
 import numpy as np
 
 from pimc.ir.decisions import decision_problems, placement_problems
+from pimc.ir.fields import constants_of
 from pimc.ir.graph import Graph
 from pimc.ir.infer import InferError, infer_type
 from pimc.ir.ops import Conv, Gap, HostCall, Lut, Op
@@ -39,7 +41,12 @@ def problems(graph: Graph, stage: str) -> Iterator[str]:
     except KeyError as error:
         yield str(error.args[0])
         return
-    for op in graph.ops():
+    try:
+        ops = list(graph.ops())
+    except nx.NetworkXUnfeasible:
+        yield "values depend on one another in a cycle"
+        return
+    for op in ops:
         if op.kind not in here.ops:
             yield f"%{op.name}: {op.kind} does not exist at stage {stage}"
             continue
@@ -50,7 +57,7 @@ def problems(graph: Graph, stage: str) -> Iterator[str]:
             if getattr(op, decision.field, None) is not None:
                 yield f"%{op.name}: {decision.field} is decided before its stage"
         missing = [
-            f"%{op.name}: constant @{name} does not exist" for name in _constants(op) if name not in graph.constants
+            f"%{op.name}: constant @{name} does not exist" for name in constants_of(op) if name not in graph.constants
         ]
         yield from missing
         if not missing:
@@ -120,21 +127,6 @@ def _number_problems(op: Op) -> Iterator[str]:
             yield f"{field}={value} is not a positive number"
     if getattr(op, "lo", 0) > getattr(op, "hi", 255):
         yield "lo is above hi"
-
-
-def _constants(op: Op) -> list[str]:
-    """Names of the constants an op refers to."""
-    match op:
-        case Conv():
-            cells = [op.cells.codes, op.cells.polarity, op.cells.centre] if op.cells else []
-            return [op.weights, op.multiplier, op.bias, *cells]
-        case Gap():
-            return [op.multiplier, op.bias]
-        case Lut():
-            return [op.table]
-        case HostCall():
-            return [op.model]
-    return []
 
 
 def _constant_problems(graph: Graph, op: Op) -> Iterator[str]:
