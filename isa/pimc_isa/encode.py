@@ -14,7 +14,7 @@ import numpy as np
 from pimc_isa.errors import ProgramError
 from pimc_isa.operands import Weights
 
-__all__ = ["Cells", "column_sums", "decode", "encode_flipped", "row_blocks", "slice_shifts"]
+__all__ = ["Cells", "column_sums", "decode", "encode", "row_blocks", "slice_shifts"]
 
 Array = np.ndarray
 
@@ -39,7 +39,7 @@ def row_blocks(k: int, block_rows: int) -> Iterator[tuple[int, slice]]:
         yield block, slice(first, min(first + block_rows, k))
 
 
-def encode_flipped(weights: Array, slices: tuple[int, ...], block_rows: int) -> Cells:
+def encode(weights: Array, slices: tuple[int, ...], block_rows: int) -> Cells:
     """ISAAC's encoding of integer weights [groups, k, n]: offset binary with flipped columns.
 
     The code is ``w + 2**(bits-1)``. A column (one slice of one output in one row block) whose cells sum to more than
@@ -54,8 +54,8 @@ def encode_flipped(weights: Array, slices: tuple[int, ...], block_rows: int) -> 
     half, kind = 1 << (bits - 1), np.uint8 if bits <= 8 else np.uint16
     if weights.size and not (weights.dtype == np.int8 and bits >= 8) and not _within(weights, -half, half - 1):
         raise ValueError(f"weights outside {-half}..{half - 1} do not fit {bits} bits")
-    codes = weights.astype(kind)  # modulo 2**16 or 2**8: adding the offset below wraps to the right code
-    codes += kind(half)
+    codes = weights.astype(kind, order="C")  # wraps, and the offset wraps it to the right code
+    np.add(codes, kind(half), out=codes)
     blocks = -(-k // block_rows)
     polarity = np.zeros((groups, blocks, n), np.uint8 if len(slices) <= 8 else np.uint16)
     flips = np.zeros((groups, blocks, n), kind)
@@ -66,7 +66,7 @@ def encode_flipped(weights: Array, slices: tuple[int, ...], block_rows: int) -> 
             flip = 2 * _field_sums(part, shift, width) > part.shape[1] * top
             polarity[:, block] |= flip.astype(polarity.dtype) << s
             flips[:, block] |= flip.astype(kind) * kind(top << shift)
-        part ^= flips[:, block, None]
+        np.bitwise_xor(part, flips[:, block, None], out=part)
     return Cells(codes, polarity, flips.astype(np.int32) - half)
 
 
@@ -118,7 +118,8 @@ def _field_sums(codes: Array, shift: int, width: int) -> Array:
     field = codes >> shift
     field &= (1 << width) - 1
     small = codes.shape[1] * ((1 << width) - 1) < 1 << 16
-    return np.add.reduce(field, axis=1, dtype=np.uint16 if small else np.int64).astype(np.int32)
+    sums: Array = np.add.reduce(field, axis=1, dtype=np.uint16 if small else np.int64).astype(np.int32)
+    return sums
 
 
 def _unflip(codes: Array, polarity: Array, slices: tuple[int, ...]) -> Array:

@@ -40,7 +40,7 @@ class Proof:
 
 
 def conversions_exact(cells: Cells, weights: Weights, form: NormalForm) -> Proof:
-    """Prove for every column whether its conversions are exact for all inputs. ``cells`` may be a part of ``weights``."""
+    """Prove for every column whether its conversions are exact for all inputs; ``cells`` may be part of ``weights``."""
     positive, negative = column_sums(cells.codes, weights)
     exact = np.ones(cells.centre.shape, np.bool_)
     proved = 0
@@ -48,9 +48,9 @@ def conversions_exact(cells: Cells, weights: Weights, form: NormalForm) -> Proof
         low, high = _range(block, form, cells, positive, negative)
         fits = _fits(block.conversion, low, high)
         proved += int(np.count_nonzero(fits))
-        exact &= fits
+        exact = exact & fits
     units, unit_count = _units_exact(cells.codes.shape[1], weights.block_rows, form)
-    exact &= units.all(axis=1)[None, :, None]
+    exact = exact & units.all(axis=1).reshape(1, -1, 1)
     groups = cells.codes.shape[0]
     return Proof(
         exact, proved + groups * int(np.count_nonzero(units)), exact.size * len(form.blocks) + groups * unit_count
@@ -129,8 +129,8 @@ def _fields(codes: Array, weights: Weights) -> list[Array]:
 
 def _product(x: Array, cells: Array) -> Array:
     """Column sums [positions, groups, n]; float64 holds them exactly and its matrix product is far faster."""
-    sums = np.matmul(x.transpose(1, 0, 2).astype(np.float64), cells.astype(np.float64))
-    return sums.transpose(1, 0, 2).astype(np.int64)
+    sums: Array = np.matmul(x.transpose(1, 0, 2).astype(np.float64), cells.astype(np.float64))
+    return np.asarray(sums.transpose(1, 0, 2), np.int64)
 
 
 def _convert(value: Array, conversion: Conversion | None) -> Array:
@@ -138,4 +138,6 @@ def _convert(value: Array, conversion: Conversion | None) -> Array:
     if conversion is None:
         return value
     step = conversion.step
-    return np.clip((value + step // 2) // step * step, conversion.lo, conversion.hi)
+    rounded: Array = (value + step // 2) // step * step
+    clipped: Array = np.clip(rounded, conversion.lo, conversion.hi)
+    return clipped

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Footprint",
     "arrays_for",
+    "check_group",
     "footprint",
     "group_actions",
     "group_arrays",
@@ -90,6 +91,31 @@ def _groups_per_array(groups: int, k: int, columns: int, array: Array, height: i
 def arrays_for(groups: int, k: int, n: int, slices: int, array: Array, block_rows: int | None = None) -> int:
     """Crossbars of one copy of ``groups`` convolution groups of k x n weights in ``slices`` slices."""
     return footprint(groups, k, n, slices, array, block_rows).arrays
+
+
+def check_group(program: Program, group: Group) -> None:
+    """Refuse a group whose ranges, slices or flow do not fit its weights. Raises ProgramError."""
+    weights, flow = program.weight.get(group.weights), program.flow.get(group.flow)
+    if weights is None or flow is None:
+        kind, name = ("weights", group.weights) if weights is None else ("flow", group.flow)
+        raise ProgramError(f"group {group.name} uses {kind} '{name}', which the program does not have")
+    for what, (lo, hi), size in (
+        ("groups", group.groups, weights.groups),
+        ("k", group.k, weights.k),
+        ("n", group.n, weights.n),
+    ):
+        if not 0 <= lo < hi <= size:
+            raise ProgramError(f"group {group.name}: {what} {lo}:{hi} is not a range within 0:{size}")
+    if group.k[0] % weights.block_rows or (group.k[1] % weights.block_rows and group.k[1] != weights.k):
+        raise ProgramError(
+            f"group {group.name}: rows {group.k[0]}:{group.k[1]} cut a row block\nuse multiples of {weights.block_rows}"
+        )
+    if weights.slices != flow.slices:
+        raise ProgramError(
+            f"group {group.name}: weights in slices {weights.slices}, flow {flow.name} reads {flow.slices}"
+        )
+    if flow.input_bits < 8:
+        raise ProgramError(f"group {group.name}: flow {flow.name} reads {flow.input_bits} of 8 input bits")
 
 
 def group_footprint(program: Program, group: Group) -> Footprint:
