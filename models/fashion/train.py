@@ -116,7 +116,9 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: i
     model.train()
     for epoch in range(epochs):
         start, total = time.monotonic(), 0.0
-        for index in torch.randperm(len(images), generator=generator).split(BATCH):
+        order = torch.randperm(len(images), generator=generator)
+        for at in range(0, len(images), BATCH):
+            index = order[at : at + BATCH]
             optimiser.zero_grad()
             logits = model(augmented(images[index], generator))
             loss = functional.cross_entropy(logits, labels[index], label_smoothing=0.05)

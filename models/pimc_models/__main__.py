@@ -27,12 +27,12 @@ def rows() -> Iterator[str]:
         yield row(name, zoo.build(name))
     for name in locate.NETWORKS:
         try:
-            yield row(name, _slim(locate.load(name)))
+            yield row(name, slim(locate.load(name)))
         except locate.NotInstalledError as error:
             yield f"{name}: {error}"
 
 
-def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
+def slim(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, so that every shape is known: the text network computes its own reshapes."""
     import onnxslim
 
