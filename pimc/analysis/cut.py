@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from pimc.analysis.facts import Facts, Resources, needed_columns, split
 from pimc_isa.layout import arrays_for, outputs_per_array
+from pimc_isa.machine import Array
 from pimc_isa.operands import Range
 
 __all__ = [
@@ -47,13 +48,13 @@ def channel_unit(facts: Facts, res: Resources) -> int:
         return 1
     if facts.groups == 1:
         return outputs_per_array(len(res.slices), res.machine.array)
-    return facts.n * _groups_in_one_array(facts, res)
+    return facts.n * _groups_in_one_array(facts.groups, facts.k, facts.n, len(res.slices), res.machine.array)
 
 
 @lru_cache(maxsize=4096)
-def _groups_in_one_array(facts: Facts, res: Resources) -> int:
+def _groups_in_one_array(groups: int, k: int, n: int, slices: int, array: Array) -> int:
     packed = 1
-    while packed < facts.groups and _arrays(packed + 1, facts.k, facts.n, res) == 1:
+    while packed < groups and arrays_for(packed + 1, k, n, slices, array) == 1:
         packed += 1
     return packed
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Cells, Conv
 from pimc.passes.base import Pass
@@ -45,7 +47,7 @@ def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int) -> Cells:
     weights = graph.constants[op.weights]
     outputs = weights.shape[0]
     matrix = weights.reshape(op.groups, outputs // op.groups, -1).transpose(0, 2, 1)
-    coded = encode(matrix, slices, rows)
+    coded = encode(np.ascontiguousarray(matrix), slices, rows)
     stem = op.weights if op.groups == 1 else f"{op.weights}.g{op.groups}"
     names = [f"{stem}.codes", f"{stem}.polarity", f"{stem}.centre"]
     graph.constants |= dict(zip(names, (coded.codes, coded.polarity, coded.centre), strict=True))

@@ -16,11 +16,12 @@ from pimc_isa.machine import Machine, load_machine
 
 from pimc_backends._shared.emit import emit
 
-__all__ = ["emit", "pipeline", "target"]
+__all__ = ["emit", "flow", "machine", "pipeline", "target"]
 
 
 @cache
-def _machine() -> Machine:
+def machine() -> Machine:
+    """ISAAC-CE, the corrected Table I design point."""
     with resources.as_file(resources.files(__package__) / "machine.toml") as path:
         return load_machine(path)
 
@@ -29,14 +30,19 @@ def _machine() -> Machine:
 def _flows() -> tuple[Flow, ...]:
     with resources.as_file(resources.files(__package__) / "flows") as folder:
         flows = tuple(load_flow(path) for path in sorted(folder.glob("*.flow")))
-    for flow in flows:
-        check_flow(flow, _machine())
+    for each in flows:
+        check_flow(each, machine())
     return flows
+
+
+def flow(name: str = "isaac8") -> Flow:
+    """A shipped flow: ``isaac8`` (8-bit inputs and weights) or ``isaac16`` (the paper's 16-bit point)."""
+    return next(f for f in _flows() if f.name == name)
 
 
 def target(*, chips: int | None = None, replication: str = "balanced") -> Target:
     """ISAAC with 8-bit inputs and weights: lossless conversions."""
-    return Target("isaac", _machine(), _flows(), "isaac8", chips, replication)
+    return Target("isaac", machine(), _flows(), "isaac8", chips, replication)
 
 
 def pipeline() -> tuple[Pass, ...]:
