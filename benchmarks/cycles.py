@@ -78,7 +78,7 @@ def build() -> Program:
             else:
                 body += [PoolMax(Slab("y", i), "x", "w")]
             name = f"c{n}.{cols[0]}"
-            if kernel and n % 2 and n > 2 and skip and LAYERS[n - 1][0] == rows:
+            if kernel and n % 2 and LAYERS[n - 2][0] == rows:
                 buffers.append(Buffer("s", "u8", rows, rows, outs, cols, (0, outs), rows))
                 for channel, part in skip:
                     if max(part[0], cols[0]) < min(part[1], cols[1]):
@@ -92,7 +92,7 @@ def build() -> Program:
                 Tile(number, f"layer{n}", "tile", 0, p % 14, p // 14, tuple(buffers), (window,), groups, code=code)
             )
             number += 1
-        if n % 2 == 0:
+        if n % 2:
             skip = made
         feeds, below, channels = made, rows, outs
     host: list[Instr] = []

@@ -126,15 +126,14 @@ def _key(ctx: Context) -> tuple[object, ...]:
                 part.append(value)
         code.append(tuple(part))
     windows: list[Window] = sorted(tile.windows, key=lambda w: w.name)
-    own = tile.calls and tile.number
-    return tuple(code), tuple((b.name, b.rows, b.slots) for b in tile.buffers), tuple(windows), own
+    return tuple(code), tuple((b.name, b.rows, b.slots) for b in tile.buffers), tuple(windows), tile.kind
 
 
 class Planner:
     """Makes plans; tiles with the same stream get the same object."""
 
     def __init__(self, images: int, queue_depth: int) -> None:
-        """Plans for ``images`` images on tiles with unit queues of ``queue_depth``."""
+        """Plans for ``images`` images on tiles with unit queues of ``queue_depth``; the host's are unbounded."""
         self.images = images
         self.queue_depth = queue_depth
         self._plans: dict[tuple[object, ...], Plan] = {}
@@ -152,7 +151,7 @@ class _Builder:
 
     def __init__(self, ctx: Context, images: int, queue_depth: int) -> None:
         self.images = images
-        self.queue_depth = queue_depth
+        self.queue_depth = _UNBOUNDED if ctx.tile.kind == "host" else queue_depth
         self.buffers = ctx.tile.buffers
         self.stream, self.tail = unroll(ctx.tile.code)
         units: dict[str, int] = {}
@@ -258,6 +257,7 @@ class _Builder:
 
 
 _NONE: dict[int, int] = {}
+_UNBOUNDED = 1 << 60
 
 
 def _static(ctx: Context, k: int, units: dict[str, int], times: int) -> Static:

@@ -109,9 +109,11 @@ class Tree:
 
 
 def multicast(program: Program, channel: Channel) -> Tree:
-    """The tree of a channel; a channel that leads to its own source is a ``ProgramError``."""
+    """The tree of a channel; a channel to its own source, or twice to one receiver, is a ``ProgramError``."""
     if channel.source in channel.dests:
         raise ProgramError(f"channel {channel.name}: tile {channel.source} sends to itself; use copy inside a tile")
+    if len(set(channel.dests)) != len(channel.dests):
+        raise ProgramError(f"channel {channel.name}: a receiver is named twice in {channel.dests}")
     start = node_of(program.tile[channel.source])
     offsets: dict[Link, int] = {}
     routes: list[tuple[Link, ...]] = []
