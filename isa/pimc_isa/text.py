@@ -1,6 +1,7 @@
 """Assembly text (.pimasm): the readable twin of the program file.
 
-Reading it back gives the same program, byte for byte. Large tensors stay in a file beside the text, named with its checksum; small ones may be written out.
+Reading it back gives the same program, byte for byte. Large tensors stay in a file beside the text, named with its
+checksum; small ones may be written out.
 """
 
 from __future__ import annotations

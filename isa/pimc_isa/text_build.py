@@ -140,11 +140,10 @@ def _read(part: Part, item: Item, values: dict[str, Any], line: Line) -> None:
 
 def _complete(form: Form, head: list[Part], values: dict[str, Any], line: Line) -> None:
     defaults = form.defaults(values)
-    missing = [
-        part for part in (*head, *form.keys.values()) if any(f not in {**defaults, **values} for f in part.fields)
-    ]
-    if head or missing:
-        part = (head or missing)[0]
+    known = values.keys() | defaults.keys()
+    missing = [*head, *(part for part in form.keys.values() if not known >= set(part.fields))]
+    if missing:
+        part = missing[0]
         name = f"'{part.key}='" if part.key else f"'{part.literal}'" if part.literal else ", ".join(part.fields)
         raise line.error(len(line.text), f".{form.directive} lacks {name}", _shape(form))
     for name, value in defaults.items():

@@ -264,6 +264,7 @@ _DATA = Form(
     "data",
     "The file with the tensors that are not written out, beside the text, and its checksum.",
     (Part(("file",), TEXT), Part(("sha256",), TEXT, "sha256")),
+    dict,
 )
 
 #: The whole text: the program's own line, then its children in this order.

@@ -119,8 +119,7 @@ _WORDS = {
     "COMMA": "','",
     "LSQB": "'['",
     "RSQB": "']'",
-    "AT": "'@'",
-    "__ANON_0": "'@'",
+    "AT": '@"node"',
     "$END": "the end of the line",
 }
 _VALUES = {"INT", "FLOAT", "DIMS", "RANGE", "SHAPE", "NAME", "STRING", "PLACE"}
@@ -128,15 +127,10 @@ _VALUES = {"INT", "FLOAT", "DIMS", "RANGE", "SHAPE", "NAME", "STRING", "PLACE"}
 
 def _expected(error: UnexpectedInput) -> str:
     names = set(error.allowed if isinstance(error, UnexpectedCharacters) else getattr(error, "expected", ()))
+    words = [word for name, word in _WORDS.items() if name in names]
     if names >= _VALUES:
-        names = names - _VALUES - {"PUNCTUATION"}
-        words = ["a value"]
-    else:
-        words = []
-    words += [
-        _WORDS.get(name, name) for name in sorted(names, key=list(_WORDS).index if names <= set(_WORDS) else None)
-    ]
-    return " or ".join(dict.fromkeys(words)) or "the end of the line"
+        words = ["a value", *(word for word in words if word in ("KEY=", "','", "the end of the line"))]
+    return " or ".join(words)
 
 
 @cache

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pimc_isa import ISA_VERSION
-from pimc_isa.flow import Flow
 from pimc_isa.program import Program, Tile
 from pimc_isa.text_forms import PROGRAM, Child, Form, Part, usual_node
 from pimc_isa.text_operands import show_instr
