@@ -1,0 +1,195 @@
+"""Energy, area and peak figures: action counts of a program times energy per action, sums over a machine's components.
+
+Counts come from the program alone: what every instruction does in one image. Power that flows whatever is done
+(``static`` components) is a line of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pimc_isa.define import Context, Instr
+from pimc_isa.engines.route import HOST, Link, multicast
+from pimc_isa.errors import MachineError
+from pimc_isa.flow import Flow
+from pimc_isa.instructions import End, Halt, Loop, Recv, Send
+from pimc_isa.layout import outputs_per_array
+from pimc_isa.machine import Component, Machine
+from pimc_isa.program import Program, Tile
+
+__all__ = ["Budget", "EnergyReport", "Peak", "budget", "peak", "program_actions", "program_energy", "total"]
+
+Actions = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """Energy of one image in joules.
+
+    ``layers``: by layer (ONNX node, or the tile's name where there is none) and component. ``actions``: counts of one
+    image. ``static``: by component, what it draws beyond its actions during the given time.
+    """
+
+    layers: Mapping[str, Mapping[str, float]]
+    actions: Actions
+    static: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def components(self) -> dict[str, float]:
+        """Joules by component, without static power."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for parts in self.layers.values():
+            for component, joules in parts.items():
+                sums[component] += joules
+        return dict(sums)
+
+    @property
+    def dynamic_joules(self) -> float:
+        """Energy of all actions."""
+        return sum(self.components.values())
+
+    @property
+    def joules(self) -> float:
+        """Energy of all actions and static power."""
+        return self.dynamic_joules + sum(self.static.values())
+
+
+def program_energy(program: Program, cycles: int | None = None) -> EnergyReport:
+    """Energy of one image; with ``cycles`` (time between images) static power is added. The host's own is not counted.
+
+    Raises MachineError if the machine file has no energy for an action that the program does.
+    """
+    prices = {e.action: e for e in program.machine.energies}
+    layers: dict[str, dict[str, float]] = {}
+    totals: defaultdict[str, float] = defaultdict(float)
+    for layer, actions in program_actions(program).items():
+        parts: defaultdict[str, float] = defaultdict(float)
+        for action, times in actions.items():
+            if times and action not in prices:
+                raise MachineError(
+                    f"machine {program.machine.name} has no energy for '{action}'\nadd it to [[energies]]"
+                )
+            totals[action] += times
+            if times:
+                parts[prices[action].component] += times * prices[action].energy_pj * 1e-12
+        layers[layer] = dict(parts)
+    report = EnergyReport(layers, dict(totals))
+    return report if cycles is None else EnergyReport(layers, dict(totals), _static(program, report, cycles))
+
+
+def _static(program: Program, report: EnergyReport, cycles: int) -> dict[str, float]:
+    """What always-on components draw beyond the energy already booked on them."""
+    machine, seconds = program.machine, cycles / program.machine.clock_hz
+    chips = 1 + max(tile.chip for tile in program.tiles)
+    booked = report.components
+    return {
+        c.name: max(0.0, b.power_mw * 1e-3 * seconds * chips - booked.get(c.name, 0.0))
+        for c, b in _scaled(machine, "chip")
+        if c.static
+    }
+
+
+def program_actions(program: Program) -> dict[str, dict[str, float]]:
+    """Actions of one image by layer, in the order of the tiles."""
+    layers: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    links = {c.name: _link_kinds(multicast(program, c).links) for c in program.channels}
+    for tile in program.tiles:
+        ctx = Context(program, tile)
+        for index, times in _executions(ctx):
+            instr = tile.code[index]
+            actions = layers[_layer(tile, index)]
+            if tile.kind != "host":
+                for action, number in instr.actions(ctx).items():
+                    actions[action] += number * times
+            if isinstance(instr, Send):
+                for action, hops in links[instr.channel].items():
+                    actions[action] += hops * ctx.nbytes(instr.src) * times
+    return {layer: dict(actions) for layer, actions in layers.items() if actions}
+
+
+def _layer(tile: Tile, index: int) -> str:
+    return (tile.nodes[index] if index < len(tile.nodes) else "") or tile.name
+
+
+def _link_kinds(links: tuple[tuple[Link, int], ...]) -> Counter[str]:
+    """Links of a multicast tree by action; the host's link leaves the chip."""
+    kinds: Counter[str] = Counter()
+    for (a, b), _ in links:
+        kinds["chip_link_byte" if a[0] != b[0] or HOST in (a, b) else "link_byte"] += 1
+    return kinds
+
+
+def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
+    """Position in the code and number of executions per image; for ``recv`` the number of rows it takes."""
+    arrived: Counter[str] = Counter()
+    for body, times in _bodies(ctx.tile.code):
+        rows: Counter[int] = Counter()
+        receives = [(n, instr) for n in body if isinstance(instr := ctx.tile.code[n], Recv)]
+        for i in range(times if receives else 0):
+            for n, recv in receives:
+                new = max(0, recv.rows_until(ctx, i) - arrived[recv.channel])
+                arrived[recv.channel] += new
+                rows[n] += new
+        for n in body:
+            yield n, rows[n] if isinstance(ctx.tile.code[n], Recv) else times
+
+
+def _bodies(code: tuple[Instr, ...]) -> Iterator[tuple[range, int]]:
+    """Straight pieces of code and how often each runs; loops do not nest."""
+    start, times = 0, 1
+    for n, instr in enumerate(code):
+        if isinstance(instr, Loop | End | Halt):
+            yield range(start, n), times
+            start, times = n + 1, instr.times if isinstance(instr, Loop) else 1
+    yield range(start, len(code)), times
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Power and area of a part."""
+
+    power_mw: float
+    area_mm2: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Peak rate with every crossbar busy; a multiplication and an addition are two operations."""
+
+    gops: float
+    gops_per_watt: float
+    gops_per_mm2: float
+
+
+def budget(machine: Machine, per: str = "chip") -> dict[str, Budget]:
+    """Power and area of all copies of each component in one array, tile or chip."""
+    return {c.name: b for c, b in _scaled(machine, per)}
+
+
+def total(machine: Machine, per: str = "chip") -> Budget:
+    """Power and area of one array, tile or chip."""
+    parts = budget(machine, per).values()
+    return Budget(sum(p.power_mw for p in parts), sum(p.area_mm2 for p in parts))
+
+
+def _scaled(machine: Machine, per: str) -> Iterator[tuple[Component, Budget]]:
+    """The components inside one ``per``, with the power and area of all copies."""
+    inside = {"array": 1, "tile": machine.tile.arrays, "chip": machine.tile.arrays * machine.chip.tiles}
+    if per not in inside:
+        raise ValueError(f"per is {per!r}; use array, tile or chip")
+    levels = list(inside)
+    for c in machine.components:
+        if levels.index(c.per) <= levels.index(per):
+            number = c.count * inside[per] / inside[c.per]
+            yield c, Budget(number * c.power_mw, number * c.area_mm2)
+
+
+def peak(machine: Machine, flow: Flow) -> Peak:
+    """Operations per second of a full chip running ``flow`` in every crossbar, over its power and area."""
+    weights = machine.array.rows * outputs_per_array(len(flow.slices), machine.array)
+    crossbars = machine.tile.arrays * machine.chip.tiles
+    gops = 2 * weights * crossbars / (flow.interval_cycles / machine.clock_hz) / 1e9
+    chip = total(machine)
+    return Peak(gops, gops / (chip.power_mw / 1e3), gops / chip.area_mm2)
