@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net
+from pimc_models.builders.net import BRANCH_SCALE, Net
 
 if TYPE_CHECKING:
     import onnx
@@ -32,10 +32,10 @@ def _inverted_residual(net: Net, x: Value, name: str, expansion: int, channels: 
     hidden = x.channels * expansion
     y = x if expansion == 1 else _conv_relu6(net, x, f"{name}.expand", hidden, 1)
     y = _conv_relu6(net, y, f"{name}.depthwise", hidden, 3, stride, groups=hidden)
-    y = net.bn(net.conv(y, f"{name}.project", channels, 1), f"{name}.project.bn")
+    y = net.conv(y, f"{name}.project", channels, 1)
     if stride > 1 or x.channels != channels:
-        return y
-    return net.add(x, y, f"{name}.add")
+        return net.bn(y, f"{name}.project.bn")
+    return net.add(x, net.bn(y, f"{name}.project.bn", scale=BRANCH_SCALE), f"{name}.add")
 
 
 def _conv_relu6(net: Net, x: Value, name: str, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> Value:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+BRANCH_SCALE = 0.25
+"""Scale of the last normalisation in a residual branch: trained ones are small, and large ones make deep nets chaotic."""
+
 HE_GAIN = 2.0
 """1 / E[x^2] for x = max(g, 0), g standard normal (He et al., 2015)."""
 
@@ -73,11 +76,11 @@ class Net:
             group=groups,
         )
 
-    def bn(self, x: Value, name: str, epsilon: float = 1e-5) -> Value:
-        """Normalise per channel; scale and shift are random, `finish` calibrates mean and variance."""
+    def bn(self, x: Value, name: str, epsilon: float = 1e-5, scale: float = 1.0) -> Value:
+        """Normalise per channel, scales drawn around `scale`; `finish` calibrates mean and variance."""
         channels = (x.channels,)
         parts = [
-            self._constant(f"{name}.weight", self._rng.uniform(0.8, 1.2, channels).astype(np.float32)),
+            self._constant(f"{name}.weight", self._rng.uniform(0.8 * scale, 1.2 * scale, channels).astype(np.float32)),
             self._constant(f"{name}.bias", self._normal(channels, 0.1)),
             self._constant(f"{name}.running_mean", np.zeros(channels, np.float32)),
             self._constant(f"{name}.running_var", np.ones(channels, np.float32)),

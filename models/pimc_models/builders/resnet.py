@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net
+from pimc_models.builders.net import BRANCH_SCALE, Net
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,13 +47,13 @@ def _resnet(
 
 def _basic(net: Net, x: Value, name: str, width: int, stride: int) -> Value:
     x = net.relu(_conv_bn(net, x, f"{name}.conv1", f"{name}.bn1", width, 3, stride), f"{name}.relu1")
-    return _conv_bn(net, x, f"{name}.conv2", f"{name}.bn2", width, 3)
+    return net.bn(net.conv(x, f"{name}.conv2", width, 3), f"{name}.bn2", scale=BRANCH_SCALE)
 
 
 def _bottleneck(net: Net, x: Value, name: str, width: int, stride: int) -> Value:
     x = net.relu(_conv_bn(net, x, f"{name}.conv1", f"{name}.bn1", width, 1), f"{name}.relu1")
     x = net.relu(_conv_bn(net, x, f"{name}.conv2", f"{name}.bn2", width, 3, stride), f"{name}.relu2")
-    return _conv_bn(net, x, f"{name}.conv3", f"{name}.bn3", width * 4, 1)
+    return net.bn(net.conv(x, f"{name}.conv3", width * 4, 1), f"{name}.bn3", scale=BRANCH_SCALE)
 
 
 def _conv_bn(net: Net, x: Value, conv: str, bn: str, outputs: int, kernel: int, stride: int = 1) -> Value:
