@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 BRANCH_SCALE = 0.25
-"""Scale of the last normalisation in a residual branch: trained ones are small, and large ones make deep nets chaotic."""
+"""Scale of the last normalisation in a residual branch: small in trained nets; at 1, deep nets are chaotic."""
 
 HE_GAIN = 2.0
 """1 / E[x^2] for x = max(g, 0), g standard normal (He et al., 2015)."""
