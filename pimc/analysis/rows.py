@@ -83,14 +83,17 @@ def _run(
 
 
 def _taken(need: Array, arrival: Array, before: Array, in_order: Array) -> tuple[Array, Array]:
-    """When each row of an input leaves its channel, and when the receives of each output row are over.
+    """When each row of an input leaves its channels at the latest, and when the receives of each output row are over.
 
-    Receives run in order: those of output row i start when row i-1 is done and earlier inputs' rows are there.
+    Receives run in order: those of output row i start when row i-1 is done and earlier inputs' rows are there. An
+    input may come over several channels, each received after the other: so no row of a step is surely taken before the
+    last row of that step has arrived.
     """
     height = len(arrival)
     user = np.minimum(np.searchsorted(need, np.arange(height), side="right"), len(need) - 1)
+    last = np.maximum(np.maximum.accumulate(need)[user], np.arange(height) + 1)
     start = np.maximum(before, in_order)
-    took = np.maximum(arrival, start[user])
+    took = np.maximum(np.maximum.accumulate(arrival)[np.minimum(last, height) - 1], start[user])
     over = np.maximum.accumulate(np.concatenate([[0.0], took]))[np.minimum(need, height)]
     return took, np.maximum(in_order, over)
 
@@ -119,7 +122,7 @@ def _depths(graph: Graph, ends: dict[str, Array], taken: dict[tuple[str, int], A
 
 
 def _waiting(made: Array, gone: Array) -> int:
-    """Most rows that are made but not yet taken."""
+    """Most rows that are made but not surely taken when a further one is made (itself included)."""
     in_order = np.maximum.accumulate(gone)
-    left = np.searchsorted(in_order, made, side="right")
+    left = np.searchsorted(in_order, made, side="left")
     return int(np.max(np.arange(1, len(made) + 1) - left))
