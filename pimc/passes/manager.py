@@ -23,11 +23,13 @@ def run_passes(
     stop_after: str | None = None,
     on_print: Callable[[str, Graph], None] | None = None,
     on_pass: Callable[[str, float], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Graph:
     """Run ``passes`` in order and return the last graph.
 
     ``print_after`` names passes (or 'all') after which ``on_print(pass name, graph)`` is called; ``stop_after`` names
-    the last pass to run; ``on_pass(pass name, seconds)`` is told each pass's wall time, verification not counted.
+    the last pass to run; ``on_pass(pass name, seconds)`` is told each pass's wall time, verification not counted;
+    ``progress(pass name)`` hears of a pass before it runs.
     Raises PassError for an unknown name, a pass run at the wrong stage, or a graph that a pass has broken.
     """
     _check_names(passes, [*(n for n in print_after if n != "all"), *([stop_after] if stop_after else [])])
@@ -38,6 +40,8 @@ def run_passes(
             raise PassError(
                 f"pass {step.name} needs a graph at stage {step.from_stage!r}, this one is at {graph.stage!r}"
             )
+        if progress:
+            progress(step.name)
         begin = time.perf_counter()
         after = step.apply(graph, target)
         seconds = time.perf_counter() - begin

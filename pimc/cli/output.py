@@ -1,0 +1,98 @@
+"""What commands print: results on stdout (text or one JSON object), progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+__all__ = ["Progress", "percent", "print_json", "print_table", "progress", "quantity", "stdout"]
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """Print one JSON object with keys in the order given; numpy numbers become plain ones."""
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def stdout() -> Console:
+    """Return the console for results; never narrower than 100 columns, so that tables in logs stay tables."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table; the first ``left`` columns are text, the others are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for n, name in enumerate(columns):
+        table.add_column(name, justify="left" if n < left else "right", no_wrap=n > 0)
+    for row in rows:
+        table.add_row(*row)
+    stdout().print(table)
+
+
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a value with three digits and a prefix: ``1.23 mJ``."""
+    if value == 0:
+        return f"0 {unit}"
+    scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s), _PREFIXES[-1])
+    return f"{value / scale:.3g} {prefix}{unit}"
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as a percentage with one digit."""
+    return f"{100 * fraction:.1f} %"
+
+
+class Progress:
+    """Says on stderr what is being done: a live line on a terminal, else a line after each step that took long."""
+
+    PATIENCE_SECONDS = 1.0
+
+    def __init__(self, status: Status | None, quiet: bool) -> None:
+        self._status, self._quiet = status, quiet
+        self._last = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Say what is done now."""
+        if self._quiet:
+            return
+        if self._status is not None:
+            self._status.update(text)
+            return
+        now = time.monotonic()
+        if now - self._last >= self.PATIENCE_SECONDS:
+            sys.stderr.write(f"pimc: {text}\n")
+            self._last = now
+
+
+@contextmanager
+def progress(text: str, *, quiet: bool = False) -> Iterator[Progress]:
+    """Show progress while the block runs."""
+    if quiet or not sys.stderr.isatty():
+        yield Progress(None, quiet)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as status:
+        yield Progress(status, quiet)

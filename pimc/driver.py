@@ -1,0 +1,248 @@
+"""From a model to a program to results: what `import pimc` offers, and what the commands are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pimc import data as inputs_of
+from pimc.targets import find_target
+from pimc_isa.program import Program
+
+if TYPE_CHECKING:
+    from pimc.ir.graph import Graph
+    from pimc.passes.base import Pass
+    from pimc.passes.target import Target
+    from pimc.verify import VerifyReport
+    from pimc_isa.energy import EnergyReport
+    from pimc_isa.engines.timing import Timing
+
+__all__ = ["CompiledProgram", "Hooks", "RunResult", "compile", "emit", "load", "lower", "plan"]
+
+Array = np.ndarray
+
+#: Images the timing engine streams through: enough that the last two are a filled pipeline's.
+STREAM_IMAGES = 4
+#: Bytes of activations that are held at once when many images run.
+BATCH_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What to tell during a compilation: passes to print after, and who hears of steps, graphs and times."""
+
+    print_after: Sequence[str] = ()
+    stop_after: str | None = None
+    progress: Callable[[str], None] | None = None
+    on_print: Callable[[str, Graph], None] | None = None
+    on_pass: Callable[[str, float], None] | None = None
+
+
+def plan(target: str = "isaac", passes: str = "", **options: Any) -> tuple[Target, tuple[Pass, ...]]:
+    """Return a target with the options that are not ``None``, and its passes, some replaced by ``passes``."""
+    from pimc.passes.spec import override
+
+    backend = find_target(target)
+    made = backend.target(**{name: value for name, value in options.items() if value is not None})
+    return made, override(backend.pipeline(), passes)
+
+
+def lower(
+    model: Any,
+    target: Target,
+    passes: Sequence[Pass],
+    *,
+    calibration: Any = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    hooks: Hooks | None = None,
+) -> Graph:
+    """Import a model (quantising it if it is float) and run the passes; returns the last graph."""
+    from pimc.frontend import load_model
+    from pimc.passes.manager import run_passes
+
+    hooks = hooks or Hooks()
+    graph = load_model(model, calibration=calibration, input_shapes=input_shapes, progress=hooks.progress)
+    return run_passes(
+        graph,
+        passes,
+        target,
+        print_after=hooks.print_after,
+        stop_after=hooks.stop_after,
+        on_print=hooks.on_print,
+        on_pass=hooks.on_pass,
+        progress=hooks.progress,
+    )
+
+
+def emit(graph: Graph, target: Target) -> CompiledProgram:
+    """Turn a graph at the last stage into a program."""
+    return CompiledProgram(find_target(target.name).emit(graph, target))
+
+
+def compile(
+    model: Any,
+    target: str = "isaac",
+    *,
+    calibration: Any = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    chips: int | None = None,
+    replication: str | None = None,
+    passes: str = "",
+    hooks: Hooks | None = None,
+) -> CompiledProgram:
+    """Compile an ONNX model (path, bytes or ModelProto) to a program.
+
+    ``calibration`` (arrays by input name, or a .npz file) is needed for a float model, which is quantised first.
+    ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
+    weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
+    ``map-weights{option=value}``. Raises PimcError if the model cannot be compiled.
+    """
+    chosen, steps = plan(target, passes, chips=chips, replication=replication)
+    graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks)
+    return emit(graph, chosen)
+
+
+def load(path: str | Path) -> CompiledProgram:
+    """Read a program file (.pim) or assembly text (.pimasm)."""
+    path = Path(path)
+    if path.suffix == ".pimasm":
+        from pimc_isa.text import read_assembly
+
+        return CompiledProgram(read_assembly(path))
+    from pimc_isa import container
+
+    return CompiledProgram(container.load(path))
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outputs of some images, and what the chip would have taken for them.
+
+    Timing does not depend on data: the first image takes ``latency_cycles``, each further one ``interval_cycles``.
+    ``energy`` is that of one image in a filled pipeline.
+    """
+
+    outputs: Mapping[str, Array]
+    images: int
+    latency_cycles: int
+    interval_cycles: int
+    clock_hz: float
+    energy: EnergyReport
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles from the first input to the last output."""
+        return self.latency_cycles + (self.images - 1) * self.interval_cycles
+
+    @property
+    def seconds(self) -> float:
+        """Time on the chip for all images."""
+        return self.cycles / self.clock_hz
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput of the filled pipeline."""
+        return self.clock_hz / self.interval_cycles
+
+    @property
+    def energy_joules(self) -> float:
+        """Energy of all images; the host's own is not counted."""
+        return self.images * self.energy.joules
+
+    @property
+    def energy_by_component(self) -> dict[str, float]:
+        """Joules by component for all images, the largest first; static power beside the energy of actions."""
+        parts = dict(self.energy.components)
+        for name, joules in self.energy.static.items():
+            parts[f"{name} (static)"] = joules
+        return {name: self.images * parts[name] for name in sorted(parts, key=lambda n: (-parts[n], n))}
+
+
+class CompiledProgram:
+    """A program with what one does with programs: save, run, verify, look at. Costly results are kept."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def save(self, path: str | Path) -> None:
+        """Write a program file, or assembly text if the name ends in .pimasm. It appears whole or not at all."""
+        if Path(path).suffix == ".pimasm":
+            from pimc_isa.text import write_assembly
+
+            write_assembly(self.program, path)
+            return
+        from pimc_isa import container
+
+        container.save(self.program, path)
+
+    def assembly(self) -> str:
+        """Return the program as assembly text, without its tensors."""
+        from pimc_isa.text import disassemble
+
+        return disassemble(self.program, {"file": "-", "sha256": "0" * 64})
+
+    @cached_property
+    def timing(self) -> Timing:
+        """When every instruction runs, over a short stream of images."""
+        from pimc_isa.engines.cycles import simulate
+
+        return simulate(self.program, images=STREAM_IMAGES)
+
+    @cached_property
+    def energy(self) -> EnergyReport:
+        """Energy of one image in a filled pipeline."""
+        from pimc_isa.energy import program_energy
+
+        return program_energy(self.program, self.timing.interval_cycles)
+
+    @cached_property
+    def executor(self) -> Any:
+        """The values engine, ready to run this program."""
+        from pimc_isa.engines.values import Executor
+
+        return Executor(self.program)
+
+    @cached_property
+    def batch(self) -> int:
+        """Images that run at once without holding more than `BATCH_BYTES` of activations."""
+        tiles = self.program.tiles
+        image = sum(b.rows * b.row_elements * b.element_bytes for tile in tiles for b in tile.buffers)
+        return max(1, BATCH_BYTES // max(1, image))
+
+    def values(
+        self, inputs: Any, *, batch: int | None = None, progress: Callable[[str], None] | None = None
+    ) -> dict[str, Array]:
+        """Return the outputs for all images, without their time and energy. Raises RunError for unfit inputs."""
+        bound = inputs_of.bind(self.program.inputs, inputs)
+        total, parts, done = inputs_of.image_count(bound), [], 0
+        for piece in inputs_of.batches(bound, batch or self.batch):
+            parts.append(self.executor.run(piece).outputs)
+            done += inputs_of.image_count(piece)
+            if progress:
+                progress(f"image {done} of {total}")
+        return {port.name: np.concatenate([p[port.name] for p in parts]) for port in self.program.outputs}
+
+    def run(self, inputs: Any, *, batch: int | None = None, progress: Callable[[str], None] | None = None) -> RunResult:
+        """Run images: arrays by input name (batch first), or one array for the only input. Raises RunError."""
+        outputs = self.values(inputs, batch=batch, progress=progress)
+        if progress:
+            progress("timing")
+        return RunResult(
+            outputs=outputs,
+            images=len(next(iter(outputs.values()))) if outputs else 0,
+            latency_cycles=self.timing.latency_cycles,
+            interval_cycles=self.timing.interval_cycles,
+            clock_hz=self.program.machine.clock_hz,
+            energy=self.energy,
+        )
+
+    def verify(self, data: Any = None, labels: Any = None, **options: Any) -> VerifyReport:
+        """Compare every tensor with onnxruntime; see `pimc.verify.verify`."""
+        from pimc.verify import verify
+
+        return verify(self.program, data, labels, **options)
