@@ -1,0 +1,150 @@
+"""From a quantised ONNX model to the graph: every quantised operator through its rule, the rest on the host."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+
+import onnx
+
+from pimc.frontend.errors import FrontendError, NotOnChipError
+from pimc.frontend.host import make_head, make_table, make_tail, ports
+from pimc.frontend.lowering import Lowering
+from pimc.frontend.match import Refused, match
+from pimc.frontend.rules import RULES, TABLE, Rule
+from pimc.frontend.session import ort_config
+from pimc.frontend.source import QUANTISE, Source
+from pimc.frontend.unit import Unit
+from pimc.ir.graph import Graph
+from pimc.ir.ops import HostCall
+from pimc_isa.operands import View
+
+__all__ = ["Built", "build", "refusals"]
+
+
+@dataclass
+class Built:
+    """The graph and, by node number, what became of every node: the rule that took it or why the host has it."""
+
+    graph: Graph
+    source: Source
+    taken: dict[int, tuple[Unit, Rule]] = field(default_factory=dict)
+    host: dict[int, NotOnChipError] = field(default_factory=dict)
+    blocking: list[int] = field(default_factory=list)
+
+
+def build(model: onnx.ModelProto) -> Built:
+    """Lower all that rules can take.
+
+    A quantised operator that no rule takes runs on the host if nothing with weights depends on it; `refusals` names
+    those that do not.
+    """
+    source = Source(model)
+    qdq = _is_qdq(source)
+    config = ort_config(qdq=qdq, signed=_is_signed(source))
+    graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
+    graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
+    lw = Lowering(source, graph, make_head, partial(make_table, source, config))
+    built = Built(graph, source)
+    _lower_all(lw, built)
+    if not built.blocking and lw.refs:
+        graph.outputs = make_tail(lw)
+        _prune(graph)
+    if lw.inexact:
+        graph.meta["inexact"] = json.dumps(lw.inexact, sort_keys=True)
+    return built
+
+
+def _is_qdq(source: Source) -> bool:
+    """Whether weights or operators stand between DequantizeLinear and QuantizeLinear."""
+    return not any(RULES[n.op_type].form for n in source.nodes if n.op_type in RULES)
+
+
+def _is_signed(source: Source) -> bool:
+    """Whether activations are int8."""
+    for node in source.nodes:
+        if node.op_type == QUANTISE and source.constant(node.output[0]) is None:
+            zero = source.parameters(node)[1]
+            if zero is not None and zero.dtype == "int8":
+                return True
+    return any(v.type.tensor_type.elem_type == onnx.TensorProto.INT8 for v in source.inputs)
+
+
+def _lower_all(lw: Lowering, built: Built) -> None:
+    source = built.source
+    found = dict(match(source))
+    from_chip: set[str] = set()  # tensors that the host makes from results of the chip
+    for number, node in enumerate(source.nodes):
+        part = found.get(number)
+        reads_chip = any(name in lw.refs or name in from_chip for name in node.input)
+        if part is not None:
+            try:
+                _lower(lw, built, number, part, from_chip)
+                continue
+            except NotOnChipError as error:
+                built.host[number] = error
+                reads = _reads(part)
+                reads_chip = any(name in lw.refs or name in from_chip for name in reads)
+                if isinstance(part, Unit) and error.blocked and RULES.get(part.op, TABLE).weighted:
+                    built.blocking.append(number)
+        if reads_chip:
+            from_chip.update(node.output)
+
+
+def _reads(part: Unit | Refused) -> list[str]:
+    return [o.tensor for o in part.inputs if o] if isinstance(part, Unit) else list(part.reads)
+
+
+def _lower(lw: Lowering, built: Built, number: int, part: Unit | Refused, from_chip: set[str]) -> None:
+    if isinstance(part, Refused):
+        raise NotOnChipError(part.reason, part.node)
+    for operand in part.activations:
+        if operand.tensor in from_chip:
+            raise NotOnChipError(f"reads {operand.tensor}, which the host makes", blocked=True)
+    rule = RULES.get(part.op, TABLE)
+    if rule.where == "relabel" and part.activations[0].tensor not in lw.refs:
+        raise NotOnChipError("part of the model's head")
+    ref = rule.lower(lw, part)
+    lw.refs[part.output.tensor] = ref
+    lw.graph.add_view(ref.value, View(part.output.tensor, ref.order, ref.dims, ref.offset))
+    if part.inexact:
+        lw.inexact[part.output.tensor] = part.inexact
+    for covered in part.nodes:
+        built.taken[covered] = (part, rule)
+
+
+def _prune(graph: Graph) -> None:
+    """Remove what nobody reads (heads and operators whose readers went to the host)."""
+    for op in reversed(list(graph.ops())):
+        if op.type is not None and not graph.users(op.name):
+            graph.remove(op.name)
+    used = {name for op in graph.ops() for name in _constants(op)}
+    for name in [n for n in graph.constants if n not in used]:
+        del graph.constants[name]
+
+
+def _constants(op: object) -> list[str]:
+    names = ("weights", "multiplier", "bias", "table", "model")
+    return [getattr(op, name) for name in names if hasattr(op, name)]
+
+
+def refusals(built: Built) -> FrontendError | None:
+    """The error for a model that cannot be compiled, naming every node in the way; None for one that can."""
+    if built.blocking:
+        return FrontendError(_list_nodes(built))
+    if all(isinstance(op, HostCall) for op in built.graph.ops()):
+        reasons = _list_nodes(built) if built.host else "It has no quantised operator with constant 8-bit weights."
+        return FrontendError(f"No operator of the model has a place on the chip.\n{reasons}")
+    return None
+
+
+def _list_nodes(built: Built) -> str:
+    lines: dict[str, None] = {}
+    for number, error in sorted(built.host.items()):
+        if error.blocked or error.reason == "part of the model's head":
+            continue
+        node = error.node or built.source.nodes[number]
+        lines[f"  {node.name or node.output[0]} ({node.op_type}): {error.reason}"] = None
+    head = "These nodes stand between layers and have no unit on the chip:"
+    return "\n".join([head, *lines])

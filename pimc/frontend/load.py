@@ -1,0 +1,45 @@
+"""`load_model`: an ONNX file to the graph of quantised ops."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pimc.frontend.build import build, refusals
+from pimc.frontend.read import read_model
+from pimc.frontend.source import Array
+from pimc.ir.graph import Graph
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["load_model"]
+
+Progress = Callable[[str], None]
+
+
+def load_model(
+    source: str | Path | bytes | onnx.ModelProto,
+    *,
+    calibration: Any = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Progress | None = None,
+) -> Graph:
+    """Read a model and return its graph at stage 'quantised'.
+
+    ``calibration``: a .npz path, arrays by input name, or one array, each with a batch axis; used to quantise float
+    models. ``input_shapes`` fixes dynamic shapes. ``progress`` is told what is being done. Raises FrontendError.
+    """
+    say = progress or (lambda text: None)
+    say("reading the model")
+    model, data = read_model(source, input_shapes)
+    say("lowering")
+    built = build(model)
+    error = refusals(built)
+    if error:
+        raise error
+    built.graph.reference = data
+    built.graph.meta["model_sha256"] = hashlib.sha256(data).hexdigest()
+    return built.graph

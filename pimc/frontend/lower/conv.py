@@ -1,0 +1,129 @@
+"""Convolutions and matrix products with constant weights (Conv, Gemm, MatMul and their quantised forms)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.lower.window import sliding
+from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
+from pimc.frontend.source import Array, along
+from pimc.frontend.unit import Operand, Unit
+from pimc.ir.ops import Conv
+from pimc_isa.numerics import F32
+
+__all__ = ["convolution", "gemm", "matmul"]
+
+
+def convolution(lw: Lowering, unit: Unit) -> Ref:
+    """Conv on N x C x H x W; weights O x I/groups x kh x kw become O x kh x kw x I/groups."""
+    w = centred(unit.operand(1), 0)
+    if w.ndim != 4:
+        raise NotOnChipError(f"a convolution over {w.ndim - 2} axes; the chip has two")
+    x = lw.image(unit.operand(0))
+    groups = int(unit.attributes.get("group", 1))
+    window = sliding(unit.attributes, w.shape[2:], *x.shape[:2])
+    shape = (*window.size, w.shape[0])
+    like = image_like(shape, output_offset(unit, 0))
+    return _emit(lw, unit, x, like, w.transpose(0, 2, 3, 1), groups=groups, **window.fields())
+
+
+def gemm(lw: Lowering, unit: Unit) -> Ref:
+    """Gemm: alpha * A @ B + C with constant B and C, C counted once."""
+    given = unit.attributes
+    if given.get("transA", 0) or given.get("beta", 1.0) != 1.0:
+        raise NotOnChipError("Gemm with transA or beta")
+    w = centred(unit.operand(1), 0 if given.get("transB", 0) else 1)
+    rows = w if given.get("transB", 0) else w.T
+    return _dense(lw, unit, rows, float(given.get("alpha", 1.0)))
+
+
+def matmul(lw: Lowering, unit: Unit) -> Ref:
+    """MatMul with a constant matrix on the right."""
+    operand = unit.operand(1)
+    if not operand.is_constant:
+        raise NotOnChipError("both factors change from image to image; crossbars hold constant weights")
+    w = centred(operand, 1)
+    if w.ndim != 2:
+        raise NotOnChipError(f"the constant factor has {w.ndim} axes, not two")
+    return _dense(lw, unit, w.T, 1.0)
+
+
+def _dense(lw: Lowering, unit: Unit, w: Array, alpha: float) -> Ref:
+    """A matrix product: a window over the whole map where the map was flattened, else one position at a time."""
+    x = lw.ref(unit.operand(0))
+    h, wd, c = x.shape
+    outputs, k = w.shape
+    offset = output_offset(unit, 0)
+    if x.dims == (h * wd * c,) == (k,):
+        taps = w.reshape(outputs, c, h, wd).transpose(0, 2, 3, 1) if x.order == "CHW" else w.reshape(outputs, h, wd, c)
+        like = Ref("", (1, 1, outputs), "CHW", (outputs,), offset)
+        return _emit(lw, unit, x, like, taps, alpha=alpha, kernel=(h, wd))
+    positions_last = x.order == "HWC" or h * wd == 1
+    if positions_last and x.dims[-1] == c == k and math.prod(x.dims[:-1]) == h * wd:
+        like = Ref("", (h, wd, outputs), "HWC", (*x.dims[:-1], outputs), offset)
+        return _emit(lw, unit, x, like, w.reshape(outputs, 1, 1, k), alpha=alpha, kernel=(1, 1))
+    raise NotOnChipError(f"a product of {list(x.dims)} with {k} x {outputs} weights")
+
+
+def centred(operand: Operand, axis: int) -> Array:
+    """Constant weights with their zero points taken off, as int8."""
+    value, zero = operand.value, operand.zero
+    if value is None:
+        raise NotOnChipError("its weights change from image to image; crossbars hold constant weights")
+    if zero is None or value.dtype not in (np.int8, np.uint8):
+        raise NotOnChipError(f"weights are {value.dtype.name}, not 8-bit integers")
+    per_channel = zero.size > 1 or (operand.scale is not None and operand.scale.size > 1)
+    if per_channel and operand.axis is not None and operand.axis % value.ndim != axis:
+        raise NotOnChipError(f"weight scales run along axis {operand.axis}, not along the output channels")
+    if value.dtype == np.int8 and not zero.any():
+        return value
+    w = value.astype(np.int16) - along(zero.astype(np.int16), value.ndim, axis)
+    if w.size and (w.min() < -128 or w.max() > 127):
+        raise NotOnChipError(
+            f"weights minus their zero point reach {w.min()}..{w.max()}, outside int8; quantise weights as int8 "
+            "(or as uint8 with zero point 128)"
+        )
+    return w.astype(np.int8)
+
+
+def _emit(
+    lw: Lowering, unit: Unit, x: Ref, like: Ref, taps: Array, *, kernel: tuple[int, int], alpha: float = 1.0, **window: object
+) -> Ref:
+    source, weights, out = unit.operand(0), unit.operand(1), unit.output
+    if weights.scale is None or weights.scale.size not in (1, taps.shape[0]):
+        raise NotOnChipError("weight scales do not match the output channels")
+    if out.scale is None:
+        raise NotOnChipError("its result is not quantised")
+    products = (F32(alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
+    multiplier = (products / out.one_scale).astype(F32)
+    lo, hi = stored_limits(unit, like.offset)
+    return lw.emit(
+        Conv,
+        unit,
+        (x,),
+        like,
+        weights=taps,
+        multiplier=multiplier,
+        bias=_bias(unit.maybe(2), products, taps.shape[0]),
+        kernel=kernel,
+        x_zero=source.one_zero + x.offset,
+        y_zero=out.one_zero + like.offset,
+        lo=lo,
+        hi=hi,
+        **window,
+    )
+
+
+def _bias(bias: Operand | None, scale: Array, outputs: int) -> Array:
+    """i32 bias; a float bias is quantised with the product of input and weight scale, as onnxruntime does."""
+    if bias is None:
+        return np.zeros(1, np.int32)
+    if bias.value is None:
+        raise NotOnChipError("its bias changes from image to image")
+    value = bias.value.reshape(-1)
+    if value.dtype == np.float32:
+        value = np.rint(value / scale)
+    return np.broadcast_to(value.astype(np.int32), (outputs,) if value.size > 1 else (1,))

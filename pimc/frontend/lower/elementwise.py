@@ -1,0 +1,100 @@
+"""Two-input element-wise operators (Add, Mul)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
+from pimc.frontend.lower.conv import centred
+from pimc.frontend.source import Array
+from pimc.frontend.unit import Operand, Unit
+from pimc.ir.ops import Add, Conv, Mul
+from pimc_isa.numerics import F32
+
+__all__ = ["add", "mul"]
+
+
+def add(lw: Lowering, unit: Unit) -> Ref:
+    """QLinearAdd of two activations."""
+    return _pair(lw, unit, Add)
+
+
+def mul(lw: Lowering, unit: Unit) -> Ref:
+    """QLinearMul of two activations, or of an activation and a constant per channel (a 1x1 depthwise convolution)."""
+    constants = [n for n in (0, 1) if unit.operand(n).is_constant]
+    if constants:
+        return _scale_channels(lw, unit, unit.operand(1 - constants[0]), unit.operand(constants[0]))
+    return _pair(lw, unit, Mul)
+
+
+def _pair(lw: Lowering, unit: Unit, kind: type[Add] | type[Mul]) -> Ref:
+    if any(unit.operand(n).is_constant for n in (0, 1)):
+        raise NotOnChipError("an operand is a constant tensor")
+    first, second = unit.operand(0), unit.operand(1)
+    a, b = lw.ref(first), lw.ref(second)
+    if _elements(a) < _elements(b):
+        first, second, a, b = second, first, b, a
+    broadcast = _broadcast(a, b)
+    offset = output_offset(unit, 0)
+    lo, hi = stored_limits(unit, offset)
+    fields: dict[str, Any] = {
+        "a_scale": float(first.one_scale),
+        "a_zero": first.one_zero + a.offset,
+        "b_scale": float(second.one_scale),
+        "b_zero": second.one_zero + b.offset,
+        "y_scale": float(unit.output.one_scale),
+        "y_zero": unit.output.one_zero + offset,
+        "scalar_b": broadcast,
+        "lo": lo,
+        "hi": hi,
+    }
+    return lw.emit(kind, unit, (a, b), Ref("", a.shape, a.order, a.dims, offset), **fields)
+
+
+def _elements(ref: Ref) -> int:
+    return ref.shape[0] * ref.shape[1] * ref.shape[2]
+
+
+def _broadcast(a: Ref, b: Ref) -> bool:
+    """Whether b is broadcast over a; an error unless it is equal in shape or one position."""
+    if a.dims == b.dims and a.shape == b.shape and (a.order == b.order or a.is_image and b.is_image):
+        return False
+    if a.is_image and b.is_image and b.shape in ((1, 1, a.shape[2]), (1, 1, 1)):
+        return True
+    raise NotOnChipError(f"operands {list(a.dims)} and {list(b.dims)}: only one value per channel can be broadcast")
+
+
+def _scale_channels(lw: Lowering, unit: Unit, moving: Operand, fixed: Operand) -> Ref:
+    x = lw.image(moving)
+    w = _per_channel(centred(fixed, 0), x.shape[2])
+    if fixed.scale is None or fixed.scale.size != 1:
+        raise NotOnChipError("a constant factor with more than one scale")
+    like = image_like(x.shape, output_offset(unit, x.offset))
+    product = F32(moving.one_scale * fixed.one_scale)
+    lo, hi = stored_limits(unit, like.offset)
+    return lw.emit(
+        Conv,
+        unit,
+        (x,),
+        like,
+        weights=w.reshape(-1, 1, 1, 1),
+        multiplier=np.array([product / unit.output.one_scale], F32),
+        bias=np.zeros(1, np.int32),
+        kernel=(1, 1),
+        groups=x.shape[2],
+        x_zero=moving.one_zero + x.offset,
+        y_zero=unit.output.one_zero + like.offset,
+        lo=lo,
+        hi=hi,
+    )
+
+
+def _per_channel(w: Array, channels: int) -> Array:
+    if w.size == 1:
+        return np.broadcast_to(w.reshape(1), (channels,))
+    if w.size == channels and w.ndim >= 3 and w.shape[-3:] == (channels, 1, 1):
+        return w.reshape(-1)
+    raise NotOnChipError(f"a constant factor of shape {list(w.shape)}; only one value per channel")

@@ -1,0 +1,173 @@
+"""What lowering rules work with: the graph under construction and where each ONNX tensor is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.source import Array, Source, quantise_linear
+from pimc.frontend.unit import Operand, Unit
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Op, TensorType
+from pimc_isa.numerics import F32
+from pimc_isa.operands import View
+
+__all__ = ["Lowering", "Ref", "image_like", "output_offset", "stem_of", "stored_limits"]
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An ONNX tensor held by a value of the graph.
+
+    ``shape`` is the value's (rows, columns, channels); ``dims`` the ONNX shape without batch, which is those three in
+    the order ``order`` (CHW or HWC), reshaped; ``offset`` is 128 for int8 tensors.
+    """
+
+    value: str
+    shape: Shape
+    order: str
+    dims: tuple[int, ...]
+    offset: int
+
+    @property
+    def chw(self) -> tuple[int, int, int]:
+        """The value's sizes in ONNX order."""
+        return self.shape[2], self.shape[0], self.shape[1]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the ONNX tensor is N x C x H x W as it stands."""
+        return self.dims == self.chw and (self.order == "CHW" or 1 in (self.shape[2], self.shape[0] * self.shape[1]))
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the ONNX tensor is N x C, one position."""
+        return self.shape[:2] == (1, 1) and self.dims == (self.shape[2],)
+
+
+class Lowering:
+    """The graph being built, and the tensors on the chip so far.
+
+    ``head`` makes a value of a tensor that the host computes from the model's inputs; ``table`` computes the 256 entries
+    of a part of the model with one 8-bit input and one 8-bit output.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        graph: Graph,
+        head: Callable[[Lowering, str], Ref],
+        table: Callable[[Unit, Ref, int], Array],
+    ) -> None:
+        self.source = source
+        self.graph = graph
+        self.refs: dict[str, Ref] = {}
+        self.inexact: dict[str, str] = {}
+        self.table = table
+        self._head = head
+        self._tables: dict[bytes, str] = {}
+
+    def ref(self, operand: Operand) -> Ref:
+        """Where an activation is; makes the host's head on first use."""
+        if operand.is_constant:
+            raise NotOnChipError(f"{operand.tensor} is a constant where an activation is expected")
+        if operand.tensor not in self.refs:
+            self.refs[operand.tensor] = self._head(self, operand.tensor)
+        found = self.refs[operand.tensor]
+        if operand.offset is not None and operand.offset != found.offset:
+            raise NotOnChipError(f"{operand.tensor} is read as another 8-bit type than it is")
+        return found
+
+    def image(self, operand: Operand) -> Ref:
+        """As `ref`, for operators on N x C x H x W."""
+        found = self.ref(operand)
+        if not found.is_image:
+            raise NotOnChipError(f"{operand.tensor} is {list(found.dims)}, not a channels x rows x columns map")
+        return found
+
+    def unique(self, stem: str) -> str:
+        """A value name that is not taken."""
+        name, n = stem, 1
+        while name in self.graph:
+            n += 1
+            name = f"{stem}.{n}"
+        return name
+
+    def constant(self, name: str, array: Array) -> str:
+        """Store a constant."""
+        self.graph.constants[name] = np.ascontiguousarray(array)
+        return name
+
+    def table_constant(self, name: str, table: Array) -> str:
+        """Store a table; equal tables are stored once."""
+        key = np.asarray(table, np.uint8).tobytes()
+        if key not in self._tables:
+            self._tables[key] = self.constant(name, np.asarray(table, np.uint8))
+        return self._tables[key]
+
+    def emit(
+        self,
+        kind: type[Op],
+        unit: Unit,
+        inputs: tuple[Ref, ...],
+        like: Ref,
+        *,
+        suffix: str = "",
+        hidden: bool = False,
+        **fields: Any,
+    ) -> Ref:
+        """Add an op. ``like`` gives shape, order, ONNX shape and storage of the result (its value is ignored).
+
+        A ``hidden`` result is an intermediate that no ONNX tensor equals. ``suffix`` ends the value's name.
+        """
+        name = self.unique(stem_of(unit) + suffix)
+        views = () if hidden else (View(unit.output.tensor, like.order, like.dims, like.offset),)
+        named = {f: self.constant(f"{name}.{f}", a) if isinstance(a, np.ndarray) else a for f, a in fields.items()}
+        self.graph.add(
+            kind(
+                name=name,
+                inputs=tuple(r.value for r in inputs),
+                type=TensorType("u8", like.shape),
+                node=unit.node.name,
+                views=views,
+                **named,
+            )
+        )
+        return Ref(name, like.shape, like.order, like.dims, like.offset)
+
+
+def stem_of(unit: Unit) -> str:
+    """A value's name: the ONNX node's without the decoration of quantisers, or the tensor's."""
+    name = unit.node.name or unit.output.tensor
+    return name.lstrip("/").removesuffix("_quant") or unit.output.tensor
+
+
+def image_like(shape: Shape, offset: int) -> Ref:
+    """The result of an operator on maps."""
+    return Ref("", shape, "CHW", (shape[2], shape[0], shape[1]), offset)
+
+
+def stored_limits(unit: Unit, offset: int) -> tuple[int, int]:
+    """Stored limits of the result: those of a Relu or Clip behind the operator, quantised."""
+    if math.isinf(unit.lo) and math.isinf(unit.hi):
+        return 0, 255
+    scale, zero = unit.output.scale, unit.output.zero
+    assert scale is not None
+    assert zero is not None
+    bounds = np.clip(np.array([unit.lo, unit.hi], F32), np.finfo(F32).min / 2, np.finfo(F32).max / 2)
+    with np.errstate(over="ignore"):
+        lo, hi = quantise_linear(bounds, scale, zero).astype(int) + offset
+    return int(lo), int(hi)
+
+
+def output_offset(unit: Unit, default: int) -> int:
+    """Storage offset of the result; ``default`` where the operator works on integers and keeps their type."""
+    offset = unit.output.offset
+    return default if offset is None else offset

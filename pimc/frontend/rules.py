@@ -1,0 +1,83 @@
+"""The table of operators: how each ONNX op type is lowered, and where it then runs. `pimc check` reports from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pimc.frontend.lower import concat, conv, elementwise, pool, relabel, table
+from pimc.frontend.lowering import Lowering, Ref
+from pimc.frontend.unit import Unit
+
+__all__ = ["ELEMENTWISE", "RULES", "TABLE", "Rule"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an op type is lowered.
+
+    ``where``: chip, table (256 entries), or relabel (no work). ``form`` is the input list of a QOperator node: operands,
+    their scales (``.s``) and zero points (``.z``), y for the result, ``*`` where triples follow to the end; '' for an
+    operator that stands between DequantizeLinear and QuantizeLinear. ``integers`` says that it may also be applied to
+    8-bit tensors directly. ``weighted`` operators hold weights on crossbars.
+    """
+
+    lower: Callable[[Lowering, Unit], Ref]
+    where: str
+    form: str = ""
+    integers: bool = False
+    weighted: bool = False
+
+
+TABLE = Rule(table.table, "table")
+"""For every chain of element-wise operators with one 8-bit input."""
+
+_UNARY = "x x.s x.z y.s y.z"
+_BINARY = "a a.s a.z b b.s b.z y.s y.z"
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "Conv": Rule(conv.convolution, "chip", weighted=True),
+        "Gemm": Rule(conv.gemm, "chip", weighted=True),
+        "MatMul": Rule(conv.matmul, "chip", weighted=True),
+        "Add": Rule(elementwise.add, "chip"),
+        "Mul": Rule(elementwise.mul, "chip"),
+        "MaxPool": Rule(pool.max_pool, "chip", integers=True),
+        "AveragePool": Rule(pool.average_pool, "chip"),
+        "GlobalAveragePool": Rule(pool.global_average, "chip"),
+        "ReduceMean": Rule(pool.mean, "chip"),
+        "Concat": Rule(concat.concat, "chip", integers=True),
+        "Reshape": Rule(relabel.reshape, "relabel", integers=True),
+        "Flatten": Rule(relabel.flatten, "relabel", integers=True),
+        "Squeeze": Rule(relabel.squeeze, "relabel", integers=True),
+        "Unsqueeze": Rule(relabel.unsqueeze, "relabel", integers=True),
+        "Transpose": Rule(relabel.transpose, "relabel", integers=True),
+        "Identity": Rule(relabel.identity, "relabel", integers=True),
+        "Dropout": Rule(relabel.identity, "relabel", integers=True),
+        "Relu": Rule(table.table, "table", integers=True),
+        "Clip": Rule(table.table, "table", integers=True),
+        "QuantizeLinear": Rule(table.requantise, "table"),
+        "QLinearConv": Rule(conv.convolution, "chip", "x x.s x.z w w.s w.z y.s y.z c", weighted=True),
+        "QGemm": Rule(conv.gemm, "chip", "a a.s a.z b b.s b.z c y.s y.z", weighted=True),
+        "QLinearMatMul": Rule(conv.matmul, "chip", _BINARY, weighted=True),
+        "QLinearAdd": Rule(elementwise.add, "chip", _BINARY),
+        "QLinearMul": Rule(elementwise.mul, "chip", _BINARY),
+        "QLinearAveragePool": Rule(pool.average_pool, "chip", _UNARY),
+        "QLinearGlobalAveragePool": Rule(pool.global_average, "chip", _UNARY),
+        "QLinearReduceMean": Rule(pool.mean, "chip", _UNARY),
+        "QLinearConcat": Rule(concat.concat, "chip", "y.s y.z *"),
+        "QLinearLeakyRelu": Rule(table.table, "table", _UNARY),
+        "QLinearSigmoid": Rule(table.table, "table", _UNARY),
+    }
+)
+"""Rules by ONNX op type."""
+
+ELEMENTWISE = frozenset(
+    """
+    Abs Add Cast Ceil Celu Clip Cos Div Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Max
+    Min Mish Mul Neg Pow PRelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Swish Tanh
+    ThresholdedRelu QuickGelu FastGelu BiasGelu
+    """.split()
+)
+"""Operators that work on each element by itself when all but one operand are scalar constants: tables."""
