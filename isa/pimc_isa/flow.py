@@ -253,11 +253,11 @@ def check_flow(flow: Flow, machine: Machine) -> NormalForm:
         raise FlowError(f"flow {flow.name}: input bits, slices, step, interval and latency must be at least 1")
     if not any(op.op == "store" for op in flow.ops):
         raise FlowError(f"flow {flow.name}: the sums are never stored\nend with a store")
-    form = normal_form(flow)
     _check_limits(flow, machine)
+    form = normal_form(flow)
+    _check_resources(flow, machine)
     for op in flow.ops:
         _check_latches(flow, op)
-    _check_resources(flow, machine)
     ends = max(op.step + OPS[op.op].steps for op in flow.ops)
     if ends != flow.latency:
         raise FlowError(f"flow {flow.name}: the last micro-op ends after {ends} steps\nwrite latency={ends}")
@@ -277,7 +277,7 @@ def _check_limits(flow: Flow, machine: Machine) -> None:
             f"use slices of at most {array.cell_bits} bits"
         )
     for op in flow.ops:
-        args = arguments(op, "")
+        args = arguments(op, f"flow {flow.name}: ")
         if op.op == "drive" and not 0 < int(args[1]) - int(args[0]) <= array.dac_bits:
             _fail(flow, op, "the slice does not fit the DACs", f"drive 1 to {array.dac_bits} bits at a time")
         if op.op == "convert" and int(args[1]) > array.converter_bits:
