@@ -16,7 +16,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Tolerance:
-    """An allowance: ``lsb`` for integer tensors, ``rtol`` and ``atol`` for float ones; ``reason`` names the operator."""
+    """An allowance for an operator, the ``reason``: ``lsb`` for integer tensors, ``rtol`` and ``atol`` for float ones."""
 
     reason: str = ""
     lsb: int = 0

@@ -1,0 +1,96 @@
+"""The quantised ONNX model in onnxruntime, with the tensors that the program holds as outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pimc.verify.compare import EXACT, Tolerance
+from pimc_isa.errors import ProgramError, RunError
+from pimc_isa.program import Program
+
+__all__ = ["Reference", "session"]
+
+Array = np.ndarray
+
+#: Operators for which equality is not demanded, by onnxruntime's name; float tensors have a tolerance of their own.
+TOLERANCES = {
+    "QLinearAveragePool": Tolerance("QLinearAveragePool", lsb=1),
+    "AveragePool": Tolerance("AveragePool between quantised tensors", lsb=1),
+}
+FLOAT = Tolerance("float value", rtol=1e-4, atol=1e-5)
+
+
+def session(model: bytes, entries: Mapping[str, str], what: str) -> Any:
+    """Return an onnxruntime session with one thread; ``entries`` are its configuration. Raises RunError."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    for key, value in entries.items():
+        options.add_session_config_entry(key, str(value))
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise RunError(f"onnxruntime cannot run {what}: {str(error).splitlines()[0]}") from error
+
+
+class Reference:
+    """The model that a program must equal. ``order`` are its tensors as it makes them."""
+
+    def __init__(self, program: Program) -> None:
+        if "reference" not in program.tensors or not program.tensors["reference"].size:
+            raise ProgramError(
+                "the program holds no reference model, so there is nothing to verify against\n"
+                "compile it with 'pimc compile'; hand-written programs can only be run"
+            )
+        self._bytes = np.asarray(program.tensors["reference"], np.uint8).tobytes()
+        self.model = onnx.load_model_from_string(self._bytes)
+        self._entries = json.loads(program.meta.get("ort_config", "{}"))
+        self._makers = {name: node for node in self.model.graph.node for name in node.output if name}
+        constants = {t.name for t in self.model.graph.initializer}
+        self._inputs = [v for v in self.model.graph.input if v.name not in constants]
+        self.order = [*(v.name for v in self._inputs), *self._makers]
+        self._session: Any = None
+        self._names: list[str] = []
+
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self._makers
+
+    def tolerance(self, tensor: str, dtype: np.dtype[Any]) -> Tolerance:
+        """Return the allowance for a tensor, by the operator that makes it; a float tensor has its own."""
+        if np.issubdtype(dtype, np.floating):
+            return FLOAT
+        node = self._makers.get(tensor)
+        while node is not None and node.op_type in {"QuantizeLinear", "Relu", "Clip"}:
+            node = self._makers.get(node.input[0])
+        return TOLERANCES.get(node.op_type, EXACT) if node is not None else EXACT
+
+    def expose(self, names: list[str]) -> None:
+        """Make tensors outputs of the session; other tensors stay as they are, because exposing can undo fusions."""
+        model = onnx.ModelProto.FromString(self._bytes)
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+        self._names = names
+        self._session = session(model.SerializeToString(), self._entries, "the reference model")
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the exposed tensors, batch first; a model of a fixed batch of one runs image by image."""
+        if not self._fixed_batch():
+            return self._run(dict(inputs))
+        images = len(next(iter(inputs.values())))
+        each = [self._run({k: v[n : n + 1] for k, v in inputs.items()}) for n in range(images)]
+        return {name: np.concatenate([one[name] for one in each]) for name in self._names}
+
+    def _fixed_batch(self) -> bool:
+        return any(
+            v.type.tensor_type.shape.dim and v.type.tensor_type.shape.dim[0].dim_value == 1 for v in self._inputs
+        )
+
+    def _run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))

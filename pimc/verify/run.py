@@ -1,0 +1,180 @@
+"""The verification itself: the program on the values engine, the model in onnxruntime, tensor by tensor, in batches.
+
+Ideal hardware must give onnxruntime's tensors bit for bit; a single differing element is a bug of the compiler. The
+few operators with a tolerance are named in `pimc.verify.reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pimc.data import batches, bind, image_count
+from pimc.verify.compare import Counter
+from pimc.verify.inputs import synthetic
+from pimc.verify.reference import Reference, session
+from pimc.verify.report import VerifyReport
+from pimc_isa.errors import RunError
+from pimc_isa.program import Program
+
+__all__ = ["verify"]
+
+Array = np.ndarray
+Say = Callable[[str], None]
+
+#: Bytes of tensors kept at once for the comparison (ours and onnxruntime's).
+BATCH_BYTES = 192 << 20
+
+
+def verify(
+    program: Program,
+    data: Mapping[str, Array] | Array | None = None,
+    labels: Array | None = None,
+    *,
+    images: int = 4,
+    seed: int = 0,
+    fp32: str | Path | bytes | None = None,
+    batch: int | None = None,
+    progress: Say | None = None,
+) -> VerifyReport:
+    """Run ``data`` through the program and through onnxruntime and compare every tensor that the program holds.
+
+    Without ``data``, ``images`` seeded random images are run. ``labels`` (one class an image) gives the accuracy of
+    both, and of the float model ``fp32`` if there is one. Memory does not grow with the number of images.
+    """
+    reference = Reference(program)
+    if data is None:
+        if labels is not None:
+            raise RunError("labels without data: give the images they belong to")
+        inputs = synthetic(reference.model, program.inputs, images, seed)
+        said = f"{images} synthetic images (uniform random, seed {seed})"
+    else:
+        inputs = bind(program.inputs, data, "data")
+        said = f"{image_count(inputs)} images given"
+    if labels is not None and len(labels) != image_count(inputs):
+        raise RunError(f"{len(labels)} labels for {image_count(inputs)} images")
+    run = _Run(program, reference, labels, fp32)
+    size = batch or max(1, BATCH_BYTES // max(1, _bytes_per_image(program)))
+    done = 0
+    for piece in batches(inputs, size):
+        run.add(piece, done)
+        done += image_count(piece)
+        if progress:
+            progress(f"{done} of {image_count(inputs)} images compared")
+    return run.report(done, said)
+
+
+def _bytes_per_image(program: Program) -> int:
+    """Activations of one image in the program's buffers, twice: ours and onnxruntime's."""
+    return 2 * sum(b.rows * b.row_elements * b.element_bytes for tile in program.tiles for b in tile.buffers)
+
+
+class _Run:
+    """State of one verification over its batches."""
+
+    def __init__(self, program: Program, reference: Reference, labels: Array | None, fp32: Any) -> None:
+        from pimc_isa.engines.values import Executor
+
+        self.program, self.reference, self.labels = program, reference, labels
+        self.executor = Executor(program)
+        self.counters: dict[str, Counter] = {}
+        self.held: list[str] = []
+        self.votes = _Votes(labels)
+        self.float_model = None if fp32 is None else _float_session(fp32)
+
+    def add(self, piece: dict[str, Array], first: int) -> None:
+        """Compare one batch, the images from number ``first`` on."""
+        result = self.executor.run(piece, keep=True)
+        ours = {**result.tensors, **result.outputs}
+        if not self.held:
+            self.held = [name for name in self.reference.order if name in ours and name in self.reference]
+            self.reference.expose(self.held)
+        theirs = self.reference.run(piece)
+        for name in self.held:
+            counter = self.counters.get(name)
+            if counter is None:
+                counter = Counter(name, self.reference.tolerance(name, theirs[name].dtype))
+                self.counters[name] = counter
+            counter.add(ours[name], theirs[name])
+        name = self.program.outputs[0].name
+        self.votes.add("pimc", first, result.outputs[name])
+        self.votes.add("onnxruntime", first, theirs[name])
+        if self.float_model is not None:
+            self.votes.add("fp32", first, self.float_model.run(None, _renamed(piece, self.float_model))[0])
+
+    def report(self, images: int, said: str) -> VerifyReport:
+        """Return everything that was counted."""
+        return VerifyReport(
+            images=images,
+            data=said,
+            tensors=tuple(self.counters[name].report() for name in self.held),
+            skipped=_skipped(self.program, self.reference, self.held),
+            top1_agreement=self.votes.agreement(),
+            accuracy=self.votes.accuracy(),
+        )
+
+
+class _Votes:
+    """Classes by who computed them; outputs that are not one vector an image have none."""
+
+    def __init__(self, labels: Array | None) -> None:
+        self.labels = labels
+        self.agree = self.seen = 0
+        self.right: dict[str, int] = {}
+        self.last: Array | None = None
+
+    def add(self, who: str, first: int, output: Array) -> None:
+        """Add a batch of outputs [images, classes]; pimc's comes first, onnxruntime's is compared with it."""
+        flat = output.reshape(len(output), -1)
+        if flat.shape[1] < 2 or max(output.shape[1:]) != flat.shape[1]:
+            return
+        chosen = flat.argmax(axis=1)
+        if self.labels is not None:
+            wanted = self.labels[first : first + len(chosen)]
+            self.right[who] = self.right.get(who, 0) + int((chosen == wanted).sum())
+        if who == "onnxruntime" and self.last is not None:
+            self.agree += int((chosen == self.last).sum())
+            self.seen += len(chosen)
+        self.last = chosen if who == "pimc" else None
+
+    def agreement(self) -> float | None:
+        """Share of images for which both chose the same class."""
+        return self.agree / self.seen if self.seen else None
+
+    def accuracy(self) -> dict[str, float]:
+        """Share of images whose class is the label."""
+        return {who: count / self.seen for who, count in self.right.items()} if self.seen else {}
+
+
+def _float_session(model: str | Path | bytes) -> Any:
+    data = model if isinstance(model, bytes) else Path(model).read_bytes()
+    return session(data, {}, "the fp32 model" if isinstance(model, bytes) else str(model))
+
+
+def _renamed(piece: dict[str, Array], fp32: Any) -> dict[str, Array]:
+    """Inputs under the float model's names: the same names, or the same order."""
+    names = [i.name for i in fp32.get_inputs()]
+    if set(names) == set(piece):
+        return piece
+    if len(names) != len(piece):
+        raise RunError(f"the fp32 model has inputs {names}, the program {list(piece)}")
+    return dict(zip(names, piece.values(), strict=True))
+
+
+def _skipped(program: Program, reference: Reference, held: Iterable[str]) -> dict[str, str]:
+    """Tensors of the model that no buffer of the program holds: those inside the host's subgraphs, and others."""
+    inside: set[str] = set()
+    for tile in program.tiles:
+        for call in tile.calls:
+            model = onnx.load_model_from_string(np.asarray(program.tensors[call.model], np.uint8).tobytes())
+            inside |= {name for node in model.graph.node for name in node.output}
+    done = set(held)
+    return {
+        name: "inside a host call" if name in inside else "held by no buffer"
+        for name in reference.order
+        if name in reference and name not in done
+    }
