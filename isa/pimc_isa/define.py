@@ -51,7 +51,8 @@ class Field:
     """One operand: its ``kind`` (slab, until, ref, count), what it refers to, how it is accessed, and a doc line.
 
     ``space`` is for refs: buffer, window, group, requant, elementwise, table, call or channel. ``access`` is '', 'r',
-    'w' or 'rw'. ``window`` names the field whose window decides which rows of a buffer ref are read.
+    'w' or 'rw'. ``window`` names the field whose window decides which rows of a buffer ref are read. ``dtype`` is the
+    element type it must have ('': the same as the other operands); ``broadcast`` allows 1 where the result has more.
     """
 
     kind: str
@@ -59,6 +60,8 @@ class Field:
     space: str = ""
     access: str = ""
     window: str = ""
+    dtype: str = ""
+    broadcast: bool = False
 
     @property
     def bits(self) -> int:
@@ -66,14 +69,16 @@ class Field:
         return KIND_BITS[self.kind]
 
 
-def slab(access: str, doc: str) -> Any:
+def slab(access: str, doc: str, dtype: str = "", broadcast: bool = False) -> Any:
     """An operand that is (part of) a row of a buffer."""
-    return dataclasses.field(metadata={"isa": Field("slab", doc, access=access)})
+    spec = Field("slab", doc, access=access, dtype=dtype, broadcast=broadcast)
+    return dataclasses.field(metadata={"isa": spec})
 
 
-def source(window: str, doc: str) -> Any:
+def source(window: str, doc: str, dtype: str = "u8") -> Any:
     """A buffer read through a window: the destination's row and columns decide what is read."""
-    return dataclasses.field(metadata={"isa": Field("ref", doc, space="buffer", access="r", window=window)})
+    spec = Field("ref", doc, space="buffer", access="r", window=window, dtype=dtype)
+    return dataclasses.field(metadata={"isa": spec})
 
 
 def ref(space: str, doc: str) -> Any:
@@ -243,6 +248,14 @@ class Instr:
                 return operand
         raise TypeError(f"{self.mnemonic} writes no slab")
 
+    def window_chans(self, ctx: Context) -> Range:
+        """Channels read through the window (window instructions): those of the destination."""
+        return ctx.chans(self.destination)
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """What is wrong with this instruction beyond what its fields say; names and ranges are known to be right."""
+        return iter(())
+
     def cycles(self, ctx: Context) -> int:
         """Cycles the unit is busy for one execution (for ``recv``: for one row). At least 1."""
         return 1
@@ -255,9 +268,14 @@ class Instr:
         """What it does to values."""
 
 
-def fields_of(cls: type[Instr]) -> list[tuple[str, Field]]:
+_FIELDS: dict[type, tuple[tuple[str, Field], ...]] = {}
+
+
+def fields_of(cls: type[Instr]) -> tuple[tuple[str, Field], ...]:
     """The operand fields of an instruction class, in order."""
-    return [(f.name, f.metadata["isa"]) for f in dataclasses.fields(cls)]
+    if cls not in _FIELDS:
+        _FIELDS[cls] = tuple((f.name, f.metadata["isa"]) for f in dataclasses.fields(cls))
+    return _FIELDS[cls]
 
 
 def field_of(cls: type[Instr], name: str) -> Field:

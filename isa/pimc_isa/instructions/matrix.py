@@ -1,10 +1,48 @@
 """Matrix: dot products on the crossbars of a group."""
 
+from collections.abc import Iterator
+
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
 from pimc_isa.layout import group_actions, group_burst_cycles
-from pimc_isa.operands import Slab
+from pimc_isa.operands import Range, Slab
 
 __all__ = ["Mvm", "Mvma"]
+
+
+def _window_chans(ctx: Context, src: str, window: str, group: str) -> Range:
+    """All channels that the buffer holds; with several convolution groups, those of the groups."""
+    g = ctx.tile.group[group]
+    weights = ctx.program.weight[g.weights]
+    if weights.groups == 1:
+        return ctx.tile.buffer[src].chans
+    per_group = weights.k // _taps(ctx, window)
+    return g.groups[0] * per_group, g.groups[1] * per_group
+
+
+def _taps(ctx: Context, window: str) -> int:
+    kernel = ctx.window(window).kernel
+    return kernel[0] * kernel[1]
+
+
+def _problems(ctx: Context, dst: Slab, src: str, window: str, group: str) -> Iterator[str]:
+    """The window's inputs must be the weights' rows, the group's outputs the destination's channels."""
+    g, x, taps = ctx.tile.group[group], ctx.tile.buffer[src], _taps(ctx, window)
+    weights = ctx.program.weight[g.weights]
+    inputs, rows = taps * x.channels, weights.groups * weights.k
+    if inputs != rows:
+        yield f"window '{window}' sees {inputs} inputs of '{src}', weights '{weights.name}' have {rows} rows"
+    prefix = taps == 1 and x.chans[0] == 0 and x.chans[1] >= g.k[1]
+    if weights.groups == 1 and x.chans != (0, x.channels) and not prefix:
+        yield f"buffer '{src}' holds channels {_span(x.chans)}, the dot products need all {x.channels}"
+    if g.groups[1] - g.groups[0] > 1 and g.n != (0, weights.n):
+        yield f"group '{group}' has several convolution groups but only outputs {_span(g.n)} of each"
+    makes = g.groups[0] * weights.n + g.n[0], (g.groups[1] - 1) * weights.n + g.n[1]
+    if ctx.chans(dst) != makes:
+        yield f"group '{group}' makes channels {_span(makes)}, the destination is {_span(ctx.chans(dst))}"
+
+
+def _span(span: Range) -> str:
+    return f"{span[0]}:{span[1]}"
 
 
 class Mvm(Instr, op=0x30, name="mvm", unit="matrix"):
@@ -13,10 +51,18 @@ class Mvm(Instr, op=0x30, name="mvm", unit="matrix"):
     The destination's row and columns choose the windows; each copy of the group works on its share of the positions.
     """
 
-    dst: Slab = slab("w", "row of sums")
+    dst: Slab = slab("w", "row of sums", dtype="i32")
     src: str = source("window", "input buffer")
     window: str = ref("window", "which inputs an output position sees")
     group: str = ref("group", "the crossbars")
+
+    def window_chans(self, ctx: Context) -> Range:
+        """The channels that the group's rows stand for."""
+        return _window_chans(ctx, self.src, self.window, self.group)
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """Weights, window and channels must fit."""
+        return _problems(ctx, self.dst, self.src, self.window, self.group)
 
     def cycles(self, ctx: Context) -> int:
         """Latency of the flow plus one interval for each further position of the busiest copy."""
@@ -34,10 +80,18 @@ class Mvm(Instr, op=0x30, name="mvm", unit="matrix"):
 class Mvma(Instr, op=0x31, name="mvma", unit="matrix"):
     """As ``mvm``, but added to the sums that are there (partial sums of other crossbars or tiles)."""
 
-    dst: Slab = slab("rw", "row of sums")
+    dst: Slab = slab("rw", "row of sums", dtype="i32")
     src: str = source("window", "input buffer")
     window: str = ref("window", "which inputs an output position sees")
     group: str = ref("group", "the crossbars")
+
+    def window_chans(self, ctx: Context) -> Range:
+        """The channels that the group's rows stand for."""
+        return _window_chans(ctx, self.src, self.window, self.group)
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """Weights, window and channels must fit."""
+        return _problems(ctx, self.dst, self.src, self.window, self.group)
 
     def cycles(self, ctx: Context) -> int:
         """As ``mvm``."""

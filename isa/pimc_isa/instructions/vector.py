@@ -1,5 +1,7 @@
 """Vector: element-wise work on rows. The arithmetic is onnxruntime's on x86-64, operation for operation."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
@@ -27,9 +29,18 @@ def _taps(ctx: Context, window: str) -> int:
 class Quant(Instr, op=0x40, name="quant", unit="vector"):
     """Requantise i32 sums to 8 bits (ONNX QLinearConv's epilogue)."""
 
-    dst: Slab = slab("w", "8-bit row")
-    src: Slab = slab("r", "row of sums")
+    dst: Slab = slab("w", "8-bit row", dtype="u8")
+    src: Slab = slab("r", "row of sums", dtype="i32")
     requant: str = ref("requant", "multiplier, bias, zero point, limits")
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """Multiplier and bias must reach to the last channel."""
+        last = ctx.chans(self.src)[1]
+        for part in ("multiplier", "bias"):
+            name = f"{ctx.tile.requant[self.requant].data}.{part}"
+            size = ctx.program.tensors[name].size
+            if size != 1 and size < last:
+                yield f"tensor '{name}' has {size} channels, the row goes up to channel {last - 1}"
 
     def cycles(self, ctx: Context) -> int:
         """One element per lane and cycle."""
@@ -54,9 +65,9 @@ class Quant(Instr, op=0x40, name="quant", unit="vector"):
 class Add(Instr, op=0x41, name="add", unit="vector"):
     """Add two quantised rows (QLinearAdd of com.microsoft)."""
 
-    dst: Slab = slab("w", "sum")
-    a: Slab = slab("r", "first operand")
-    b: Slab = slab("r", "second operand")
+    dst: Slab = slab("w", "sum", dtype="u8")
+    a: Slab = slab("r", "first operand", dtype="u8", broadcast=True)
+    b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
     def cycles(self, ctx: Context) -> int:
@@ -75,9 +86,9 @@ class Add(Instr, op=0x41, name="add", unit="vector"):
 class Mul(Instr, op=0x42, name="mul", unit="vector"):
     """Multiply two quantised rows (QLinearMul of com.microsoft)."""
 
-    dst: Slab = slab("w", "product")
-    a: Slab = slab("r", "first operand")
-    b: Slab = slab("r", "second operand")
+    dst: Slab = slab("w", "product", dtype="u8")
+    a: Slab = slab("r", "first operand", dtype="u8", broadcast=True)
+    b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
     def cycles(self, ctx: Context) -> int:
@@ -96,8 +107,8 @@ class Mul(Instr, op=0x42, name="mul", unit="vector"):
 class Lut(Instr, op=0x43, name="lut", unit="vector"):
     """Look every 8-bit element up in a table (any unary operator)."""
 
-    dst: Slab = slab("w", "result")
-    src: Slab = slab("r", "operand")
+    dst: Slab = slab("w", "result", dtype="u8")
+    src: Slab = slab("r", "operand", dtype="u8")
     table: str = ref("table", "256 entries")
 
     def cycles(self, ctx: Context) -> int:
@@ -116,9 +127,15 @@ class Lut(Instr, op=0x43, name="lut", unit="vector"):
 class PoolMax(Instr, op=0x44, name="pool.max", unit="vector"):
     """Largest element of each window; positions outside the tensor do not count (ONNX MaxPool)."""
 
-    dst: Slab = slab("w", "row of maxima")
+    dst: Slab = slab("w", "row of maxima", dtype="u8")
     src: str = source("window", "input buffer")
     window: str = ref("window", "the pooling window; its pad value must be 0")
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """Another padding could be the largest element."""
+        w = ctx.window(self.window)
+        if w.pad_value and any(w.pads):
+            yield f"window '{w.name}' pads with {w.pad_value}; a maximum needs padding with 0"
 
     def cycles(self, ctx: Context) -> int:
         """One tap per lane and cycle."""
@@ -140,7 +157,7 @@ class PoolMax(Instr, op=0x44, name="pool.max", unit="vector"):
 class PoolSum(Instr, op=0x45, name="pool.sum", unit="vector"):
     """i32 sum of each window (global average pooling is this and ``quant``)."""
 
-    dst: Slab = slab("w", "row of sums")
+    dst: Slab = slab("w", "row of sums", dtype="i32")
     src: str = source("window", "input buffer")
     window: str = ref("window", "the pooling window")
 
@@ -167,10 +184,12 @@ class PoolAvg(Instr, op=0x46, name="pool.avg", unit="vector"):
     ``scales.a`` is the input's scale and zero point, ``scales.y`` the output's.
     """
 
-    dst: Slab = slab("w", "row of averages")
+    dst: Slab = slab("w", "row of averages", dtype="u8")
     src: str = source("window", "input buffer")
     window: str = ref("window", "the pooling window; its pad value is the input's zero point")
-    scales: str = ref("elementwise", "scales and zero points; b is the count rule: (1, 0) excludes padding, (1, 1) includes it")
+    scales: str = ref(
+        "elementwise", "scales and zero points; b is the count rule: 1.0,0 excludes padding, 1.0,1 counts it"
+    )
 
     def cycles(self, ctx: Context) -> int:
         """One tap per lane and cycle."""
