@@ -1,7 +1,8 @@
-"""Give every piece of every op a tile: layer after layer along a snake through each chip's mesh.
+"""Give every piece of every op a tile, and every tile a place in a chip's mesh.
 
-Tile 0 is the host. Neighbours in the graph become neighbours in the mesh, and the links of a chain of partial sums are
-one hop long. Tables that are applied where their input is made share those tiles.
+Tile 0 is the host. Tiles are numbered in the order of the ops and laid along the curve whose busiest link is least
+busy; the links of a chain of partial sums are next to each other. Tables that are applied where their input is made
+share those tiles.
 """
 
 from __future__ import annotations
@@ -9,56 +10,59 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 
-from pimc.analysis.facts import is_fused, is_virtual
+from pimc.analysis.connect import connect
+from pimc.analysis.facts import facts_of, is_fused, is_virtual
+from pimc.analysis.placement import best_curve
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall, Mapping, Part
+from pimc.ir.ops import HostCall, Mapping, Op, Part
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
-from pimc_isa.machine import Chip
 
-__all__ = ["Place", "place_of"]
-
-
-def place_of(index: int, chip: Chip) -> tuple[int, int, int]:
-    """Chip, x and y of the ``index``-th tile along the snake (rows of the mesh alternate in direction)."""
-    number, inside = divmod(index, chip.tiles)
-    y, x = divmod(inside, chip.mesh_columns)
-    return number, (x if y % 2 == 0 else chip.mesh_columns - 1 - x), y
+__all__ = ["Place"]
 
 
 @dataclass(frozen=True)
 class Place(Pass):
-    """Put every piece of every op on a tile."""
+    """Put every piece of every op on a tile, and the tiles where the network's links are least busy."""
 
     name = "place"
     from_stage = "sliced"
     to_stage = "placed"
 
     def apply(self, graph: Graph, target: Target) -> Graph:
-        """Number tiles in the order of the ops."""
+        """Number tiles in the order of the ops, then choose the curve."""
         graph = graph.copy()
-        numbers = itertools.count(1)
-        for op in list(graph.ops()):
-            if isinstance(op, HostCall) or is_virtual(op):
-                continue
-            assert op.mapping is not None
-            if is_fused(graph, op):
-                parts = _beside(graph[op.inputs[0]].placement or (), op.mapping)
-            else:
-                parts = tuple(_part(next(numbers), target.machine.chip, *piece) for piece in _pieces(op.mapping))
-            graph.update(replace(op, placement=parts))  # type: ignore[type-var]
+        tiles = _number(graph)
+        placed = [op for op in graph.ops() if op.placement]
+        facts = {op.name: facts_of(graph, op) for op in placed}
+        heights = {op.name: op.shape[0] for op in graph.ops() if op.type is not None}
+        heights |= {f"{name}#sums": rows for name, rows in heights.items()}
+        curve, load = best_curve(target.machine, connect(graph, facts), tiles, heights)
+        graph.meta["busiest_link_cycles"] = str(load)
+        for op in placed:
+            at = ((p, curve.node(p.tile - 1, target.machine.chip)) for p in op.placement or ())
+            _put(graph, op, tuple(replace(p, chip=chip, x=x, y=y) for p, (chip, x, y) in at))
         return graph
 
 
-def _pieces(mapping: Mapping) -> itertools.product[tuple[tuple[int, int], ...]]:
-    return itertools.product(mapping.strips, mapping.parts, mapping.chain)
+def _put(graph: Graph, op: Op, parts: tuple[Part, ...]) -> None:
+    graph.update(replace(op, placement=parts))  # type: ignore[type-var]
 
 
-def _part(
-    tile: int, chip: Chip, cols: tuple[int, int], chans: tuple[int, int], rows_k: tuple[int, int]
-) -> Part:
-    number, x, y = place_of(tile - 1, chip)
-    return Part(tile, number, x, y, cols, chans, rows_k)
+def _number(graph: Graph) -> int:
+    """Give every piece a tile number; returns how many there are."""
+    numbers = itertools.count(1)
+    for op in list(graph.ops()):
+        if isinstance(op, HostCall) or is_virtual(op):
+            continue
+        assert op.mapping is not None
+        if is_fused(graph, op):
+            _put(graph, op, _beside(graph[op.inputs[0]].placement or (), op.mapping))
+            continue
+        m = op.mapping
+        pieces = itertools.product(m.strips, m.parts, m.chain)
+        _put(graph, op, tuple(Part(next(numbers), 0, 0, 0, cols, chans, k) for cols, chans, k in pieces))
+    return next(numbers) - 1
 
 
 def _beside(made: tuple[Part, ...], mapping: Mapping) -> tuple[Part, ...]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pimc.analysis.facts import Facts, facts_of, is_fused
+from pimc.analysis.connect import connect
+from pimc.analysis.facts import facts_of, is_fused
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, AvgPool, Concat, Conv, Gap, HostCall, Lut, MaxPool, Mul, Op, Part, Relay
 from pimc.passes.target import Target
@@ -17,7 +18,7 @@ from pimc_isa.program import Program, Tile
 
 from pimc_backends._shared.host import host_tile
 from pimc_backends._shared.tilecode import EACH, TileCode, all_rows, up_to
-from pimc_backends._shared.wires import HOST, Wire, Wires, final_parts, need_of
+from pimc.analysis.wires import need_of
 
 __all__ = ["emit"]
 
@@ -36,17 +37,16 @@ class _Emitter:
         self.graph, self.target = graph, target
         self.tensors: dict[str, Array] = {}
         self.weights: dict[str, Weights] = {}
-        self.wires = Wires()
-        self.sums: dict[tuple[int, int], Wire] = {}
         self.tiles: dict[int, TileCode] = {}
         self.ops = [op for op in graph.ops() if not isinstance(op, HostCall | Concat)]
         self.number = {op.name: n for n, op in enumerate(graph.ops())}
         self.facts = {op.name: facts_of(graph, op) for op in self.ops}
         self.views = _all_views(graph)
+        made = connect(graph, self.facts)
+        self.wires, self.sums = made.wires, made.sums
 
     def program(self) -> Program:
-        """Connect, then write every tile."""
-        self._connect()
+        """Write every tile."""
         host = host_tile(self.graph, self.wires, self.tensors)
         for op in self.ops:
             if is_fused(self.graph, op):
@@ -69,27 +69,6 @@ class _Emitter:
             tensors=self.tensors,
             meta={"target": self.target.name, "network": self.graph.name, **self.graph.meta},
         )
-
-    def _connect(self) -> None:
-        for op in self.graph.ops():
-            if isinstance(op, Concat) or (isinstance(op, Lut) and is_fused(self.graph, op)):
-                continue
-            for index, value in enumerate(op.inputs):
-                shape = self.graph[value].shape
-                if isinstance(op, HostCall):
-                    need, depth = [(HOST, (0, shape[1]), (0, shape[2]))], shape[0]
-                else:
-                    assert op.schedule is not None
-                    need = [need_of(self.facts[op.name], p, index) for p in op.placement or ()]
-                    depth = op.schedule.depth[index]
-                self.wires.connect(self.graph, op, index, need, depth)
-            self._chain(op)
-
-    def _chain(self, op: Op) -> None:
-        parts = op.placement or ()
-        for a, b in zip(parts, parts[1:], strict=False):
-            if (a.cols, a.chans) == (b.cols, b.chans):
-                self.sums[a.tile, b.tile] = self.wires.partial_sums(a.tile, b.tile, op, a)
 
     def _tile(self, op: Op, part: Part) -> None:
         code = TileCode.at(part, op.name, op.shape[0], op.node)

@@ -12,7 +12,7 @@ from pimc_isa.operands import Buffer, Call, Slab
 from pimc_isa.program import Tile
 
 from pimc_backends._shared.tilecode import TileCode, all_rows
-from pimc_backends._shared.wires import HOST, Wires
+from pimc.analysis.wires import HOST, Wires
 
 __all__ = ["host_tile"]
 

@@ -22,7 +22,7 @@ from pimc_isa.operands import (
 )
 from pimc_isa.program import Tile
 
-from pimc_backends._shared.wires import Wire
+from pimc.analysis.wires import Wire
 
 __all__ = ["EACH", "TileCode", "all_rows", "up_to"]
 
