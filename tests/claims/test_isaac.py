@@ -28,7 +28,8 @@ IMA = ("adc", "dac", "sample-hold", "crossbar", "shift-add", "input-register", "
 def rounds_to(value: float, printed: str) -> bool:
     """Whether a value agrees with a printed one to the last printed digit (give or take one half, plus rounding)."""
     digits = len(printed.partition(".")[2])
-    return abs(value - float(printed)) <= 0.51 / 10**digits
+    allowed: float = 0.51 / 10**digits
+    return abs(value - float(printed)) <= allowed
 
 
 def test_table_1_totals() -> None:

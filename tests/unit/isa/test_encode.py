@@ -104,6 +104,12 @@ def test_flips_are_needed_and_cost_nothing() -> None:
     assert cells.centre.item() == 127
 
 
+def test_tall_columns_of_wide_cells_do_not_overflow() -> None:
+    w = Weights("w", 1, 512, 1, 512, (8,))
+    positive, _ = column_sums(np.full((1, 512, 1), 255, np.uint8), w)
+    assert positive.item() == 512 * 255
+
+
 def test_input_is_not_changed_and_views_are_welcome() -> None:
     original = np.random.default_rng(0).integers(-128, 128, (6, 9)).astype(np.int8)
     view = original.reshape(1, 6, 9).transpose(0, 2, 1)

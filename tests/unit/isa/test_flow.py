@@ -128,6 +128,26 @@ def test_structural_hazards_name_op_and_step(edits: dict[str, str], message: str
     assert "tiny" in str(caught.value)
 
 
+def test_a_latch_overwritten_right_after_its_write_is_refused() -> None:
+    """Interval 5: the next position reads in step 6, between the read of step 5 and its conversion."""
+    text = """
+    .flow late input_bits=2 slices=2 step_cycles=120 interval=5 latency=12
+      @0 load
+      @1 drive 0:1
+      @1 read
+      @2 convert unsigned 8
+      @3 accumulate <<0
+      @5 drive 1:2
+      @5 read
+      @8 convert unsigned 8
+      @9 accumulate <<1
+      @10 merge
+      @11 store
+    """
+    with pytest.raises(FlowError, match="@8 convert unsigned 8: another position overwrites the samples in step 6"):
+        check_flow(parse_flow(text), MACHINE)
+
+
 def test_interval_below_the_number_of_reads_is_refused() -> None:
     with pytest.raises(FlowError, match="modulo 7"):
         check_flow(replace(isaac.flow(), interval=7), MACHINE)
