@@ -2,7 +2,7 @@
 
 A node is ``(chip, x, y)``. The host sits at ``(0, -1, 0)``, left of tile (0, 0) of chip 0. Chips stand in a row: the
 node (last column, row 0) of chip c is linked to (0, 0) of chip c + 1. A link is a pair of neighbouring nodes; each
-direction is a link of its own.
+direction is a link of its own. Links that leave a chip, to another or to the host, have their own width and latency.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ def link_name(link: Link) -> str:
     return "-".join("host" if n == HOST else f"{n[0]}.{n[1]},{n[2]}" for n in link)
 
 
-def crosses_chips(link: Link) -> bool:
-    """Whether a link joins two chips."""
-    return link[0][0] != link[1][0]
+def leaves_chip(link: Link) -> bool:
+    """Whether a link joins two chips, or the host and a chip."""
+    return link[0][0] != link[1][0] or HOST in link
 
 
 def hop_cycles(machine: Machine, link: Link) -> int:
     """Clock cycles from one end of the link to the other."""
     net = machine.network
-    return net.chip_hop_cycles if crosses_chips(link) else net.hop_cycles
+    return net.chip_hop_cycles if leaves_chip(link) else net.hop_cycles
 
 
 def occupancy(machine: Machine, link: Link, nbytes: int) -> int:
     """Clock cycles for which a message of ``nbytes`` takes the link; at least 1."""
     net = machine.network
-    width = net.chip_link_bytes_per_cycle if crosses_chips(link) else net.link_bytes_per_cycle
+    width = net.chip_link_bytes_per_cycle if leaves_chip(link) else net.link_bytes_per_cycle
     return max(1, -(-nbytes // width))
 
 
