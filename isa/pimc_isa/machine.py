@@ -179,7 +179,18 @@ def machine_from_dict(data: Mapping[str, Any], where: str = "machine") -> Machin
         message = str(error).replace("`", "'")
         raise MachineError(f"{where}: {message}\nsee pimc_isa/machine.py for the fields and their types") from error
     _check(machine, where)
-    return machine
+    return _filled(machine)
+
+
+def _filled(machine: Machine) -> Machine:
+    """The same, with defaults stored in every instance: msgspec leaves them to the class, where vars() misses them."""
+    parts = {f.name: getattr(machine, f.name) for f in dataclasses.fields(machine)}
+    for name, value in parts.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            parts[name] = dataclasses.replace(value)
+        elif isinstance(value, tuple):
+            parts[name] = tuple(dataclasses.replace(item) for item in value)
+    return Machine(**parts)
 
 
 def _refuse_unknown(data: Any, cls: type, where: str, at: str) -> None:

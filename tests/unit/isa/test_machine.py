@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ def plain() -> dict[str, Any]:
 
 def test_round_trip_through_json_is_lossless() -> None:
     assert machine_from_dict(plain()) == isaac.machine()
+
+
+def test_defaults_are_stored_in_every_part() -> None:
+    machine = isaac.machine()
+    parts: list[Any] = [machine, machine.array, *machine.components, *machine.energies]
+    for part in parts:
+        assert set(vars(part)) == {f.name for f in dataclasses.fields(part)}
 
 
 def test_every_action_has_a_price_and_every_figure_a_source() -> None:
