@@ -138,9 +138,11 @@ def _nested(directive: str, attribute: str, hint: Any) -> Child:
     name = f"{directive}.{attribute}"
     if get_origin(hint) is dict:
         return _pairs(attribute, name, "a name and its text")
-    if get_origin(hint) is tuple:
-        return Child(attribute, "many", _form(name, get_args(hint)[0]))
-    return Child(attribute, "one", _form(name, hint))
+    if get_origin(hint) is not tuple:
+        return Child(attribute, "one", _form(name, hint))
+    cls = get_args(hint)[0]
+    first = dataclasses.fields(cls)[0].name
+    return Child(attribute, "many", _form(name, cls, {first: TEXT} if get_type_hints(cls)[first] is str else None))
 
 
 def _pair(value: Any) -> Mapping[str, Any]:
