@@ -16,7 +16,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Tolerance:
-    """An allowance for an operator, the ``reason``: ``lsb`` for integer tensors, ``rtol`` and ``atol`` for float ones."""
+    """An allowance for an operator (``reason``): ``lsb`` for integer tensors, ``rtol`` and ``atol`` for float ones."""
 
     reason: str = ""
     lsb: int = 0

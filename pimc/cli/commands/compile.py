@@ -1,0 +1,171 @@
+"""``pimc compile``: a model to a program."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
+
+if TYPE_CHECKING:
+    from pimc.driver import CompiledProgram
+    from pimc.ir.graph import Graph
+
+__all__ = ["Emit", "compile_command"]
+
+
+class Emit(StrEnum):
+    """What to write."""
+
+    PIM = "pim"
+    ASM = "asm"
+    IR = "ir"
+
+
+class Replication(StrEnum):
+    """How spare crossbars are used."""
+
+    BALANCED = "balanced"
+    NONE = "none"
+    STRIDE2 = "stride2"
+    EQUAL = "equal"
+
+
+def compile_command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model, float or 8-bit.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="P.pim", help="Where to write (default: MODEL.pim here).")
+    ] = None,
+    target: Annotated[str, typer.Option(help="The chip; 'pimc targets' lists them.")] = "isaac",
+    calibration: Calibration = None,
+    input_shape: InputShape = None,
+    chips: Annotated[
+        int | None, typer.Option(min=1, help="Number of chips (default: what one copy of the weights needs).")
+    ] = None,
+    replication: Annotated[
+        Replication | None, typer.Option(help="How spare crossbars hold further copies of weights.")
+    ] = None,
+    passes: Annotated[
+        str, typer.Option(metavar="SPEC", help="Passes with options, such as 'map-weights{option=value};place'.")
+    ] = "",
+    print_after: Annotated[
+        list[str] | None, typer.Option(metavar="PASS", help="Print the graph after this pass, or after 'all'.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="PASS", help="Stop after this pass and write the graph as text.")
+    ] = None,
+    time_passes: Annotated[bool, typer.Option("--time-passes", help="Print the time each pass took.")] = False,
+    emit: Annotated[Emit, typer.Option(help="Write a program, its assembly, or the last graph.")] = Emit.PIM,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print a table of the layers (simulates the timing).")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compile an ONNX model to a program.
+
+    A float model is quantised first, on the inputs given with --calibration.
+
+    Examples:
+
+      pimc compile resnet18_int8.onnx -o resnet18.pim
+
+      pimc compile net.onnx --calibration images.npz --input-shape image=1,3,224,224
+
+      pimc compile net.onnx --emit asm | less
+
+      pimc compile net.onnx --stop-after map-weights
+    """
+    from pimc import driver
+    from pimc.cli.output import progress
+
+    shapes = input_shapes(input_shape)
+    times: dict[str, float] = {}
+    with progress("reading the model", quiet=quiet) as say:
+        hooks = driver.Hooks(
+            print_after=print_after or (),
+            stop_after=stop_after,
+            progress=say,
+            on_print=_print_graph,
+            on_pass=times.__setitem__,
+        )
+        chosen, steps = driver.plan(target, passes, chips=chips, replication=replication and replication.value)
+        graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks)
+        if emit is Emit.IR or stop_after:
+            _write_text(_graph_text(graph), output)
+            _print_times(times if time_passes else {})
+            return
+        say("emitting")
+        program = driver.emit(graph, chosen)
+        if emit is Emit.ASM and output is None:
+            typer.echo(program.assembly(), nl=False)
+            _print_times(times if time_passes else {})
+            return
+        path = output or Path(model.with_suffix(".pim").name)
+        say(f"writing {path}")
+        if emit is Emit.ASM:
+            path = path.with_suffix(".pimasm")
+        program.save(path)
+        say("summing up")
+        values = _summary(program, path, times)
+    _print_summary(values, program, json, report)
+    _print_times(times if time_passes and not json else {})
+
+
+def _graph_text(graph: Graph) -> str:
+    from pimc.ir.text import print_graph
+
+    return print_graph(graph)
+
+
+def _print_graph(name: str, graph: Graph) -> None:
+    typer.echo(f"# after {name}\n{_graph_text(graph)}")
+
+
+def _write_text(text: str, output: Path | None) -> None:
+    from pimc_isa.tensorfile import write_atomically
+
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_atomically(output, [text.encode()])
+
+
+def _summary(program: CompiledProgram, path: Path, times: dict[str, float]) -> dict[str, Any]:
+    from pimc.report.summary import summary
+
+    return {
+        **summary(program.program),
+        "program": str(path),
+        "program_bytes": path.stat().st_size,
+        "pass_seconds": times,
+    }
+
+
+def _print_summary(values: dict[str, Any], program: CompiledProgram, json: bool, report: bool) -> None:
+    from pimc.cli.output import percent, print_json, quantity
+    from pimc.report.layers import layer_report
+
+    layers = layer_report(program.program, program.timing, program.energy) if report else None
+    if json:
+        print_json({**values, **({"layers": [layer.to_dict() for layer in layers]} if layers else {})})
+        return
+    if layers:
+        from pimc.cli.tables import print_layers
+
+        print_layers(layers)
+    proved = values["conversions_proved"]
+    typer.echo(
+        f"{values['program']}: {values['target']}, {values['tiles']} tiles on {values['chips']} chips, "
+        f"{values['arrays']} arrays ({values['arrays_one_copy']} hold one copy), "
+        f"{values['instructions']} instructions, {quantity(values['program_bytes'], 'B')}"
+    )
+    typer.echo(f"conversions proved exact: {percent(proved)}" if proved < 1 else "all conversions proved exact")
+
+
+def _print_times(times: dict[str, float]) -> None:
+    for name, seconds in times.items():
+        typer.echo(f"{name:<20} {seconds * 1000:9.1f} ms", err=True)

@@ -1,0 +1,90 @@
+"""``pimc run``: outputs, cycles, energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pimc.cli.options import Json, Program, Quiet
+
+if TYPE_CHECKING:
+    from pimc.driver import RunResult
+
+__all__ = ["result_values", "run"]
+
+
+def run(
+    program: Program,
+    data: Annotated[Path, typer.Option("--input", "-i", metavar="X.npz", help="Inputs by name (.npz), or one (.npy).")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="Y.npz", help="Write the outputs (.npz, or .npy for one).")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images run at once (default: as memory allows).")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Print a table of the layers.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run images through a program: outputs, cycles, energy.
+
+    Timing and energy are those of a pipeline filled by a stream of images. The host's own energy is not counted.
+
+    Examples:
+
+      pimc run net.pim --input images.npz -o logits.npz
+
+      pimc run net.pim --input image.npy --json
+    """
+    from pimc.cli.output import print_json, progress
+    from pimc.data import load_arrays, save_arrays
+    from pimc.driver import load
+    from pimc.report.layers import layer_report
+
+    with progress("loading", quiet=quiet) as say:
+        loaded = load(program)
+        say("running")
+        result = loaded.run(load_arrays(data), batch=batch, progress=say)
+        table = layer_report(loaded.program, loaded.timing, loaded.energy) if layers else []
+    if output is not None:
+        save_arrays(output, result.outputs)
+    if json:
+        extra = {"output": str(output)} if output else {}
+        print_json({**result_values(result), **extra, **({"layers": [r.to_dict() for r in table]} if layers else {})})
+        return
+    if table:
+        from pimc.cli.tables import print_layers
+
+        print_layers(table)
+    print_result(result)
+
+
+def result_values(result: RunResult) -> dict[str, Any]:
+    """Return the figures of a run as plain values."""
+    return {
+        "images": result.images,
+        "cycles": result.cycles,
+        "latency_cycles": result.latency_cycles,
+        "interval_cycles": result.interval_cycles,
+        "seconds": result.seconds,
+        "images_per_second": result.images_per_second,
+        "energy_joules": result.energy_joules,
+        "energy_by_component": result.energy_by_component,
+        "outputs": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in result.outputs.items()},
+    }
+
+
+def print_result(result: RunResult) -> None:
+    """Print cycles, rates and energy."""
+    from pimc.cli.output import quantity
+    from pimc.cli.tables import print_energy
+
+    print_energy(result.energy_by_component, result.images)
+    latency = result.latency_cycles / result.clock_hz
+    print(f"{result.images} images, {result.cycles} cycles = {quantity(result.seconds, 's')} on the chip")
+    print(
+        f"latency {result.latency_cycles} cycles ({quantity(latency, 's')}), "
+        f"one image each {result.interval_cycles} cycles: {result.images_per_second:,.0f} images/s"
+    )
+    per_image = result.energy_joules / result.images
+    print(f"energy {quantity(per_image, 'J')} per image, {quantity(per_image * result.images_per_second, 'W')}")

@@ -1,0 +1,37 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Calibration", "InputShape", "Json", "Program", "Quiet", "input_shapes"]
+
+Program = Annotated[Path, typer.Argument(metavar="PROGRAM", help="A program file (.pim) or assembly text (.pimasm).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option("--calibration", metavar="X.npz", help="Typical inputs, to quantise a float model with."),
+]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Fix an input's open dimensions (may be repeated)."),
+]
+
+
+def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read ``name=1,3,224,224`` texts. Raises BadParameter."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or []:
+        name, _, dims = text.rpartition("=")
+        try:
+            shape = tuple(int(n) for n in dims.split(","))
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 1:
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=1,3,224,224", param_hint="--input-shape")
+        shapes[name] = shape
+    return shapes

@@ -1,0 +1,65 @@
+"""Tables that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pimc.cli.output import percent, print_table, quantity
+
+if TYPE_CHECKING:
+    from pimc.report.layers import LayerReport
+    from pimc.verify import VerifyReport
+
+__all__ = ["print_energy", "print_layers", "print_verdict"]
+
+
+def print_layers(layers: Sequence[LayerReport]) -> None:
+    """Print one line for each layer."""
+    rows = [
+        [
+            layer.name,
+            str(layer.tiles),
+            str(layer.arrays) if layer.arrays else "-",
+            str(layer.copies) if layer.arrays else "-",
+            percent(layer.utilisation) if layer.arrays else "-",
+            percent(layer.busy),
+            quantity(layer.joules, "J"),
+        ]
+        for layer in layers
+    ]
+    print_table("layers", ["layer", "tiles", "arrays", "copies", "cells used", "busy", "energy/image"], rows)
+
+
+def print_energy(parts: Mapping[str, float], images: int) -> None:
+    """Print energy by component, largest first, with shares."""
+    total = sum(parts.values()) or 1.0
+    rows = [[name, quantity(joules / images, "J"), percent(joules / total)] for name, joules in parts.items()]
+    print_table("energy by component", ["component", "per image", "share"], rows)
+
+
+def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
+    """Print PASS or FAIL and what it rests on; tensors that differ, or all."""
+    shown = [t for t in report.tensors if every or t.mismatches]
+    if shown:
+        rows = [[t.name, str(t.elements), str(t.mismatches), str(t.max_lsb), t.tolerance or "-"] for t in shown[:200]]
+        print_table("tensors", ["tensor", "elements", "differ", "max LSB", "tolerance"], rows)
+    if report.top1_agreement is not None:
+        print(f"same class as onnxruntime: {percent(report.top1_agreement)} of {report.images} images")
+    if report.accuracy:
+        print("accuracy: " + ", ".join(f"{who} {percent(share)}" for who, share in report.accuracy.items()))
+    print(f"data: {report.data}")
+    if report.skipped:
+        print(f"not compared: {len(report.skipped)} tensors ({_reasons(report)})")
+    print(
+        f"{report.verdict}: {len(report.tensors)} tensors, {report.elements} elements, {report.mismatches} differ"
+        + (f", at most {report.max_lsb} LSB" if report.mismatches else "")
+    )
+    first = report.first_difference
+    if first is not None:
+        print(f"first tensor that differs: {first.name} ({first.mismatches} of {first.elements} elements)")
+
+
+def _reasons(report: VerifyReport) -> str:
+    reasons = list(report.skipped.values())
+    return ", ".join(f"{reasons.count(r)} {r}" for r in dict.fromkeys(reasons))

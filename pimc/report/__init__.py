@@ -1,0 +1,1 @@
+"""What a compiled program is and costs: figures for people and for tools."""

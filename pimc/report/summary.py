@@ -1,0 +1,53 @@
+"""The figures of a program that other tools rely on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pimc_isa.encode import Cells
+from pimc_isa.exactness import conversions_exact
+from pimc_isa.flow import normal_form
+from pimc_isa.layout import footprint, group_arrays
+from pimc_isa.program import Program
+
+__all__ = ["arrays_of_one_copy", "conversions_proved", "summary"]
+
+
+def summary(program: Program) -> dict[str, Any]:
+    """Return target, tiles, chips, arrays, instructions and the share of conversions proved exact."""
+    tiles = [t for t in program.tiles if t.kind == "tile"]
+    return {
+        "target": program.meta.get("target", program.machine.name),
+        "network": program.meta.get("network", ""),
+        "tiles": len(tiles),
+        "chips": 1 + max((t.chip for t in tiles), default=0),
+        "arrays": sum(group_arrays(program, g) for t in tiles for g in t.groups),
+        "arrays_one_copy": arrays_of_one_copy(program),
+        "instructions": sum(len(t.code) for t in program.tiles),
+        "channels": len(program.channels),
+        "conversions_proved": conversions_proved(program),
+    }
+
+
+def arrays_of_one_copy(program: Program) -> int:
+    """Crossbars that hold every layer's weights once."""
+    return sum(
+        footprint(w.groups, w.k, w.n, len(w.slices), program.machine.array, w.block_rows).arrays
+        for w in program.weights
+    )
+
+
+def conversions_proved(program: Program) -> float:
+    """Share of conversions (of one position of every layer) that provably neither round nor clip, for any input."""
+    flows = {group.weights: group.flow for tile in program.tiles for group in tile.groups}
+    proved = total = 0
+    for weights in program.weights:
+        if weights.name not in flows:
+            continue
+        codes, polarity, centre = (
+            program.tensors[f"{weights.name}.{part}"] for part in ("codes", "polarity", "centre")
+        )
+        form = normal_form(program.flow[flows[weights.name]])
+        proof = conversions_exact(Cells(codes, polarity, centre), weights, form)
+        proved, total = proved + proof.proved, total + proof.total
+    return proved / total if total else 1.0
