@@ -15,9 +15,10 @@ from pimc_isa.operands import Elementwise, Slab
 if TYPE_CHECKING:
     from pimc_isa.define import Meaning
 
-__all__ = ["average", "fma", "qadd", "qmul", "requantise"]
+__all__ = ["average", "average_taps", "fma", "qadd", "qadd_inner", "qmul", "requantise"]
 
 Array = np.ndarray
+Operand = np.ndarray | np.float32
 F32 = np.float32
 
 
@@ -31,22 +32,26 @@ def requantise(acc: Array, multiplier: Array, bias: Array, zero: int, lo: int, h
     return np.asarray(np.rint(v, out=v) + F32(zero)).astype(np.uint8)
 
 
-def fma(a: Array, b: Array, c: Array) -> Array:
+def fma(a: Operand, b: Operand, c: Operand) -> Array:
     """Fused multiply-add of float32 operands: the float64 product is exact, one rounding to float32 follows the sum."""
-    return (np.float64(a) * np.float64(b) + np.float64(c)).astype(F32)
+    return np.asarray((np.float64(a) * np.float64(b) + np.float64(c)).astype(F32))
 
 
 def qadd(a: Array, b: Array, s: Elementwise) -> Array:
     """QLinearAdd in the order of the AVX2 kernel, including the compiler's contraction of the constant term."""
+    ra = F32(F32(s.a[0]) / F32(s.y[0]))
+    y = fma(a.astype(F32), ra, qadd_inner(b, s))
+    return np.asarray(np.clip(np.rint(y), s.lo, s.hi).astype(np.uint8))
+
+
+def qadd_inner(b: Array, s: Elementwise) -> Array:
+    """The float32 term of ``qadd`` that does not depend on the first operand: scaled ``b`` plus the constant."""
     sa, sb, sy = F32(s.a[0]), F32(s.b[0]), F32(s.y[0])
     ra, rb = F32(sa / sy), F32(sb / sy)
     k = F32(F32(s.y[1]) - fma(ra, F32(s.a[1]), F32(rb * F32(s.b[1]))))
     if s.scalar_b:
-        inner = (k + b.astype(F32) * rb).astype(F32)
-    else:
-        inner = fma(b.astype(F32), rb, k)
-    y = fma(a.astype(F32), ra, inner)
-    return np.clip(np.rint(y), s.lo, s.hi).astype(np.uint8)
+        return np.asarray((k + b.astype(F32) * rb).astype(F32))
+    return fma(b.astype(F32), rb, k)
 
 
 def qmul(a: Array, b: Array, s: Elementwise) -> Array:
@@ -54,20 +59,23 @@ def qmul(a: Array, b: Array, s: Elementwise) -> Array:
     m = F32(F32(F32(s.a[0]) * F32(s.b[0])) / F32(s.y[0]))
     product = (a.astype(np.int32) - s.a[1]) * (b.astype(np.int32) - s.b[1])
     y = np.rint(product.astype(F32) * m) + F32(s.y[1])
-    return np.clip(y, s.lo, s.hi).astype(np.uint8)
+    return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
 
 
 def average(m: Meaning, dst: Slab, src: str, window: str, s: Elementwise) -> Array:
-    """QLinearAveragePool: dequantise, sum the taps row by row in float32, divide by the count, quantise.
+    """QLinearAveragePool of the windows of ``src``. ``s.b[1]`` is 1 where padding counts (count_include_pad)."""
+    return average_taps(m.patches(dst, src, window), m.patches_count(dst, src, window), s)
 
-    ``s.b[1]`` is 1 where padding counts (count_include_pad).
+
+def average_taps(taps: Array, counts: Array, s: Elementwise) -> Array:
+    """Dequantise, sum tap by tap in float32, divide by the count, quantise.
+
+    ``taps`` u8 [images, rows, columns, taps, channels]; ``counts`` f32 [1, rows, columns, 1]: taps inside the tensor.
     """
-    taps = m.patches(dst, src, window)
     scale = F32(s.a[0])
     total = np.zeros(taps.shape[:3] + taps.shape[4:], F32)
     for t in range(taps.shape[3]):
         total += (taps[:, :, :, t].astype(np.int32) - s.a[1]).astype(F32) * scale
-    counts = m.patches_count(dst, src, window) if not s.b[1] else F32(taps.shape[3])
-    mean = (total / counts).astype(F32)
+    mean = (total / (F32(taps.shape[3]) if s.b[1] else counts)).astype(F32)
     y = np.rint(mean / F32(s.y[0])) + F32(s.y[1])
-    return np.clip(y, s.lo, s.hi).astype(np.uint8)
+    return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))

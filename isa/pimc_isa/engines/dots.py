@@ -1,0 +1,137 @@
+"""Dot products of a layer: which weights, whether conversions are proved exact, and the kernel that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pimc_isa.encode import Cells, decode
+from pimc_isa.engines.kernels.gemm import Product, product
+from pimc_isa.engines.kernels.pointwise import depthwise
+from pimc_isa.engines.kernels.windows import Geometry, gather, is_plain
+from pimc_isa.errors import ProgramError
+from pimc_isa.exactness import conversions_exact, sliced_dot
+from pimc_isa.flow import NormalForm, normal_form
+from pimc_isa.operands import Range, Weights
+from pimc_isa.program import Program
+
+__all__ = ["Layer", "LayerPart", "part_channels"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerPart:
+    """A part of a layer's weights: rows, outputs of each convolution group, convolution groups, and the flow."""
+
+    weights: str
+    flow: str
+    k: Range
+    n: Range
+    groups: Range
+
+
+def part_channels(part: LayerPart, weights: Weights) -> Range:
+    """Absolute output channels of a part. Raises ProgramError if they are not one range."""
+    (n0, n1), (g0, g1) = part.n, part.groups
+    if g1 - g0 > 1 and (n0, n1) != (0, weights.n):
+        raise ProgramError(f"group of weights {weights.name}: several convolution groups need all outputs of each")
+    return g0 * weights.n + n0, (g1 - 1) * weights.n + n1
+
+
+class Layer:
+    """The weights of one part, decoded once, with the kernel its flow's normal form asks for."""
+
+    def __init__(self, program: Program, part: LayerPart) -> None:
+        self.part = part
+        self.weights = program.weight[part.weights]
+        self.cells = _cells(program, self.weights, part)
+        self.form: NormalForm = normal_form(program.flow[part.flow])
+        _check_centre(self.cells, self.weights, self.form)
+        self.exact = conversions_exact(self.cells, self.weights, self.form).holds
+        self.groups = part.groups[1] - part.groups[0]
+        self.outputs = self.groups * (part.n[1] - part.n[0])
+        self._kernel: Product | None = None
+        self._w: Array | None = None
+
+    @property
+    def w(self) -> Array:
+        """Integer weights [groups, k, n] of this part."""
+        if self._w is None:
+            self._w = decode(self.cells, self.weights)
+        return self._w
+
+    def is_depthwise(self, taps: int) -> bool:
+        """One input channel and one output channel per convolution group, all rows."""
+        return self.exact and self.weights.groups > 1 and self.weights.k == taps and self.w.shape[1:] == (taps, 1)
+
+    def channels_per_group(self, taps: int) -> int:
+        """Input channels of one convolution group."""
+        return self.weights.k // taps
+
+    def dense(self, a: Array) -> Array:
+        """Sums i32 [m, n] of window vectors u8 [m, k], for one convolution group."""
+        if not self.exact:
+            return self.sliced(a[:, None])
+        if self._kernel is None:
+            self._kernel = product(self.w[0])
+        return self._kernel(a)
+
+    def grouped(self, a: Array) -> Array:
+        """Sums i32 [m, groups * n] of window vectors u8 [m, groups, k]."""
+        if not self.exact:
+            return self.sliced(a)
+        if self._kernel is None:
+            self._kernel = product(self.w)
+        sums = self._kernel(np.ascontiguousarray(a.transpose(1, 0, 2)))
+        return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(a.shape[0], -1)
+
+    def sliced(self, a: Array) -> Array:
+        """As ``grouped``, slice by slice with every conversion."""
+        sums = sliced_dot(a, self.cells, self.weights, self.form)
+        return sums.astype(np.int32).reshape(a.shape[0], -1)
+
+    def vectors(self, x: Array, g: Geometry, first: int, count: int, scratch: Array) -> Array:
+        """Window vectors of some output rows: u8 [m, k], or [m, groups, k] for grouped weights."""
+        taps = g.kernel[0] * g.kernel[1]
+        positions = count * g.out[1]
+        if is_plain(g, x.shape):
+            flat = x.reshape(-1, g.depth)[first * g.out[1] : first * g.out[1] + positions]
+        else:
+            flat = scratch[: positions * g.depth].reshape(positions, g.depth)
+            gather(x, g, first, count, flat)
+        if self.weights.groups > 1:
+            split = flat.reshape(positions, taps, self.groups, -1).transpose(0, 2, 1, 3)
+            flat = np.ascontiguousarray(split).reshape(positions, self.groups, -1)
+        k0, k1 = self.part.k
+        if (k0, k1) != (0, flat.shape[-1]):
+            flat = np.ascontiguousarray(flat[..., k0:k1])
+        return flat
+
+    def sums(self, x: Array, g: Geometry, first: int, count: int, scratch: Array) -> Array:
+        """i32 [m, outputs] for some output rows (rows of all images in sequence)."""
+        a = self.vectors(x, g, first, count, scratch)
+        return self.dense(a) if self.weights.groups == 1 else self.grouped(a)
+
+    def depthwise_sums(self, x: Array, g: Geometry) -> Array:
+        """i32 [images, rows, columns, channels] of a depthwise layer."""
+        return depthwise(x, g, np.ascontiguousarray(self.w[:, :, 0].T))
+
+
+def _cells(program: Program, weights: Weights, part: LayerPart) -> Cells:
+    (k0, k1), (n0, n1), (g0, g1) = part.k, part.n, part.groups
+    if k0 % weights.block_rows:
+        raise ProgramError(
+            f"weights {weights.name}: rows {k0} onwards do not start a row block of {weights.block_rows}"
+        )
+    b0, b1 = k0 // weights.block_rows, -(-k1 // weights.block_rows)
+    codes = np.asarray(program.tensors[f"{weights.name}.codes"])[g0:g1, k0:k1, n0:n1]
+    polarity = np.asarray(program.tensors[f"{weights.name}.polarity"])[g0:g1, b0:b1, n0:n1]
+    centre = np.asarray(program.tensors[f"{weights.name}.centre"])[g0:g1, b0:b1, n0:n1]
+    return Cells(codes, polarity, centre)
+
+
+def _check_centre(cells: Cells, weights: Weights, form: NormalForm) -> None:
+    if cells.centre.any() and not form.unit_conversions:
+        raise ProgramError(f"weights {weights.name} have a centre, but their flow sums no inputs")

@@ -1,0 +1,116 @@
+"""Exact integer matrix products: activations u8 times constant weights, sums in i32.
+
+onnxruntime's MatMulInteger where it is installed, otherwise exact floating-point blocks in numpy.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["FloatProduct", "OrtProduct", "Product", "product", "signed_products_saturate"]
+
+Array = np.ndarray
+
+
+class Product(Protocol):
+    """A product with fixed weights."""
+
+    def __call__(self, a: Array) -> Array:
+        """i32 ``a @ w`` for u8 ``a`` [..., m, k]."""
+        ...
+
+
+class OrtProduct:
+    """MatMulInteger in a one-node onnxruntime session; the weights are an initialiser, so packed once.
+
+    ``w`` is s8 [k, n] or [groups, k, n]. With ``unsigned`` the weights are stored plus 128 with that zero point.
+    """
+
+    def __init__(self, w: Array, unsigned: bool) -> None:
+        self._run = _session(w, unsigned).run
+        self._outputs = ["y"]
+
+    def __call__(self, a: Array) -> Array:
+        """i32 product."""
+        result: Array = self._run(self._outputs, {"a": a})[0]
+        return result
+
+
+class FloatProduct:
+    """Row blocks small enough that every partial sum is exact in floating point (float32 to 2**24, float64 to 2**53)."""
+
+    def __init__(self, w: Array) -> None:
+        largest = max(1, int(np.abs(w.astype(np.int64)).max(initial=0)))
+        self._block = (1 << 24) // (255 * largest)
+        dtype = np.float32 if self._block >= 32 else np.float64
+        if dtype is np.float64:
+            self._block = max(1, (1 << 53) // (255 * largest))
+        self._w = w.astype(dtype)
+
+    def __call__(self, a: Array) -> Array:
+        """i32 product."""
+        k = self._w.shape[-2]
+        total = np.zeros((*a.shape[:-1], self._w.shape[-1]), np.int32)
+        for first in range(0, k, self._block):
+            rows = slice(first, min(k, first + self._block))
+            part = a[..., rows].astype(self._w.dtype) @ self._w[..., rows, :]
+            total += part.astype(np.int64).astype(np.int32)
+        return total
+
+
+def product(w: Array) -> Product:
+    """The fastest exact product for weights ``w`` [k, n] or [groups, k, n] on this machine."""
+    fits = w.size == 0 or (int(w.min()) >= -128 and int(w.max()) <= 127)
+    if not fits or _onnxruntime() is None or w.size == 0:
+        return FloatProduct(w)
+    return OrtProduct(w.astype(np.int8), signed_products_saturate())
+
+
+@lru_cache(maxsize=1)
+def signed_products_saturate() -> bool:
+    """Self test: does u8 x s8 saturate in 16 bits here (x86-64 without VNNI)? Then weights go in as u8 with an offset."""
+    k = 1024
+    w = np.full((k, 16), 127, np.int8)
+    a = np.full((8, k), 255, np.uint8)
+    return bool((OrtProduct(w, unsigned=False)(a) != 255 * 127 * k).any())
+
+
+@lru_cache(maxsize=1)
+def _onnxruntime() -> Any:
+    """The module, or None (also with ``PIMC_ORT=0``, which tests the fallback)."""
+    if os.environ.get("PIMC_ORT") == "0":
+        return None
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    return onnxruntime
+
+
+def _session(w: Array, unsigned: bool) -> Any:
+    from onnx import TensorProto, helper, numpy_helper
+
+    ort = _onnxruntime()
+    weights = (w.astype(np.int16) + 128).astype(np.uint8) if unsigned else w
+    constants = [numpy_helper.from_array(np.ascontiguousarray(weights), "b")]
+    names = ["a", "b"]
+    if unsigned:
+        constants += [
+            numpy_helper.from_array(np.zeros((), np.uint8), "za"),
+            numpy_helper.from_array(np.full((), 128, np.uint8), "zb"),
+        ]
+        names += ["za", "zb"]
+    lead = [w.shape[0]] if w.ndim == 3 else []
+    a = helper.make_tensor_value_info("a", TensorProto.UINT8, [*lead, "m", w.shape[-2]])
+    y = helper.make_tensor_value_info("y", TensorProto.INT32, [*lead, "m", w.shape[-1]])
+    graph = helper.make_graph([helper.make_node("MatMulInteger", names, ["y"])], "product", [a], [y], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

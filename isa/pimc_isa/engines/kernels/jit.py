@@ -1,0 +1,48 @@
+"""Lazy compilation of loop kernels with numba, cached on disk under the user's cache directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["cache_directory", "compiled"]
+
+
+def cache_directory() -> Path:
+    """Where compiled kernels are kept: ``$XDG_CACHE_HOME`` or ``~/.cache``, then ``pimc/numba``."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pimc" / "numba"
+
+
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """``function`` compiled in nopython mode, or None where numba is missing or switched off (``PIMC_NUMBA=0``).
+
+    No fast-math: floating-point operations keep the order and rounding they are written in.
+    """
+    if os.environ.get("PIMC_NUMBA") == "0":
+        return None
+    try:
+        import numba
+    except ImportError:
+        return None
+    return _cached(numba, function)
+
+
+def _cached(numba: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with an on-disk cache, or without where no directory can be written."""
+    before = numba.config.CACHE_DIR
+    options = {"nogil": True, "fastmath": False, "boundscheck": False, "error_model": "numpy"}
+    try:
+        if not before:
+            directory = cache_directory()
+            directory.mkdir(parents=True, exist_ok=True)
+            numba.config.CACHE_DIR = str(directory)
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+    except (OSError, RuntimeError):
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = before

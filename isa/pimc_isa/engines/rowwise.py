@@ -1,0 +1,238 @@
+"""The row-by-row interpreter: tiles as a Kahn network, one instruction and one row at a time.
+
+Slow and obvious. It runs the tiles whose streams cannot be lifted, and tests hold the lifted engine against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from pimc_isa.define import Instr
+from pimc_isa.engines.dots import Layer, LayerPart
+from pimc_isa.engines.hostcall import HostCall
+from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.trace import slab_chans, slab_cols
+from pimc_isa.errors import DeadlockError, ProgramError
+from pimc_isa.instructions import End, Halt, Loop, Recv
+from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.program import Program, Tile
+
+__all__ = ["RowwiseTile", "run_tiles"]
+
+Array = np.ndarray
+Inbox = list[Array]  # messages [images, columns, channels]
+
+
+class RowwiseTile:
+    """One tile's state for one batch; implements the vocabulary of ``define.Meaning``."""
+
+    def __init__(self, program: Program, tile: Tile, images: int, ports: Mapping[str, Array]) -> None:
+        self.program, self.tile, self.ports, self.images = program, tile, ports, images
+        self.results: dict[str, Array] = {}
+        self.buffers: dict[str, Array] = {}
+        self._written: dict[str, Array] = {}
+        for b in tile.buffers:
+            shape = (images, b.rows, b.cols[1] - b.cols[0], b.chans[1] - b.chans[0])
+            self.buffers[b.name] = np.zeros(shape, np.int32 if b.dtype == "i32" else np.uint8)
+            self._written[b.name] = np.zeros(b.rows, bool)
+        self.inbox: dict[str, Inbox] = {}
+        self.deliver: Callable[[str, Array], None] = lambda channel, message: None
+        self._arrived: dict[str, int] = {}
+        self._i = 0
+
+    # ---- the stream ----
+
+    def steps(self) -> Iterator[str]:
+        """Run the stream; yields the name of a channel while it waits for a message."""
+        code, at = self.tile.code, 0
+        while at < len(code) and not isinstance(code[at], Halt):
+            instr = code[at]
+            if not isinstance(instr, Loop):
+                yield from self._step(instr, 0)
+                at += 1
+                continue
+            end = next(n for n in range(at, len(code)) if isinstance(code[n], End))
+            for i in range(instr.times):
+                for inner in code[at + 1 : end]:
+                    yield from self._step(inner, i)
+            at = end + 1
+
+    def _step(self, instr: Instr, i: int) -> Iterator[str]:
+        self._i = i
+        if isinstance(instr, Recv):
+            needed = self._missing(instr.channel, instr.dst, instr.until)
+            while len(self.inbox.setdefault(instr.channel, [])) < needed:
+                yield instr.channel
+                self._i = i
+        instr.execute(self)
+
+    def _missing(self, channel: str, dst: Slab, until: RowExpr) -> int:
+        rows = max(0, min(until.at(self._i), self.tile.buffer[dst.buffer].rows))
+        return max(0, rows - self._arrived.get(channel, 0))
+
+    # ---- the vocabulary ----
+
+    def read(self, operand: Slab) -> Array:
+        """One row [images, 1, columns, channels]."""
+        row = operand.row.at(self._i)
+        self._check(operand.buffer, row, row + 1)
+        found: Array = self.buffers[operand.buffer][:, row : row + 1, *self._place(operand)]
+        return found
+
+    def write(self, operand: Slab, values: Array) -> None:
+        """Store one row."""
+        row = operand.row.at(self._i)
+        self.buffers[operand.buffer][:, row : row + 1, *self._place(operand)] = values
+        self._written[operand.buffer][row] = True
+
+    def _place(self, operand: Slab) -> tuple[slice, slice]:
+        held = self.tile.buffer[operand.buffer]
+        (x0, x1), (c0, c1) = slab_cols(self.tile, operand), slab_chans(self.tile, operand)
+        return slice(x0 - held.cols[0], x1 - held.cols[0]), slice(c0 - held.chans[0], c1 - held.chans[0])
+
+    def _check(self, buffer: str, first: int, last: int) -> None:
+        missing = np.flatnonzero(~self._written[buffer][first:last])
+        if missing.size or first < 0:
+            row = first + int(missing[0]) if missing.size else first
+            raise ProgramError(f"tile {self.tile.number}: row {row} of {buffer} is read before it is written")
+
+    def patches(self, dst: Slab, src: str, window: str) -> Array:
+        """[images, 1, columns, taps, channels] for the channels of ``dst``."""
+        held = self.tile.buffer[src]
+        c0, c1 = self.chans(dst)
+        g = self._geometry(dst, src, window, (c0 - held.chans[0], c1 - held.chans[0]))
+        return taps(self.buffers[src], g)
+
+    def _geometry(self, dst: Slab, src: str, window: str, chans: Range) -> Geometry:
+        held, w = self.tile.buffer[src], self.tile.window[window]
+        row = dst.row.at(self._i)
+        self._check(src, *w.rows(row, held.rows))
+        return Geometry.of(w, (row, 1, 1), slab_cols(self.tile, dst), (0, held.cols[0]), chans)
+
+    def patches_count(self, dst: Slab, src: str, window: str) -> Array:
+        """Taps of each window that lie inside the tensor."""
+        held, w = self.tile.buffer[src], self.tile.window[window]
+        inside = np.ones((1, held.rows, held.width, 1), np.uint8)
+        row = dst.row.at(self._i)
+        g = Geometry.of(w, (row, 1, 1), slab_cols(self.tile, dst), (0, 0), (0, 1))
+        return _count(inside, g)
+
+    def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
+        """i32 [images, 1, columns, channels]."""
+        g = self.tile.group[group]
+        layer = _layer(self.program, LayerPart(g.weights, g.flow, g.k, g.n, g.groups))
+        held, w = self.tile.buffer[src], self.tile.window[window]
+        per_group = layer.channels_per_group(w.kernel[0] * w.kernel[1])
+        chans = (0, held.chans[1] - held.chans[0])
+        if layer.weights.groups > 1:
+            chans = (g.groups[0] * per_group - held.chans[0], g.groups[1] * per_group - held.chans[0])
+        geometry = self._geometry(dst, src, window, chans)
+        every = taps(self.buffers[src], geometry)
+        n, _, cols, count, _ = every.shape
+        split = (
+            every.reshape(n * cols, count, layer.groups, -1).transpose(0, 2, 1, 3).reshape(n * cols, layer.groups, -1)
+        )
+        vectors = split[..., g.k[0] : g.k[1]]
+        if layer.exact:
+            sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w.astype(np.int64)).astype(np.int32)
+        else:
+            sums = layer.sliced(vectors)
+        return sums.reshape(n, 1, cols, -1)
+
+    def tensor(self, name: str) -> Array:
+        """A tensor of the program."""
+        return np.asarray(self.program.tensors[name])
+
+    def chans(self, operand: Slab) -> Range:
+        """Absolute channels of a slab."""
+        return slab_chans(self.tile, operand)
+
+    def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
+        """Move messages that are there into their rows."""
+        first = self._arrived.get(channel, 0)
+        needed = self._missing(channel, dst, until)
+        for row in range(first, first + needed):
+            self.buffers[dst.buffer][:, row, *self._place(dst)] = self.inbox[channel].pop(0)
+            self._written[dst.buffer][row] = True
+        self._arrived[channel] = first + needed
+
+    def send(self, channel: str, src: Slab) -> None:
+        """Hand one row part to the network."""
+        self.deliver(channel, self.read(src)[:, 0].copy())
+
+    def call(self, name: str) -> None:
+        """Run a host call."""
+        made, sent = HostCall(self.program, self.tile, self.tile.call[name])(self.buffers, self.ports)
+        for buffer, value in made.items():
+            self.buffers[buffer][...] = value
+            self._written[buffer][:] = True
+        self.results.update(sent)
+
+
+def _count(inside: Array, g: Geometry) -> Array:
+    """Taps inside the tensor, whatever the padding value is."""
+    unpadded = Geometry(g.out, g.origin, g.kernel, g.step, g.dilation, g.chans, 0)
+    return np.asarray(taps(inside, unpadded).sum(axis=3, dtype=np.float32))
+
+
+_LAYERS: dict[tuple[int, LayerPart], tuple[Program, Layer]] = {}
+
+
+def _layer(program: Program, part: LayerPart) -> Layer:
+    """Layers of the program in use (one program at a time is kept)."""
+    key = (id(program), part)
+    if key not in _LAYERS:
+        if _LAYERS and next(iter(_LAYERS))[0] != id(program):
+            _LAYERS.clear()
+        _LAYERS[key] = (program, Layer(program, part))
+    return _LAYERS[key][1]
+
+
+def run_tiles(
+    program: Program, numbers: tuple[int, ...], arriving: Mapping[str, Array], ports: Mapping[str, Array], images: int
+) -> tuple[dict[int, RowwiseTile], dict[str, Array]]:
+    """Run some tiles to their end. ``arriving``: messages [images, rows, columns, channels] of channels from outside.
+
+    Returns the tiles with their buffers, and the messages of every channel they sent to. Raises DeadlockError where
+    all of them wait.
+    """
+    tiles = {n: RowwiseTile(program, program.tile[n], images, ports) for n in numbers}
+    sent: dict[str, list[Array]] = {}
+
+    def deliver(channel: str, message: Array) -> None:
+        sent.setdefault(channel, []).append(message)
+        for dest in program.channel[channel].dests:
+            if dest in tiles:
+                tiles[dest].inbox.setdefault(channel, []).append(message)
+
+    for number, tile in tiles.items():
+        tile.deliver = deliver
+        for channel, messages in arriving.items():
+            if number in program.channel[channel].dests:
+                tile.inbox[channel] = [messages[:, n] for n in range(messages.shape[1])]
+    _until_done({n: t.steps() for n, t in tiles.items()}, tiles)
+    return tiles, {channel: np.stack(messages, axis=1) for channel, messages in sent.items()}
+
+
+def _until_done(running: dict[int, Iterator[str]], tiles: dict[int, RowwiseTile]) -> None:
+    """Resume tiles whose channel has brought something new until all have ended."""
+    waiting: dict[int, tuple[str, int]] = {}
+    while running:
+        progress = False
+        for number in list(running):
+            if number in waiting:
+                channel, had = waiting[number]
+                if len(tiles[number].inbox[channel]) == had:
+                    continue
+            progress = True
+            blocked = next(running[number], None)
+            if blocked is None:
+                del running[number]
+                waiting.pop(number, None)
+            else:
+                waiting[number] = (blocked, len(tiles[number].inbox[blocked]))
+        if not progress:
+            names = ", ".join(f"tile {n} for channel {waiting[n][0]}" for n in sorted(waiting))
+            raise DeadlockError(f"every tile waits: {names}\nsome rows are received that nobody sends")

@@ -1,0 +1,227 @@
+"""Static instructions of a tile with all their iterations: which rows they touch, and when in the stream.
+
+"When" is the place in the tile's sequential stream, not a cycle: the values engine knows no timing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pimc_isa.define import Instr, fields_of
+from pimc_isa.errors import ProgramError
+from pimc_isa.instructions import CallHost, End, Halt, Loop, Recv, Send
+from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.program import Program, Tile
+
+__all__ = ["Read", "Step", "StepId", "TileTrace", "Write", "slab_chans", "slab_cols", "trace_tile"]
+
+Array = np.ndarray
+StepId = tuple[int, int]  # tile number, position in its code
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction of the code with its iterations: iteration i happens at ``start + i * stride``."""
+
+    id: StepId
+    instr: Instr
+    trips: int
+    start: int
+    stride: int
+
+    def rows(self, expr: RowExpr) -> Array:
+        """The row of each iteration."""
+        return (expr.a * np.arange(self.trips) + expr.b) // expr.d
+
+    @cached_property
+    def times(self) -> Array:
+        """The place in the stream of each iteration."""
+        return self.start + self.stride * np.arange(self.trips)
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """A step writes ``rows`` (no row twice) at ``times``; ``when[r]`` is the time of row r, -1 where not written."""
+
+    step: StepId
+    buffer: str
+    rows: Array
+    when: Array
+    cols: Range
+    chans: Range
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A step reads a buffer: row r is read between ``first[r]`` and ``last[r]`` (``first`` is NEVER where not read)."""
+
+    step: StepId
+    operand: str
+    buffer: str
+    first: Array
+    last: Array
+    cols: Range
+    chans: Range
+
+
+@dataclass(frozen=True)
+class TileTrace:
+    """A tile's steps and accesses. ``scratch``: some step writes a row twice, or rows at uneven distances."""
+
+    tile: Tile
+    steps: dict[StepId, Step]
+    writes: dict[str, list[Write]]
+    reads: list[Read]
+    messages: dict[str, list[tuple[StepId, Array, Array]]]  # per channel sent to: step, source rows, times
+    taken: dict[StepId, Array]  # per recv: the message numbers it takes
+    scratch: bool
+
+
+def slab_cols(tile: Tile, operand: Slab) -> Range:
+    """Absolute columns of a slab."""
+    return operand.cols if operand.cols is not None else tile.buffer[operand.buffer].cols
+
+
+def slab_chans(tile: Tile, operand: Slab) -> Range:
+    """Absolute channels of a slab."""
+    return operand.chans if operand.chans is not None else tile.buffer[operand.buffer].chans
+
+
+def trace_tile(program: Program, tile: Tile) -> TileTrace:
+    """Follow a tile's stream once, without values."""
+    trace = TileTrace(tile, {s.id: s for s in _steps(tile)}, {}, [], {}, {}, False)
+    rewrites = False
+    takers: dict[str, list[Step]] = {}
+    for step in trace.steps.values():
+        instr = step.instr
+        if isinstance(instr, Recv):
+            takers.setdefault(instr.channel, []).append(step)
+            continue
+        if isinstance(instr, Send):
+            trace.messages.setdefault(instr.channel, []).append((step.id, step.rows(instr.src.row), step.times))
+        if isinstance(instr, CallHost):
+            _call_accesses(trace, step, instr)
+            continue
+        rewrites |= _accesses(trace, step)
+    for steps in takers.values():
+        _receipts(trace, steps)
+    return TileTrace(tile, trace.steps, trace.writes, trace.reads, trace.messages, trace.taken, rewrites)
+
+
+def _steps(tile: Tile) -> list[Step]:
+    """The instructions that do something, with their places in the unrolled stream."""
+    result: list[Step] = []
+    clock, code, at = 0, tile.code, 0
+    while at < len(code):
+        instr = code[at]
+        if isinstance(instr, Halt):
+            break
+        if not isinstance(instr, Loop):
+            result.append(Step((tile.number, at), instr, 1, clock, 1))
+            clock, at = clock + 1, at + 1
+            continue
+        end = next((n for n in range(at, len(code)) if isinstance(code[n], End)), None)
+        if end is None:
+            raise ProgramError(f"tile {tile.number}: the loop at instruction {at} has no end")
+        length = end - at
+        for n in range(at + 1, end):
+            result.append(Step((tile.number, n), code[n], instr.times, clock + n - at, length))
+        clock, at = clock + length * instr.times, end + 1
+    return result
+
+
+def _accesses(trace: TileTrace, step: Step) -> bool:
+    """Record slab and window operands; returns whether its rows repeat or are uneven."""
+    tile, rewrites = trace.tile, False
+    for name, spec in fields_of(type(step.instr)):
+        value = getattr(step.instr, name)
+        if spec.window:
+            trace.reads.append(_window_read(trace, step, name, value, getattr(step.instr, spec.window)))
+        elif spec.kind == "slab" and spec.access:
+            rows, buffer = step.rows(value.row), tile.buffer[value.buffer]
+            if rows.min() < 0 or rows.max() >= buffer.rows:
+                raise ProgramError(f"tile {tile.number}, instruction {step.id[1]}: rows outside buffer {buffer.name}")
+            cols, chans = slab_cols(tile, value), slab_chans(tile, value)
+            if "r" in spec.access:
+                first, last = _spread(buffer.rows, rows, step.times)
+                trace.reads.append(Read(step.id, name, buffer.name, first, last, cols, chans))
+            if "w" in spec.access:
+                when = np.full(buffer.rows, -1, np.int64)
+                when[rows] = step.times
+                rewrites |= not _is_progression(rows)
+                write = Write(step.id, buffer.name, rows, when, cols, chans)
+                trace.writes.setdefault(buffer.name, []).append(write)
+    return rewrites
+
+
+def _window_read(trace: TileTrace, step: Step, name: str, source: str, window_name: str) -> Read:
+    tile = trace.tile
+    buffer, window = tile.buffer[source], tile.window[window_name]
+    first, last = np.full(buffer.rows, NEVER, np.int64), np.full(buffer.rows, -1, np.int64)
+    dst = step.instr.destination
+    times = step.times
+    for i, row in enumerate(step.rows(dst.row)):
+        top, bottom = window.rows(int(row), buffer.rows)
+        np.minimum(first[top:bottom], times[i], out=first[top:bottom])
+        last[top:bottom] = times[i]
+    cols = window.cols(slab_cols(tile, dst), buffer.width)
+    return Read(step.id, name, buffer.name, first, last, cols, buffer.chans)
+
+
+def _call_accesses(trace: TileTrace, step: Step, instr: CallHost) -> None:
+    call, at = trace.tile.call[instr.call], int(step.times[0])
+    for _, place in call.inputs:
+        if not place.startswith("$"):
+            b = trace.tile.buffer[place]
+            when = np.full(b.rows, at, np.int64)
+            trace.reads.append(Read(step.id, place, place, when, when, b.cols, b.chans))
+    for _, place in call.outputs:
+        if not place.startswith("$"):
+            b = trace.tile.buffer[place]
+            when = np.full(b.rows, at, np.int64)
+            write = Write(step.id, place, np.arange(b.rows), when, b.cols, b.chans)
+            trace.writes.setdefault(place, []).append(write)
+
+
+def _receipts(trace: TileTrace, steps: list[Step]) -> None:
+    """Which messages each recv of one channel takes: counts run on over all of them in stream order."""
+    events = sorted((int(t), n, i) for n, s in enumerate(steps) for i, t in enumerate(s.times))
+    instrs = [s.instr for s in steps]
+    until = []
+    for s, instr in zip(steps, instrs, strict=True):
+        assert isinstance(instr, Recv)
+        until.append(np.clip(s.rows(instr.until), 0, trace.tile.buffer[instr.dst.buffer].rows))
+    taken: list[list[int]] = [[] for _ in steps]
+    times: list[list[int]] = [[] for _ in steps]
+    arrived = 0
+    for t, n, i in events:
+        for row in range(arrived, int(until[n][i])):
+            taken[n].append(row)
+            times[n].append(t)
+        arrived = max(arrived, int(until[n][i]))
+    for n, (s, instr) in enumerate(zip(steps, instrs, strict=True)):
+        assert isinstance(instr, Recv)
+        dst, rows = instr.dst, np.array(taken[n], np.int64)
+        when = np.full(trace.tile.buffer[dst.buffer].rows, -1, np.int64)
+        when[rows] = times[n]
+        trace.taken[s.id] = rows
+        write = Write(s.id, dst.buffer, rows, when, slab_cols(trace.tile, dst), slab_chans(trace.tile, dst))
+        trace.writes.setdefault(dst.buffer, []).append(write)
+
+
+def _is_progression(rows: Array) -> bool:
+    """Whether the rows are all different and evenly spaced."""
+    gaps = np.diff(np.sort(rows))
+    return bool(len(gaps) == 0 or (gaps[0] > 0 and (gaps == gaps[0]).all()))
+
+
+def _spread(height: int, rows: Array, times: Array) -> tuple[Array, Array]:
+    """First and last time each row is touched."""
+    first, last = np.full(height, NEVER, np.int64), np.full(height, -1, np.int64)
+    np.minimum.at(first, rows, times)
+    np.maximum.at(last, rows, times)
+    return first, last
