@@ -42,7 +42,7 @@ def build(model: onnx.ModelProto) -> Built:
     """
     source = Source(model)
     qdq = _is_qdq(source)
-    config = ort_config(qdq=qdq, signed=_is_signed(source))
+    config = ort_config(signed=_is_signed(source))
     graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
     lw = Lowering(source, graph, make_head, partial(make_table, source, config))

@@ -10,16 +10,14 @@ from pimc.frontend.source import Array
 __all__ = ["ort_config", "run"]
 
 
-def ort_config(*, qdq: bool, signed: bool) -> dict[str, str]:
+def ort_config(*, signed: bool) -> dict[str, str]:
     """Session options under which onnxruntime is the exact reference.
 
-    Without x64quantprecision u8 x s8 products saturate on processors without VNNI. The option has no kernels for s8
-    activations in QOperator form; s8 QDQ models need qdqisint8allowed to be fused at all.
+    Without x64quantprecision u8 x s8 products saturate on processors without VNNI. It turns s8 weights into u8 ones, for
+    which kernels with s8 activations do not exist: models with s8 activations need qdqisint8allowed instead, so that
+    they are fused as they stand (s8 x s8 never saturates).
     """
-    config = {} if signed and not qdq else {"session.x64quantprecision": "1"}
-    if signed:
-        config["session.qdqisint8allowed"] = "1"
-    return config
+    return {"session.qdqisint8allowed": "1"} if signed else {"session.x64quantprecision": "1"}
 
 
 def run(model: bytes, feeds: Mapping[str, Array], config: Mapping[str, str]) -> list[Any]:
