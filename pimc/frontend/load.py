@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.frontend.build import build, refusals
+from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
+from pimc.frontend.shapes import fix_input_shapes
 from pimc.frontend.source import Array
 from pimc.ir.graph import Graph
 
@@ -34,12 +36,16 @@ def load_model(
     """
     say = progress or (lambda text: None)
     say("reading the model")
-    model, data = read_model(source, input_shapes)
+    model, data = read_model(source)
+    if fix_input_shapes(model, input_shapes):
+        data = None
+    if is_float(model):
+        model, data = quantise(model, calibration, say), None
     say("lowering")
     built = build(model)
     error = refusals(built)
     if error:
         raise error
-    built.graph.reference = data
-    built.graph.meta["model_sha256"] = hashlib.sha256(data).hexdigest()
+    built.graph.reference = data or model.SerializeToString(deterministic=True)
+    built.graph.meta["model_sha256"] = hashlib.sha256(built.graph.reference).hexdigest()
     return built.graph

@@ -2,22 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from pimc.frontend.errors import FrontendError
 
-__all__ = ["read_model"]
+__all__ = ["MAX_IR", "MAX_OPSET", "read_model", "supported_version"]
+
+MAX_OPSET, MAX_IR = 26, 13
+"""The newest operator set and file version that onnxruntime 1.31 accepts."""
 
 
-def read_model(
-    source: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None
-) -> tuple[onnx.ModelProto, bytes]:
-    """The model and its bytes."""
+def read_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, bytes | None]:
+    """Return a checked model with all weights inside, and its bytes if they are just those that were given.
+
+    Raises FrontendError for what is no ONNX model, is cut off, or lacks its external weights.
+    """
     if isinstance(source, onnx.ModelProto):
-        return source, source.SerializeToString()
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    model = onnx.ModelProto.FromString(data)
+        model, data, where, folder = onnx.ModelProto(), None, "the model", None
+        model.CopyFrom(source)
+    elif isinstance(source, bytes):
+        model, data, where, folder = _parse(source, "the model"), source, "the model", None
+    else:
+        data, where, folder = _bytes_of(Path(source)), str(source), Path(source).parent
+        model = _parse(data, where)
+    if _load_external(model, where, folder):
+        data = None
+    if supported_version(model):
+        data = None
+    _check(model, where)
     return model, data
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FrontendError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise FrontendError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _parse(data: bytes, where: str) -> onnx.ModelProto:
+    begins_as_onnx = data[:1] == b"\x08"  # the tag of ir_version, the first field every writer emits
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError:
+        if begins_as_onnx:
+            raise FrontendError(f"{where}: cut off or damaged: {len(data)} bytes do not make a whole ONNX model.") from None
+        raise FrontendError(f"{where}: not an ONNX model.") from None
+    if model.HasField("graph") and model.graph.node and model.opset_import:
+        return model
+    if begins_as_onnx and model.ir_version and model.HasField("graph") and not model.graph.node:
+        raise FrontendError(f"{where}: the model has no nodes.")
+    if begins_as_onnx and 0 < model.ir_version < 100:
+        raise FrontendError(f"{where}: cut off: the ONNX model has no graph or no operator set.")
+    raise FrontendError(f"{where}: not an ONNX model.")
+
+
+def _load_external(model: onnx.ModelProto, where: str, folder: Path | None) -> bool:
+    """Bring weights from files beside the model into it; returns whether there were any."""
+    outside = [t for t in model.graph.initializer if uses_external_data(t)]
+    if not outside:
+        return False
+    files = sorted({ExternalDataInfo(t).location for t in outside})
+    if folder is None:
+        raise FrontendError(f"{where}: weights are in other files ({', '.join(files)}). Give the model's path instead.")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise FrontendError(
+            f"{where}: the weights of {outside[0].name} and others are in {', '.join(missing)}, "
+            f"which is not in {folder}.\nPut the file beside the model."
+        )
+    try:
+        load_external_data_for_model(model, str(folder))
+    except (ValueError, OSError, onnx.checker.ValidationError) as error:
+        raise FrontendError(f"{where}: weights in {', '.join(files)} cannot be read: {_first_line(error)}") from None
+    return True
+
+
+def supported_version(model: onnx.ModelProto) -> bool:
+    """Bring the model to versions that onnxruntime accepts, in place; returns whether anything changed."""
+    changed = model.ir_version > MAX_IR
+    model.ir_version = min(model.ir_version, MAX_IR)
+    opset = opset_of(model)
+    if opset <= MAX_OPSET:
+        return changed
+    convert_opset(model, MAX_OPSET)
+    return True
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the standard operators."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+
+
+def convert_opset(model: onnx.ModelProto, version: int) -> None:
+    """Convert the standard operators to another version, in place."""
+    from onnx import version_converter
+
+    found = opset_of(model)
+    try:
+        converted = version_converter.convert_version(model, version)
+    except Exception as error:
+        raise FrontendError(
+            f"Operator set {found} cannot be converted to {version}: {_first_line(error)}\n"
+            f"Export the model with opset 13 to {MAX_OPSET}."
+        ) from None
+    converted.ir_version = min(max(converted.ir_version, 8), MAX_IR)
+    model.CopyFrom(converted)
+
+
+def _check(model: onnx.ModelProto, where: str) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise FrontendError(f"{where}: not a valid ONNX model: {_first_line(error)}") from None
+    except ValueError as error:
+        raise FrontendError(f"{where}: the model is too large for one file (2 GiB): {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

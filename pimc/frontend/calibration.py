@@ -1,0 +1,109 @@
+"""Calibration data for the quantiser: a .npz file, arrays by input name, one array, or seeded random numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pimc.frontend.errors import FrontendError
+from pimc.frontend.shapes import model_inputs
+from pimc.frontend.source import Array
+
+__all__ = ["CalibrationWarning", "batches", "calibration_arrays"]
+
+SYNTHETIC_IMAGES = 8
+SEED = 20260101
+BATCH_ELEMENTS = 4_000_000
+"""Input elements per calibration run: keeps memory bounded."""
+
+
+class CalibrationWarning(UserWarning):
+    """Ranges of activations were guessed."""
+
+
+def calibration_arrays(model: onnx.ModelProto, given: Any) -> dict[str, Array]:
+    """Arrays by input name, each with a batch axis, checked against the model's inputs. Raises FrontendError."""
+    inputs = {v.name: v for v in model_inputs(model)}
+    if given is None:
+        warnings.warn(
+            "No calibration data: ranges of activations are guessed from random inputs, so predictions of this program "
+            "will be poor. Give images with --calibration X.npz.",
+            CalibrationWarning,
+            stacklevel=5,
+        )
+        return {name: _random(value) for name, value in inputs.items()}
+    arrays = _arrays(given, list(inputs))
+    if set(arrays) != set(inputs):
+        raise FrontendError(
+            f"Calibration data is for {', '.join(map(repr, sorted(arrays)))}; the model's inputs are "
+            f"{', '.join(map(repr, inputs))}."
+        )
+    checked = {name: _checked(arrays[name], value) for name, value in inputs.items()}
+    if len({len(a) for a in checked.values()}) != 1:
+        raise FrontendError("Calibration arrays have different numbers of images.")
+    return checked
+
+
+def _random(value: onnx.ValueInfoProto) -> Array:
+    shape, dtype = _shape(value), _dtype(value)
+    rng = np.random.default_rng(SEED)
+    if np.issubdtype(dtype, np.floating):
+        return rng.standard_normal((SYNTHETIC_IMAGES, *shape)).astype(dtype)
+    return rng.integers(0, 127, (SYNTHETIC_IMAGES, *shape)).astype(dtype)
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)[1:]
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _arrays(given: Any, names: list[str]) -> dict[str, Array]:
+    if isinstance(given, str | Path):
+        given = _load(Path(given))
+    if isinstance(given, Mapping):
+        arrays = {str(name): np.asarray(array) for name, array in given.items()}
+        if len(arrays) == len(names) == 1:  # one array for one input: whatever it is called
+            return dict(zip(names, arrays.values(), strict=True))
+        return arrays
+    if len(names) != 1:
+        raise FrontendError(f"One calibration array, but the model has inputs {', '.join(map(repr, names))}.")
+    return {names[0]: np.asarray(given)}
+
+
+def _load(path: Path) -> Any:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FrontendError(f"{path}: there is no such calibration file.") from None
+    except (OSError, ValueError):
+        raise FrontendError(f"{path}: calibration data must be a .npz or .npy file of numbers.") from None
+    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+
+
+def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:
+    shape = _shape(value)
+    if array.shape == shape:
+        array = array[None]
+    if array.shape[1:] != shape or not len(array):
+        raise FrontendError(
+            f"Calibration data for {value.name!r} has shape {list(array.shape)}; needed is images x "
+            f"{' x '.join(map(str, shape))}."
+        )
+    return array.astype(_dtype(value), copy=False)
+
+
+def batches(arrays: Mapping[str, Array], size: int | None) -> Iterator[dict[str, Array]]:
+    """Cut arrays into feeds of at most ``size`` images (None: as memory allows)."""
+    images = len(next(iter(arrays.values())))
+    elements = sum(a[0].size for a in arrays.values())
+    step = size or max(1, min(32, BATCH_ELEMENTS // max(1, elements * 8)))
+    for start in range(0, images, step):
+        yield {name: array[start : start + step] for name, array in arrays.items()}

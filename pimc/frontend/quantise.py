@@ -1,0 +1,153 @@
+"""Float models to 8 bits: clean-up, rewrites, then onnxruntime's own static quantiser on calibration data.
+
+The result is in QOperator form with u8 activations and s8 weights per channel: onnxruntime computes it with the same
+integers at every optimisation level and whichever tensors are outputs, so all of it can be compared bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pimc.frontend.calibration import batches, calibration_arrays
+from pimc.frontend.errors import FrontendError
+from pimc.frontend.read import convert_opset, opset_of
+from pimc.frontend.rewrites import rewrite
+from pimc.frontend.shapes import free_batch, model_inputs
+from pimc.frontend.source import Source
+
+__all__ = ["is_float", "quantise"]
+
+OPSET = 17
+"""Float models of older operator sets are converted: the quantiser needs 13, and newer ones have fewer special cases."""
+
+QUANTISED_OPS = (
+    "Add AveragePool Clip Concat Conv Flatten Gemm GlobalAveragePool LeakyRelu MatMul MaxPool Mul Relu Reshape Sigmoid "
+    "Squeeze Transpose Unsqueeze"
+).split()
+
+_QUANTISED_MARKS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"}
+)
+
+
+def is_float(model: onnx.ModelProto) -> bool:
+    """Whether no part of the model is quantised yet."""
+    return not any(n.op_type in _QUANTISED_MARKS or n.op_type.startswith(("QLinear", "QGemm")) for n in model.graph.node)
+
+
+def quantise(model: onnx.ModelProto, calibration: Any, say: Callable[[str], None]) -> onnx.ModelProto:
+    """Return the int8 model. ``calibration`` as for `load_model`; ``say`` is told what is being done."""
+    arrays = calibration_arrays(model, calibration)
+    say("cleaning up the float model")
+    with _quiet():
+        clean = _clean(model)
+    say("quantising")
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        return _quantise(clean, arrays, Path(folder))
+
+
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch."""
+    import onnxslim
+
+    if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
+        raise FrontendError("The model's weights are float16. Export it as float32, or quantise it before.")
+    work = onnx.ModelProto()
+    work.CopyFrom(model)
+    for value in model_inputs(work):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    if opset_of(work) < OPSET:
+        convert_opset(work, OPSET)
+    slim = onnxslim.slim(work, model_check=False)
+    if slim is None:
+        raise FrontendError("onnxslim could not simplify the model.")
+    rewrite(slim)
+    again = onnxslim.slim(slim, model_check=False)
+    free_batch(again)
+    return _sorted(again)
+
+
+def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Name nodes that have no name: the quantiser names things after nodes."""
+    for n, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{n}"
+    return model
+
+
+def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Path) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(model))
+    output = folder / "int8.onnx"
+    try:
+        quantize_static(
+            onnx.shape_inference.infer_shapes(model, data_prop=True),
+            output,
+            _Reader(batches(arrays, None if open_batch else 1)),
+            quant_format=QuantFormat.QOperator,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=QUANTISED_OPS,
+            nodes_to_exclude=_before_layers(model),
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"WeightSymmetric": True},
+        )
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
+    return _without_unused_domains(onnx.load(output))
+
+
+def _before_layers(model: onnx.ModelProto) -> list[str]:
+    """Element-wise nodes before the first layer (normalisation of pixels): they stay in float, on the host."""
+    source = Source(model)
+    behind: set[str] = set()
+    early = []
+    for node in source.nodes:
+        if node.op_type in ("Conv", "Gemm", "MatMul") or any(name in behind for name in node.input):
+            behind.update(node.output)
+        elif node.op_type in ("Add", "Mul"):
+            early.append(node.name)
+    return early
+
+
+class _Reader:
+    """onnxruntime's protocol of calibration data."""
+
+    def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
+        self._feeds = feeds
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next feed, None at the end."""
+        return next(self._feeds, None)
+
+
+def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop operator sets that the optimiser lists for all domains it knows."""
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence loggers and prints of the libraries for a while."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

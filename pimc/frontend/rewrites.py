@@ -1,0 +1,211 @@
+"""Rewrites of float models that keep their function and leave fewer kinds of operators to quantise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from pimc.frontend.source import Array, Source, attributes
+
+__all__ = ["rewrite"]
+
+Nodes = list[onnx.NodeProto]
+F32 = np.float32
+
+
+class _Rewriter:
+    """A model with shapes, and the nodes and constants that replace parts of it."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.source = Source(model)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        self.shapes = {
+            v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in (*inferred.value_info, *inferred.input, *inferred.output)
+        }
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, array: Array) -> str:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def known(self, node: onnx.NodeProto, first: int = 1) -> list[Array] | None:
+        """Constant inputs from ``first`` on; None unless all are."""
+        values = [self.source.constant(name) for name in node.input[first:]]
+        return None if any(v is None for v in values) else [v for v in values if v is not None]
+
+
+def rewrite(model: onnx.ModelProto) -> None:
+    """Apply all rewrites, in place; every size but the batch must be known."""
+    _join_matmul_add(model)
+    r = _Rewriter(model)
+    nodes = [new for node in r.source.nodes for new in _rewritten(r, node)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(r.constants)
+    _drop_unused(model)
+
+
+def _rewritten(r: _Rewriter, node: onnx.NodeProto) -> Nodes:
+    rule = _RULES.get(node.op_type)
+    found = None if rule is None else rule(r, node)
+    return [node] if found is None else found
+
+
+def _sum(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """Sum of n is n - 1 additions."""
+    if len(node.input) == 1:
+        return [helper.make_node("Identity", node.input, node.output, node.name)]
+    nodes, left = [], node.input[0]
+    for n, right in enumerate(node.input[1:], 1):
+        last = n == len(node.input) - 1
+        result = node.output[0] if last else f"{node.output[0]}.{n}"
+        nodes.append(helper.make_node("Add", [left, right], [result], node.name if last else f"{node.name}.{n}"))
+        left = result
+    return nodes
+
+
+def _average_pool(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """An average over the whole map is a global one."""
+    given, shape = attributes(node), r.shapes.get(node.input[0], [])
+    whole = len(shape) == 4 and list(given["kernel_shape"]) == shape[2:]
+    if not whole or any(given.get("pads", ())) or given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return None
+    return [helper.make_node("GlobalAveragePool", node.input, node.output, node.name)]
+
+
+def _reduce_mean(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """A mean over rows and columns is a global average, flattened where the axes are dropped."""
+    given, shape = attributes(node), r.shapes.get(node.input[0], [])
+    axes = given.get("axes")
+    if axes is None and len(node.input) > 1:
+        values = r.known(node)
+        axes = values[0].tolist() if values else None
+    if len(shape) != 4 or axes is None or sorted(a % 4 for a in axes) != [2, 3]:
+        return None
+    if given.get("keepdims", 1):
+        return [helper.make_node("GlobalAveragePool", node.input[:1], node.output, node.name)]
+    middle = f"{node.output[0]}.kept"
+    return [
+        helper.make_node("GlobalAveragePool", node.input[:1], [middle], node.name),
+        helper.make_node("Flatten", [middle], node.output, f"{node.name}.flatten", axis=1),
+    ]
+
+
+def _global_max(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    shape = r.shapes.get(node.input[0], [])
+    if len(shape) != 4 or not all(shape[2:]):
+        return None
+    return [helper.make_node("MaxPool", node.input, node.output, node.name, kernel_shape=shape[2:])]
+
+
+def _batch_normalisation(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """A normalisation that no convolution could take in is a 1x1 depthwise convolution."""
+    values, shape = r.known(node), r.shapes.get(node.input[0], [])
+    if values is None or len(shape) != 4:
+        return None
+    scale, shift, mean, variance = (v.astype(np.float64) for v in values)
+    factor = scale / np.sqrt(variance + attributes(node).get("epsilon", 1e-5))
+    return _depthwise(r, node, node.input[0], factor, shift - mean * factor)
+
+
+def _affine(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """Adding or multiplying a constant per channel behind a layer is a 1x1 depthwise convolution."""
+    fixed = [n for n in (0, 1) if r.source.constant(node.input[n]) is not None]
+    if len(fixed) != 1 or (fixed[0] == 0 and node.op_type in ("Sub", "Div")):
+        return None
+    moving = node.input[1 - fixed[0]]
+    shape, value = r.shapes.get(moving, []), r.source.constant(node.input[fixed[0]])
+    if value is None or len(shape) != 4 or value.size == 1 or value.shape[-3:] != (shape[1], 1, 1):
+        return None
+    if not _behind_layer(r.source, moving):
+        return None
+    constant = value.reshape(-1).astype(np.float64)
+    if node.op_type in ("Mul", "Div"):
+        return _depthwise(r, node, moving, constant if node.op_type == "Mul" else 1 / constant, None)
+    return _depthwise(r, node, moving, np.ones_like(constant), constant if node.op_type == "Add" else -constant)
+
+
+def _behind_layer(source: Source, tensor: str) -> bool:
+    """Whether a convolution or matrix product comes before a tensor."""
+    pending, seen = [tensor], set()
+    while pending:
+        node = source.maker(pending.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        if node.op_type in ("Conv", "Gemm", "MatMul", "ConvTranspose"):
+            return True
+        seen.add(node.output[0])
+        pending.extend(node.input)
+    return False
+
+
+def _depthwise(r: _Rewriter, node: onnx.NodeProto, x: str, factor: Array, shift: Array | None) -> Nodes:
+    stem = node.output[0]
+    inputs = [x, r.constant(f"{stem}.factor", factor.astype(F32).reshape(-1, 1, 1, 1))]
+    if shift is not None:
+        inputs.append(r.constant(f"{stem}.shift", shift.astype(F32)))
+    return [helper.make_node("Conv", inputs, node.output[:1], node.name, kernel_shape=[1, 1], group=factor.size)]
+
+
+def _remove(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """Dropout does nothing at inference."""
+    if any(r.source.consumers.get(name) for name in node.output[1:]):
+        return None
+    return [helper.make_node("Identity", node.input[:1], node.output[:1], node.name)]
+
+
+_RULES: dict[str, Callable[[_Rewriter, onnx.NodeProto], Nodes | None]] = {
+    "Sum": _sum,
+    "AveragePool": _average_pool,
+    "ReduceMean": _reduce_mean,
+    "GlobalMaxPool": _global_max,
+    "BatchNormalization": _batch_normalisation,
+    "Add": _affine,
+    "Sub": _affine,
+    "Mul": _affine,
+    "Div": _affine,
+    "Dropout": _remove,
+}
+
+
+def _join_matmul_add(model: onnx.ModelProto) -> None:
+    """MatMul of a vector with a constant matrix and the addition of a constant are one Gemm."""
+    r = _Rewriter(model)
+    source, removed = r.source, set()
+    for number, node in enumerate(source.nodes):
+        if node.op_type != "Add":
+            continue
+        for product, bias in _product_and_bias(source, node):
+            n = source.producer[product]
+            matmul = source.nodes[n]
+            weights = source.constant(matmul.input[1])
+            shape = r.shapes.get(matmul.input[0], [])
+            if weights is None or weights.ndim != 2 or len(shape) != 2 or bias.size != weights.shape[1]:
+                continue
+            flat = r.constant(f"{node.output[0]}.bias", bias.reshape(-1))
+            gemm = helper.make_node("Gemm", [*matmul.input, flat], node.output, matmul.name)
+            source.nodes[number] = gemm
+            removed.add(n)
+            break
+    nodes = [node for n, node in enumerate(source.nodes) if n not in removed]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(r.constants)
+
+
+def _product_and_bias(source: Source, node: onnx.NodeProto) -> Iterator[tuple[str, Array]]:
+    for product, other in (node.input[:2], node.input[1::-1]):
+        maker, bias = source.maker(product), source.constant(other)
+        if maker is not None and maker.op_type == "MatMul" and bias is not None and source.private(product):
+            yield product, bias
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input} | {v.name for v in model.graph.output}
+    kept = [t for t in model.graph.initializer if t.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
