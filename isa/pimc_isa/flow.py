@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from pimc_isa.errors import FlowError
+from pimc_isa.hazards import check_latches, check_limits, check_resources, fail, latest
 from pimc_isa.microops import OPS, MicroOp, OpSpec, arguments, parse_flow_lines, print_flow_lines
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 
-_ACCUMULATING = ("sums", "input sums")
+#: Bits of an input, and of a weight, that a flow may have.
+MAX_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -157,25 +159,15 @@ def flow_actions(flow: Flow) -> Counter[str]:
 # ---- meaning ----
 
 
-def _fail(flow: Flow, op: MicroOp, problem: str, remedy: str) -> NoReturn:
-    raise FlowError(f"flow {flow.name}, {op.text()}: {problem}\n{remedy}")
-
-
-def _latest(flow: Flow, op: MicroOp, latch: str) -> MicroOp:
-    """The micro-op whose value ``op`` finds in a latch: the latest that writes it in an earlier step."""
-    makers = [o for o in flow.ops if OPS[o.op].makes in latch.split("|") and o.step < op.step]
-    if not makers:
-        _fail(flow, op, f"nothing has filled the {latch.replace('|', ' or ')} yet", "start it in a later step")
-    return max(makers, key=lambda o: o.step)
-
-
 def _driven(flow: Flow, read: MicroOp) -> tuple[int, int]:
     """The input bits on the word lines during a read."""
     drives = [o for o in flow.ops if o.op == "drive" and o.step == read.step]
     if not drives:
-        _fail(flow, read, "no input bits are driven in this step", "add a drive at the same step")
-    lo, hi = arguments(drives[0], f"flow {flow.name}: ")
-    return int(lo), int(hi)
+        fail(flow, read, "no input bits are driven in this step", "add a drive at the same step")
+    lo, hi = (int(bit) for bit in arguments(drives[0], f"flow {flow.name}: "))
+    if not lo < hi <= flow.input_bits:
+        fail(flow, drives[0], "these are not input bits", f"drive bits within 0:{flow.input_bits}")
+    return lo, hi
 
 
 def _conversion(flow: Flow, op: MicroOp) -> Conversion:
@@ -188,21 +180,20 @@ def _conversion(flow: Flow, op: MicroOp) -> Conversion:
 
 def _converted(flow: Flow, op: MicroOp) -> tuple[tuple[int, int], Conversion]:
     """Which input bits an ``accumulate`` or ``sum-inputs`` adds, and how they were converted; the shift must fit."""
-    convert = _latest(flow, op, "codes")
-    bits = _driven(flow, _latest(flow, convert, "samples"))
+    convert = latest(flow, op, "codes")
+    bits = _driven(flow, latest(flow, convert, "samples"))
     if int(arguments(op, f"flow {flow.name}: ")[0]) != bits[0]:
-        _fail(flow, op, f"the codes are of input bits {bits[0]}:{bits[1]}", f"shift them by <<{bits[0]}")
+        fail(flow, op, f"the codes are of input bits {bits[0]}:{bits[1]}", f"shift them by <<{bits[0]}")
     return bits, _conversion(flow, convert)
 
 
 def _refuse_gaps(flow: Flow, bits: list[tuple[int, int]], what: str) -> None:
     """Input slices must cover every input bit exactly once."""
     covered = Counter(bit for lo, hi in bits for bit in range(lo, hi))
-    for bit in range(max(flow.input_bits, *(hi for _, hi in bits)) if bits else flow.input_bits):
-        want = 1 if bit < flow.input_bits else 0
-        if covered[bit] != want:
+    for bit in range(flow.input_bits):
+        if covered[bit] != 1:
             raise FlowError(
-                f"flow {flow.name}: {what} input bit {bit} {covered[bit]} times instead of {want}\n"
+                f"flow {flow.name}: {what} input bit {bit} {covered[bit]} times instead of once\n"
                 "drive, read, convert and add every input bit exactly once"
             )
 
@@ -226,6 +217,8 @@ def normal_form(flow: Flow) -> NormalForm:
 
     Raises FlowError unless the blocks cover every input bit and weight slice exactly once with the right power of two.
     """
+    if not (0 < flow.input_bits <= MAX_BITS and flow.slices and min(flow.slices) > 0 and sum(flow.slices) <= MAX_BITS):
+        raise FlowError(f"flow {flow.name}: inputs and the slices of a weight must have 1 to {MAX_BITS} bits")
     for op in flow.ops:
         arguments(op, f"flow {flow.name}: ")
     added = [_converted(flow, op) for op in flow.ops if op.op == "accumulate"]
@@ -249,77 +242,16 @@ def check_flow(flow: Flow, machine: Machine) -> NormalForm:
     Checked: arguments and limits, order of data, no latch overwritten before its use by the same or another position,
     no resource used beyond its capacity in any step (modulo the interval), stated latency. Raises FlowError.
     """
-    if not flow.slices or min(flow.interval, flow.latency, flow.step_cycles, flow.input_bits, *flow.slices) < 1:
-        raise FlowError(f"flow {flow.name}: input bits, slices, step, interval and latency must be at least 1")
+    if min(flow.interval, flow.latency, flow.step_cycles) < 1:
+        raise FlowError(f"flow {flow.name}: step, interval and latency must be at least 1")
     if not any(op.op == "store" for op in flow.ops):
         raise FlowError(f"flow {flow.name}: the sums are never stored\nend with a store")
-    _check_limits(flow, machine)
     form = normal_form(flow)
-    _check_resources(flow, machine)
+    check_limits(flow, machine)
+    check_resources(flow, machine)
     for op in flow.ops:
-        _check_latches(flow, op)
+        check_latches(flow, op)
     ends = max(op.step + OPS[op.op].steps for op in flow.ops)
     if ends != flow.latency:
         raise FlowError(f"flow {flow.name}: the last micro-op ends after {ends} steps\nwrite latency={ends}")
     return form
-
-
-def _check_limits(flow: Flow, machine: Machine) -> None:
-    array = machine.array
-    if flow.step_cycles < array.step_cycles:
-        raise FlowError(
-            f"flow {flow.name}: a step of {flow.step_cycles} cycles is shorter than an array read\n"
-            f"write step_cycles={array.step_cycles} or more"
-        )
-    if max(flow.slices) > array.cell_bits:
-        raise FlowError(
-            f"flow {flow.name}: weight slices of {max(flow.slices)} bits do not fit {array.cell_bits}-bit cells\n"
-            f"use slices of at most {array.cell_bits} bits"
-        )
-    for op in flow.ops:
-        args = arguments(op, f"flow {flow.name}: ")
-        if op.op == "drive" and not 0 < int(args[1]) - int(args[0]) <= array.dac_bits:
-            _fail(flow, op, "the slice does not fit the DACs", f"drive 1 to {array.dac_bits} bits at a time")
-        if op.op == "convert" and int(args[1]) > array.converter_bits:
-            _fail(flow, op, "the converters are narrower", f"convert to at most {array.converter_bits} bits")
-        if op.op == "sum-inputs" and not array.unit_columns:
-            _fail(flow, op, "the arrays have no unit column", "drop it and use weights with centre 0")
-
-
-def _check_latches(flow: Flow, op: MicroOp) -> None:
-    """What ``op`` takes must still be there: no other position's writes may come between the write and the use."""
-    latch = OPS[op.op].takes
-    if not latch:
-        return
-    maker = _latest(flow, op, latch)
-    makes = OPS[maker.op].makes
-    writes = [o.step for o in flow.ops if OPS[o.op].makes == makes]
-    since = min(writes) if makes in _ACCUMULATING else maker.step
-    if makes in _ACCUMULATING and max(writes) >= op.step:
-        _fail(flow, op, f"the {makes} are complete only after step {max(writes)}", "start it in a later step")
-    for step in range(since + 1, op.step):
-        if step not in writes and any((step - w) % flow.interval == 0 for w in writes):
-            _fail(
-                flow,
-                op,
-                f"another position overwrites the {makes} in step {step}",
-                "use it earlier or lengthen the interval",
-            )
-
-
-def _check_resources(flow: Flow, machine: Machine) -> None:
-    used: dict[tuple[str, int], list[MicroOp]] = {}
-    for op in flow.ops:
-        for step in range(op.step, op.step + OPS[op.op].steps):
-            used.setdefault((OPS[op.op].resource, step % flow.interval), []).append(op)
-    array = machine.array
-    sums_inputs = any(op.op == "sum-inputs" for op in flow.ops)
-    columns = array.columns + (array.unit_columns if sums_inputs else 0)
-    capacity = array.conversions_per_step * flow.step_cycles / array.step_cycles
-    for (resource, _), ops in used.items():
-        if resource == "converter" and len(ops) * columns > capacity:
-            problem = f"{len(ops) * columns} conversions per array in one step, the converters do {capacity:g}"
-            _fail(flow, ops[-1], problem, "spread the conversions or lengthen the interval")
-        if resource != "converter" and len(ops) > 1:
-            problem = f"the {resource} is taken by '{ops[0].text()}' (steps are equal modulo {flow.interval})"
-            _fail(flow, ops[1], problem, "move one of them or lengthen the interval")

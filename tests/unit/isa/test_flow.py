@@ -101,13 +101,16 @@ def test_conversions_have_sign_and_step() -> None:
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ({"line_2": "@1 drive 0:3"}, "does not fit the DACs"),
+        ({"line_2": "@1 drive 1:1"}, "@1 drive 1:1: these are not input bits"),
         ({"line_2": "@2 drive 0:1"}, "no input bits are driven"),
         ({"line_3": "@1 activate"}, "nothing has filled the samples"),
         ({"line_4": "@1 convert unsigned 8"}, "convert unsigned 8: nothing has filled the samples"),
         ({"line_4": "@2 convert unsigned 9"}, "converters are narrower"),
         ({"line_5": "@2 drive 0:1", "line_10": "@4 accumulate <<0", "line_11": "@4 sum-inputs <<0"}, "bit 0 2 times"),
-        ({"line_5": "@2 drive 2:3", "line_10": "@4 accumulate <<2", "line_11": "@4 sum-inputs <<2"}, "bit 1 0 times"),
+        ({"line_5": "@2 drive 2:3", "line_10": "@4 accumulate <<2", "line_11": "@4 sum-inputs <<2"}, "not input bits"),
+        ({"line_10": "@4 correct", "line_13": "@5 activate"}, "adds input bit 1 0 times"),
+        ({"line_0": ".flow tiny input_bits=2 slices=2,0 step_cycles=120 interval=2 latency=8"}, "1 to 32 bits"),
+        ({"line_0": ".flow tiny input_bits=2 slices=2,2 step_cycles=120 interval=0 latency=8"}, "must be at least 1"),
         ({"line_10": "@4 accumulate <<2"}, "shift them by <<1"),
         ({"line_10": "@5 accumulate <<1"}, "accumulate <<1: the shift-adder is taken by '@3 accumulate <<0'"),
         ({"line_11": "@4 sum-inputs <<0"}, "shift them by <<1"),
@@ -162,6 +165,7 @@ def test_longer_interval_is_legal() -> None:
     [
         (replace(MACHINE.array, conversions_per_step=128), "129 conversions per array in one step"),
         (replace(MACHINE.array, cell_bits=1), "2 bits do not fit 1-bit cells"),
+        (replace(MACHINE.array, dac_bits=0), "does not fit the DACs"),
         (replace(MACHINE.array, step_cycles=121), "shorter than an array read"),
         (replace(MACHINE.array, unit_columns=0), "no unit column"),
     ],
