@@ -16,8 +16,9 @@ from pimc_isa.define import Context
 from pimc_isa.encode import encode
 from pimc_isa.energy import budget, peak, total
 from pimc_isa.exactness import conversions_exact
-from pimc_isa.flow import check_flow
+from pimc_isa.flow import check_flow, flow_actions
 from pimc_isa.instructions import Mvm
+from pimc_isa.layout import footprint
 from pimc_isa.operands import Buffer, Group, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program, Tile
 
@@ -118,3 +119,10 @@ def test_actions_of_a_busy_unit_draw_the_power_of_table_1() -> None:
     for name in ("adc", "dac", "sample-hold", "crossbar", "shift-add", "input-register"):
         assert drawn[name] == pytest.approx(parts[name].power_mw, rel=0.02), name
     assert drawn["output-register"] == pytest.approx(parts["output-register"].power_mw * 5 / 2, rel=0.02)
+
+
+def test_a_quarter_conversion_for_each_multiplication_at_8_bits() -> None:
+    """32 conversions per 128 rows: 0.25 per multiplication, as the RAELLA paper counts for ISAAC."""
+    flow = isaac.flow("isaac8")
+    place = footprint(1, 128 * 3, 64, len(flow.slices), MACHINE.array)
+    assert place.columns * flow_actions(flow)["convert"] / (128 * 3 * 64) == 0.25
