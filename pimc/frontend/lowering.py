@@ -71,6 +71,7 @@ class Lowering:
         self.refs: dict[str, Ref] = {}
         self.inexact: dict[str, str] = {}
         self.table = table
+        self.converted: dict[tuple[str, str], str] = {}  # (value, table): tensors brought to a scale, made once
         self._head = head
         self._tables: dict[bytes, str] = {}
 
@@ -101,15 +102,19 @@ class Lowering:
         return name
 
     def constant(self, name: str, array: Array) -> str:
-        """Store a constant."""
+        """Store a constant; a name that is taken gets a number."""
+        stem, n = name, 1
+        while name in self.graph.constants:
+            n += 1
+            name = f"{stem}.{n}"
         self.graph.constants[name] = np.ascontiguousarray(array)
         return name
 
-    def table_constant(self, name: str, table: Array) -> str:
+    def table_constant(self, unit: Unit, table: Array) -> str:
         """Store a table; equal tables are stored once."""
-        key = np.asarray(table, np.uint8).tobytes()
+        key = table.tobytes()
         if key not in self._tables:
-            self._tables[key] = self.constant(name, np.asarray(table, np.uint8))
+            self._tables[key] = self.constant(f"{stem_of(unit)}.table", table)
         return self._tables[key]
 
     def emit(
@@ -119,15 +124,14 @@ class Lowering:
         inputs: tuple[Ref, ...],
         like: Ref,
         *,
-        suffix: str = "",
-        hidden: bool = False,
+        hidden: str = "",
         **fields: Any,
     ) -> Ref:
         """Add an op. ``like`` gives shape, order, ONNX shape and storage of the result (its value is ignored).
 
-        A ``hidden`` result is an intermediate that no ONNX tensor equals. ``suffix`` ends the value's name.
+        A ``hidden`` result is an intermediate that no ONNX tensor equals; the word ends its name.
         """
-        name = self.unique(stem_of(unit) + suffix)
+        name = self.unique(stem_of(unit) + hidden)
         views = () if hidden else (View(unit.output.tensor, like.order, like.dims, like.offset),)
         named = {f: self.constant(f"{name}.{f}", a) if isinstance(a, np.ndarray) else a for f, a in fields.items()}
         self.graph.add(

@@ -24,7 +24,10 @@ def concat(lw: Lowering, unit: Unit) -> Ref:
         raise NotOnChipError(f"concatenation along axis {axis}; only channels (1)")
     if len({r.shape[:2] for r in refs}) > 1:
         raise NotOnChipError("operands differ in rows or columns")
-    parts = tuple(to_scale_of(lw, unit, r, o, hidden=True) for r, o in zip(refs, unit.activations, strict=True))
+    parts = tuple(
+        to_scale_of(lw, unit, r, o, hidden=f".part{n}")
+        for n, (r, o) in enumerate(zip(refs, unit.activations, strict=True))
+    )
     shape = (*refs[0].shape[:2], sum(r.shape[2] for r in refs))
     offset = output_offset(unit, refs[0].offset)
     like = Ref("", shape, "CHW", (shape[2],), offset) if vectors else image_like(shape, offset)

@@ -25,7 +25,7 @@ def max_pool(lw: Lowering, unit: Unit) -> Ref:
     window = sliding(unit.attributes, unit.attributes["kernel_shape"], *x.shape[:2])
     like = image_like((*window.size, x.shape[2]), x.offset)
     same = not requantised(unit, unit.operand(0))
-    pooled = lw.emit(MaxPool, unit, (x,), like, hidden=not same, **window.fields())
+    pooled = lw.emit(MaxPool, unit, (x,), like, hidden="" if same else ".pooled", **window.fields())
     return to_scale_of(lw, unit, pooled, unit.operand(0))
 
 

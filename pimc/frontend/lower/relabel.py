@@ -98,5 +98,5 @@ def transpose(lw: Lowering, unit: Unit) -> Ref:
 
 
 def _relabel(lw: Lowering, unit: Unit, x: Ref, new: Ref) -> Ref:
-    moved = to_scale_of(lw, unit, x, unit.operand(0), hidden=True)
+    moved = to_scale_of(lw, unit, x, unit.operand(0), hidden=".scaled")
     return replace(new, value=moved.value, offset=moved.offset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pimc.frontend.lowering import Lowering, Ref, output_offset
@@ -36,7 +38,7 @@ def requantised(unit: Unit, operand: Operand) -> bool:
     return not (same and operand.offset == out.offset)
 
 
-def to_scale_of(lw: Lowering, unit: Unit, x: Ref, operand: Operand, *, hidden: bool = False) -> Ref:
+def to_scale_of(lw: Lowering, unit: Unit, x: Ref, operand: Operand, *, hidden: str = "") -> Ref:
     """Bring ``x``, quantised as ``operand`` says, to the scale of the unit's result."""
     if not requantised(unit, operand):
         return x
@@ -53,7 +55,12 @@ def conversion(x: Operand, y: Operand) -> Array:
     return (quantise_linear(real, y.scale, y.zero).astype(np.int32) + (y.offset or 0)).astype(np.uint8)
 
 
-def _emit(lw: Lowering, unit: Unit, x: Ref, offset: int, entries: Array, *, hidden: bool = False) -> Ref:
+def _emit(lw: Lowering, unit: Unit, x: Ref, offset: int, entries: Array, *, hidden: str = "") -> Ref:
     like = Ref("", x.shape, x.order, x.dims, offset)
-    name = lw.unique(unit.output.tensor)
-    return lw.emit(Lut, unit, (x,), like, hidden=hidden, table=lw.table_constant(f"{name}.table", entries))
+    constant = lw.table_constant(unit, entries)
+    if hidden and (x.value, constant) in lw.converted:
+        return replace(like, value=lw.converted[x.value, constant])
+    made = lw.emit(Lut, unit, (x,), like, hidden=hidden, table=constant)
+    if hidden:
+        lw.converted[x.value, constant] = made.value
+    return made
