@@ -15,7 +15,7 @@ from pimc_isa.operands import Elementwise, Slab
 if TYPE_CHECKING:
     from pimc_isa.define import Meaning
 
-__all__ = ["average", "average_taps", "fma", "qadd", "qadd_inner", "qmul", "requantise"]
+__all__ = ["average", "average_taps", "fma", "qadd", "qadd_terms", "qmul", "requantise"]
 
 Array = np.ndarray
 Operand = np.ndarray | np.float32
@@ -39,19 +39,17 @@ def fma(a: Operand, b: Operand, c: Operand) -> Array:
 
 def qadd(a: Array, b: Array, s: Elementwise) -> Array:
     """QLinearAdd in the order of the AVX2 kernel, including the compiler's contraction of the constant term."""
-    ra = F32(F32(s.a[0]) / F32(s.y[0]))
-    y = fma(a.astype(F32), ra, qadd_inner(b, s))
+    ra, rb, k = qadd_terms(s)
+    inner = (k + b.astype(F32) * rb).astype(F32) if s.scalar_b else fma(b.astype(F32), rb, k)
+    y = fma(a.astype(F32), ra, inner)
     return np.asarray(np.clip(np.rint(y), s.lo, s.hi).astype(np.uint8))
 
 
-def qadd_inner(b: Array, s: Elementwise) -> Array:
-    """The float32 term of ``qadd`` that does not depend on the first operand: scaled ``b`` plus the constant."""
+def qadd_terms(s: Elementwise) -> tuple[np.float32, np.float32, np.float32]:
+    """The two operands' factors and the constant of ``qadd``."""
     sa, sb, sy = F32(s.a[0]), F32(s.b[0]), F32(s.y[0])
     ra, rb = F32(sa / sy), F32(sb / sy)
-    k = F32(F32(s.y[1]) - fma(ra, F32(s.a[1]), F32(rb * F32(s.b[1]))))
-    if s.scalar_b:
-        return np.asarray((k + b.astype(F32) * rb).astype(F32))
-    return fma(b.astype(F32), rb, k)
+    return ra, rb, F32(F32(s.y[1]) - F32(fma(ra, F32(s.a[1]), F32(rb * F32(s.b[1])))))
 
 
 def qmul(a: Array, b: Array, s: Elementwise) -> Array:

@@ -70,7 +70,9 @@ class Executor:
         arrays, images = self._checked(inputs)
         plan, kept, planner = self._plan(keep)
         chunk = max(1, min(images, CHUNK_BYTES // plan.bytes_per_image))
-        partials = [(k, Partial(k.view, images, k.buffer.dtype)) for k in kept]
+        partials: dict[str, Partial] = {}
+        for k in kept:
+            partials.setdefault(k.view.tensor, Partial(k.view, images, k.buffer.dtype))
         parts: dict[str, list[Array]] = {}
         for first in range(0, images, chunk):
             some = slice(first, min(images, first + chunk))
@@ -78,10 +80,10 @@ class Executor:
             _execute(plan, frame)
             for name, value in frame.outputs.items():
                 parts.setdefault(name, []).append(value)
-            for k, partial in partials:
-                _paste(planner, frame, k, partial, some)
+            for k in kept:
+                _paste(planner, frame, k, partials[k.view.tensor], some)
         outputs = {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in parts.items()}
-        return Result(outputs, {k.view.tensor: p.finished() for k, p in partials})
+        return Result(outputs, {name: p.finished() for name, p in partials.items()})
 
     def plan(self, keep: bool | Collection[str] = False) -> Plan:
         """The calls of a run (for benchmarks and tests)."""

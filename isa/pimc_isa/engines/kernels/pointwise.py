@@ -6,7 +6,7 @@ import numpy as np
 
 from pimc_isa.engines.kernels.jit import compiled
 from pimc_isa.engines.kernels.windows import Geometry, taps
-from pimc_isa.numerics import qadd, qadd_inner
+from pimc_isa.numerics import qadd, qadd_terms
 from pimc_isa.operands import Elementwise
 
 __all__ = ["add_into", "depthwise", "look_up", "window_max", "window_sum"]
@@ -18,20 +18,33 @@ F64 = np.float64
 
 def add_into(a: Array, b: Array, s: Elementwise, out: Array) -> None:
     """``numerics.qadd`` of equally shaped contiguous u8 arrays."""
-    kernel = compiled(_add_loops)
+    kernel = compiled(_add_scalar_loops if s.scalar_b else _add_loops)
     if kernel is None:
         out[...] = qadd(a, b, s)
         return
-    every = np.arange(256, dtype=np.uint8)
-    ra = F32(F32(s.a[0]) / F32(s.y[0]))
-    inner = qadd_inner(every, s).astype(F64)
-    kernel(a.reshape(-1), b.reshape(-1), F64(ra), inner, F32(s.lo), F32(s.hi), out.reshape(-1))
+    ra, rb, k = qadd_terms(s)
+    kernel(a.reshape(-1), b.reshape(-1), ra, rb, k, F32(s.lo), F32(s.hi), out.reshape(-1))
 
 
-def _add_loops(a, b, ra, inner, lo, hi, out):  # type: ignore[no-untyped-def]
+def _add_loops(a, b, ra, rb, k, lo, hi, out):  # type: ignore[no-untyped-def]
+    # Each fused multiply-add is a float64 product and sum rounded once to float32, as in numerics.fma. Adding and
+    # subtracting 1.5 * 2**23 rounds half to even once the value is clipped to 8 bits.
+    wide_a, wide_b, wide_k = np.float64(ra), np.float64(rb), np.float64(k)
     magic = np.float32(12582912.0)
     for i in range(a.size):
-        v = np.float32(np.float64(a[i]) * ra + inner[b[i]])
+        inner = np.float32(np.float64(b[i]) * wide_b + wide_k)
+        v = np.float32(np.float64(a[i]) * wide_a + np.float64(inner))
+        v = min(max(v, lo), hi)
+        v = np.float32(np.float32(v + magic) - magic)
+        out[i] = np.uint8(np.int32(v))
+
+
+def _add_scalar_loops(a, b, ra, rb, k, lo, hi, out):  # type: ignore[no-untyped-def]
+    wide_a = np.float64(ra)
+    magic = np.float32(12582912.0)
+    for i in range(a.size):
+        inner = np.float32(k + np.float32(np.float32(b[i]) * rb))
+        v = np.float32(np.float64(a[i]) * wide_a + np.float64(inner))
         v = min(max(v, lo), hi)
         v = np.float32(np.float32(v + magic) - magic)
         out[i] = np.uint8(np.int32(v))
@@ -69,14 +82,15 @@ def _max_loops(x, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # type: ignore
                             for c in range(chans):
                                 best[c] = max(best[c], pad)
                         else:
-                            pixel = x[image, y, at]
+                            pixel = x[image, y, at, c0 : c0 + chans]
                             for c in range(chans):
-                                best[c] = max(best[c], pixel[c0 + c])
+                                best[c] = max(best[c], pixel[c])
 
 
 def window_sum(x: Array, g: Geometry) -> Array:
     """i32 sum of each window."""
-    return np.asarray(taps(x, g).sum(axis=3, dtype=np.int32))
+    ones = np.ones((g.kernel[0] * g.kernel[1], g.chans[1] - g.chans[0]), np.int32)
+    return depthwise(x, g, ones)
 
 
 def depthwise(x: Array, g: Geometry, w: Array) -> Array:
@@ -107,6 +121,6 @@ def _depthwise_loops(x, w, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # typ
                             for c in range(chans):
                                 total[c] = np.int32(total[c] + taps_w[c] * pad)
                         else:
-                            pixel = x[image, y, at]
+                            pixel = x[image, y, at, c0 : c0 + chans]
                             for c in range(chans):
-                                total[c] = np.int32(total[c] + taps_w[c] * np.int32(pixel[c0 + c]))
+                                total[c] = np.int32(total[c] + taps_w[c] * np.int32(pixel[c]))

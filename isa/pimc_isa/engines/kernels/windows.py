@@ -44,7 +44,7 @@ class Geometry:
         at: tuple[int, int],
         chans: tuple[int, int],
     ) -> Geometry:
-        """For output rows (first, step, count) and columns [first, last) over an array whose first element is ``at``."""
+        """For output rows (first, step, count) and columns over an array whose first element stands at ``at``."""
         first, step, count = rows
         return cls(
             out=(count, cols[1] - cols[0]),
@@ -70,7 +70,7 @@ def is_plain(g: Geometry, shape: tuple[int, ...]) -> bool:
 
 
 def gather(x: Array, g: Geometry, first: int, count: int, out: Array) -> None:
-    """Window vectors of ``count`` output rows from ``first`` on (rows of all images in sequence) into ``out`` [.., depth]."""
+    """Window vectors of ``count`` output rows (of all images in sequence) from ``first`` on into ``out`` [.., depth]."""
     kernel = compiled(_gather_loops)
     rows, cols = g.out
     if kernel is None:
@@ -111,7 +111,7 @@ def _shifted(x: Array, g: Geometry, ky: int, kx: int, out: Array) -> None:
 
 def _clip(start: int, step: int, count: int, size: int) -> tuple[int, int, int]:
     """First position inside the array, how many are inside, and the index of the first one."""
-    skip = max(0, -(-(-start) // step)) if start < 0 else 0
+    skip = (step - 1 - start) // step if start < 0 else 0
     inside = min(count, (size - 1 - start) // step + 1) - skip if size > start + skip * step else 0
     return start + skip * step, max(0, inside), skip
 
@@ -127,7 +127,9 @@ def _gather_numpy(x: Array, g: Geometry, first: int, count: int, out: Array) -> 
 def _gather_loops(  # type: ignore[no-untyped-def]
     x, height, width, depth, out, first, count, rows, cols, oy, ox, kh, kw, sy, sx, dy, dx, c0, c1, pad
 ):
+    # Inner loops run over slices from 0: only then does the compiler know that no index is negative, and vectorises.
     chans = c1 - c0
+    run = kw * chans
     whole = dx == 1 and chans == depth
     position = 0
     for q in range(first, first + count):
@@ -137,22 +139,23 @@ def _gather_loops(  # type: ignore[no-untyped-def]
             left = ox + column * sx
             for ky in range(kh):
                 y = top + ky * dy
+                to = out[position : position + run]
+                position += run
                 if y < 0 or y >= height:
-                    for c in range(kw * chans):
-                        out[position + c] = pad
+                    to[:] = pad
                 elif whole and left >= 0 and left + kw <= width:
                     base = ((image * height + y) * width + left) * depth
-                    for c in range(kw * chans):
-                        out[position + c] = x[base + c]
+                    source = x[base : base + run]
+                    for c in range(run):
+                        to[c] = source[c]
                 else:
                     for kx in range(kw):
-                        column_in = left + kx * dx
-                        at = position + kx * chans
-                        if column_in < 0 or column_in >= width:
-                            for c in range(chans):
-                                out[at + c] = pad
+                        pixel = to[kx * chans : (kx + 1) * chans]
+                        at = left + kx * dx
+                        if at < 0 or at >= width:
+                            pixel[:] = pad
                         else:
-                            base = ((image * height + y) * width + column_in) * depth + c0
+                            base = ((image * height + y) * width + at) * depth + c0
+                            source = x[base : base + chans]
                             for c in range(chans):
-                                out[at + c] = x[base + c]
-                position += kw * chans
+                                pixel[c] = source[c]
