@@ -93,6 +93,7 @@ def compile(
     chips: int | None = None,
     replication: str | None = None,
     passes: str = "",
+    progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
     """Compile an ONNX model (path, bytes or ModelProto) to a program.
@@ -100,8 +101,10 @@ def compile(
     ``calibration`` (arrays by input name, or a .npz file) is needed for a float model, which is quantised first.
     ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
-    ``map-weights{option=value}``. Raises PimcError if the model cannot be compiled.
+    ``map-weights{option=value}``. ``progress`` is told what is being done; ``hooks`` hears more. Raises PimcError if
+    the model cannot be compiled.
     """
+    hooks = hooks or Hooks(progress=progress)
     chosen, steps = plan(target, passes, chips=chips, replication=replication)
     graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks)
     return emit(graph, chosen)
@@ -123,21 +126,17 @@ def load(path: str | Path) -> CompiledProgram:
 class RunResult:
     """Outputs of some images, and what the chip would have taken for them.
 
-    Timing does not depend on data: the first image takes ``latency_cycles``, each further one ``interval_cycles``.
-    ``energy`` is that of one image in a filled pipeline.
+    ``cycles`` from the first input to the last output; ``latency_cycles`` of the first image; ``interval_cycles``
+    between images of a filled pipeline. Timing does not depend on data. ``energy`` is that of one image.
     """
 
     outputs: Mapping[str, Array]
     images: int
+    cycles: int
     latency_cycles: int
     interval_cycles: int
     clock_hz: float
     energy: EnergyReport
-
-    @property
-    def cycles(self) -> int:
-        """Clock cycles from the first input to the last output."""
-        return self.latency_cycles + (self.images - 1) * self.interval_cycles
 
     @property
     def seconds(self) -> float:
@@ -193,12 +192,26 @@ class CompiledProgram:
 
         return simulate(self.program, images=STREAM_IMAGES)
 
+    @property
+    def interval_cycles(self) -> int:
+        """Cycles between images of a filled pipeline; the last image of a stream can be quicker, so not that one."""
+        ends = self.timing.image_ends
+        return ends[-2] - ends[-3]
+
+    def cycles(self, images: int) -> int:
+        """Cycles from the first input to the last output of a stream of images."""
+        if images >= STREAM_IMAGES:
+            return self.timing.image_ends[-1] + (images - STREAM_IMAGES) * self.interval_cycles
+        from pimc_isa.engines.cycles import simulate
+
+        return simulate(self.program, images=images).image_ends[-1] if images else 0
+
     @cached_property
     def energy(self) -> EnergyReport:
         """Energy of one image in a filled pipeline."""
         from pimc_isa.energy import program_energy
 
-        return program_energy(self.program, self.timing.interval_cycles)
+        return program_energy(self.program, self.interval_cycles)
 
     @cached_property
     def executor(self) -> Any:
@@ -232,11 +245,13 @@ class CompiledProgram:
         outputs = self.values(inputs, batch=batch, progress=progress)
         if progress:
             progress("timing")
+        images = len(next(iter(outputs.values()))) if outputs else 0
         return RunResult(
             outputs=outputs,
-            images=len(next(iter(outputs.values()))) if outputs else 0,
+            images=images,
+            cycles=self.cycles(images),
             latency_cycles=self.timing.latency_cycles,
-            interval_cycles=self.timing.interval_cycles,
+            interval_cycles=self.interval_cycles,
             clock_hz=self.program.machine.clock_hz,
             energy=self.energy,
         )

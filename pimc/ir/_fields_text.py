@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,16 +18,17 @@ __all__ = ["fields_to_text", "node_to_fields"]
 _WIDTH = 110
 
 
-def fields_to_text(value: Any, skip: frozenset[str], indent: int) -> str:
-    """``{field = value, ...}`` of the fields that differ from their defaults; broken into lines where it is long."""
-    parts = []
-    for field in dataclasses.fields(value):
-        item = getattr(value, field.name)
-        if field.name in skip or (field.default is not dataclasses.MISSING and _same(item, field.default)):
-            continue
-        parts.append((field.name, item))
-    texts = [f"{name} = {_text(item, name, indent + 2)}" for name, item in parts]
-    return _wrap("{", texts, "}", indent)
+def fields_to_text(value: Any, skip: frozenset[str], indent: int, last: Sequence[str] = ()) -> str:
+    """``{field = value, ...}`` of the fields that differ from their defaults; broken into lines where it is long.
+
+    Fields named in ``last`` come after the others, in that order.
+    """
+    fields = {f.name: f for f in dataclasses.fields(value) if f.name not in skip}
+    order = [name for name in fields if name not in last] + [name for name in last if name in fields]
+    shown = [
+        n for n in order if fields[n].default is dataclasses.MISSING or not _same(getattr(value, n), fields[n].default)
+    ]
+    return _wrap("{", [f"{name} = {_text(getattr(value, name), name, indent + 2)}" for name in shown], "}", indent)
 
 
 def _same(item: Any, default: Any) -> bool:
@@ -34,11 +36,17 @@ def _same(item: Any, default: Any) -> bool:
 
 
 def _wrap(opening: str, texts: list[str], closing: str, indent: int) -> str:
+    """Everything on one line, or lines filled with as much as fits."""
     flat = opening + ", ".join(texts) + closing
     if len(flat) + indent <= _WIDTH and "\n" not in flat:
         return flat
+    lines = [""]
+    for text in texts:
+        if lines[-1] and (len(lines[-1]) + len(text) + indent + 4 > _WIDTH or "\n" in lines[-1] + text):
+            lines.append("")
+        lines[-1] += f", {text}" if lines[-1] else text
     pad = " " * (indent + 2)
-    return opening + "".join(f"\n{pad}{text}," for text in texts)[:-1] + "\n" + " " * indent + closing
+    return opening + ",".join(f"\n{pad}{line}" for line in lines) + "\n" + " " * indent + closing
 
 
 def _text(item: Any, name: str, indent: int) -> str:

@@ -34,6 +34,7 @@ __all__ = ["IrTextError", "parse_graph", "print_graph"]
 
 Array = np.ndarray
 _HEAD = frozenset({"name", "inputs", "type"})
+_LAST = ("node", "views", "mapping", "cells", "placement", "schedule")  # where from, then decisions in their order
 _SHORT = {
     "uint8": "u8",
     "int8": "s8",
@@ -72,7 +73,7 @@ def _lines(graph: Graph) -> Iterator[str]:
 def _op_line(op: Op) -> str:
     inputs = ", ".join(quote("%", value) for value in op.inputs)
     kind = f": {op.type.dtype}{_dims(op.type.shape)}" if op.type else ""
-    fields = fields_to_text(op, _HEAD, 0)
+    fields = fields_to_text(op, _HEAD, 0, _LAST)
     return f"{quote('%', op.name)}{kind} = {op.kind}({inputs})" + ("" if fields == "{}" else f" {fields}")
 
 

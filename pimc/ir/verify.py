@@ -12,7 +12,7 @@ from pimc.ir.decisions import decision_problems, placement_problems
 from pimc.ir.fields import constants_of
 from pimc.ir.graph import Graph
 from pimc.ir.infer import InferError, infer_type
-from pimc.ir.ops import Conv, Gap, HostCall, Lut, Op
+from pimc.ir.ops import Conv, Gap, HostCall, Lut, Op, TensorType
 from pimc.ir.stages import stage_of
 from pimc_isa.errors import PimcError
 
@@ -88,7 +88,11 @@ def _type_problems(graph: Graph, op: Op) -> Iterator[str]:
         yield str(error)
         return
     if op.type != expected:
-        yield f"has type {op.type}, its inputs give {expected}"
+        yield f"has type {_shown(op.type)}, its inputs give {_shown(expected)}"
+
+
+def _shown(kind: TensorType | None) -> str:
+    return f"{kind.dtype}[{'x'.join(map(str, kind.shape))}]" if kind else "none"
 
 
 def _host_problems(graph: Graph, op: HostCall) -> Iterator[str]:

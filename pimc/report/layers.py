@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pimc_isa.energy import EnergyReport
 from pimc_isa.engines.timing import Timing, unit_of
+from pimc_isa.instructions import Mvm, Mvma
 from pimc_isa.layout import group_arrays, utilisation
+from pimc_isa.operands import Group, Range
 from pimc_isa.program import Program, Tile
 
 __all__ = ["LayerReport", "layer_report"]
@@ -37,58 +40,55 @@ class LayerReport:
         return dataclasses.asdict(self)
 
 
-def layer_report(program: Program, timing: Timing, energy: EnergyReport) -> list[LayerReport]:
-    """Return the layers in the order of their tiles."""
-    layers: dict[str, list[tuple[Tile, set[str], set[str]]]] = {}
+def layer_report(program: Program, timing: Timing, energy: EnergyReport, interval_cycles: int) -> list[LayerReport]:
+    """Return the layers in the order of their tiles; ``interval_cycles`` is that of a filled pipeline."""
+    layers: dict[str, list[_Work]] = {}
     for tile in program.tiles:
-        for name, units, groups in _work(tile):
-            layers.setdefault(name, []).append((tile, units, groups))
-    busy = {key: cycles / max(1, timing.total_cycles) for key, cycles in timing.unit_busy.items()}
-    filled = max(busy.values(), default=0) and _filled(timing)
-    return [_layer(program, name, work, busy, filled, energy) for name, work in layers.items()]
+        for name, work in _work(tile).items():
+            layers.setdefault(name, []).append(work)
+    time = timing.images * max(1, interval_cycles)
+    busy = {key: cycles / time for key, cycles in timing.unit_busy.items()}
+    return [_layer(program, name, work, busy, energy) for name, work in layers.items()]
 
 
-def _filled(timing: Timing) -> float:
-    """All cycles over those that a filled pipeline would take for as many images."""
-    return timing.total_cycles / (timing.images * max(1, timing.interval_cycles))
+@dataclass
+class _Work:
+    """What one tile does for one layer: the units it uses, and the groups of crossbars."""
+
+    tile: int
+    units: set[str] = field(default_factory=set)
+    groups: dict[str, Group] = field(default_factory=dict)
 
 
-def _work(tile: Tile) -> Iterator[tuple[str, set[str], set[str]]]:
-    """Layers a tile works on, with the units and the crossbar groups each uses there."""
-    found: dict[str, tuple[set[str], set[str]]] = {}
+def _work(tile: Tile) -> dict[str, _Work]:
+    """Layers a tile works on: by the ONNX node of each instruction, by the tile's name where there is none."""
+    found: dict[str, _Work] = {}
     nodes = tile.nodes or ("",) * len(tile.code)
     for instr, node in zip(tile.code, nodes, strict=True):
         if instr.unit == "control":
             continue
-        units, groups = found.setdefault(node or tile.name, (set(), set()))
-        units.add(unit_of(instr))
-        if instr.unit == "matrix":
-            groups.add(getattr(instr, "group", ""))
-    for name, (units, groups) in found.items():
-        yield name, units, groups
+        work = found.setdefault(node or tile.name, _Work(tile.number))
+        work.units.add(unit_of(instr))
+        if isinstance(instr, Mvm | Mvma):
+            work.groups[instr.group] = tile.group[instr.group]
+    return found
 
 
 def _layer(
-    program: Program,
-    name: str,
-    work: list[tuple[Tile, set[str], set[str]]],
-    busy: dict[tuple[int, str], float],
-    filled: float,
-    energy: EnergyReport,
+    program: Program, name: str, works: list[_Work], busy: Mapping[tuple[int, str], float], energy: EnergyReport
 ) -> LayerReport:
-    groups = [tile.group[g] for tile, _, names in work for g in sorted(names)]
-    arrays = [group_arrays(program, g) for g in groups]
-    used = sum(n * utilisation(program, g) for n, g in zip(arrays, groups, strict=True))
-    chains = len({(g.n, g.groups, tile.number) for (tile, _, names) in work for g in [tile.group[x] for x in names]})
-    distinct = len({(g.k, g.n, g.groups) for g in groups})
-    strips = max(1, chains // max(1, distinct))
+    groups = [group for work in works for group in work.groups.values()]
+    arrays = [group_arrays(program, group) for group in groups]
+    used = sum(n * utilisation(program, group) for n, group in zip(arrays, groups, strict=True))
+    copies: Counter[tuple[Range, Range, Range]] = Counter()
+    for group in groups:
+        copies[group.k, group.n, group.groups] += group.copies
     return LayerReport(
         name=name,
-        tiles=len(work),
+        tiles=len(works),
         arrays=sum(arrays),
-        copies=max((g.copies for g in groups), default=0) * strips,
+        copies=min(copies.values(), default=0),
         utilisation=used / sum(arrays) if arrays else 0.0,
-        busy=filled
-        * max((busy.get((tile.number, unit), 0.0) for tile, units, _ in work for unit in units), default=0.0),
+        busy=max((busy.get((work.tile, unit), 0.0) for work in works for unit in work.units), default=0.0),
         joules=sum(energy.layers.get(name, {}).values()),
     )

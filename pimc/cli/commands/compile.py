@@ -149,7 +149,7 @@ def _print_summary(values: dict[str, Any], program: CompiledProgram, json: bool,
     from pimc.cli.output import percent, print_json, quantity
     from pimc.report.layers import layer_report
 
-    layers = layer_report(program.program, program.timing, program.energy) if report else None
+    layers = layer_report(program.program, program.timing, program.energy, program.interval_cycles) if report else None
     if json:
         print_json({**values, **({"layers": [layer.to_dict() for layer in layers]} if layers else {})})
         return

@@ -45,7 +45,7 @@ def run(
         loaded = load(program)
         say("running")
         result = loaded.run(load_arrays(data), batch=batch, progress=say)
-        table = layer_report(loaded.program, loaded.timing, loaded.energy) if layers else []
+        table = layer_report(loaded.program, loaded.timing, loaded.energy, loaded.interval_cycles) if layers else []
     if output is not None:
         save_arrays(output, result.outputs)
     if json:
