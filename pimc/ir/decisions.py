@@ -119,9 +119,3 @@ def _schedule_problems(op: Op, schedule: Schedule) -> Iterator[str]:
         yield f"schedule: {len(schedule.slots)} rings and {len(schedule.depth)} depths for {len(op.inputs)} inputs"
     if any(n < 1 for n in (*schedule.slots, *schedule.depth, schedule.out_slots)):
         yield f"schedule: a ring or channel without room in {schedule}"
-    if isinstance(op, Conv) != bool(schedule.flow):
-        yield (
-            "schedule: a convolution needs a flow"
-            if isinstance(op, Conv)
-            else "schedule: only convolutions have a flow"
-        )

@@ -85,13 +85,12 @@ class Part:
 class Schedule:
     """Row buffering: ``slots`` of each input's ring and ``depth`` (messages) of the channels that fill it.
 
-    ``out_slots`` of the result's ring; ``flow`` is the analog micro-program of a convolution.
+    ``out_slots`` of the result's ring.
     """
 
     slots: tuple[int, ...]
     depth: tuple[int, ...]
     out_slots: int
-    flow: str = ""
 
 
 OPS: dict[str, type[Op]] = {}
@@ -167,6 +166,7 @@ class Conv(Op, op="q.conv"):
     lo: int = 0
     hi: int = 255
     cells: Cells | None = None
+    flow: str | None = None
 
     @property
     def pad_value(self) -> int:

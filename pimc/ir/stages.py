@@ -56,6 +56,7 @@ _TABLE = (
     Stage("mapped", _RELAYED, (Decision("mapping", _TILED),), "every layer is cut into tiles"),
     Stage("sliced", _RELAYED, (Decision("cells", _CONV),), "every weight has its cells"),
     Stage("placed", _RELAYED, (Decision("placement", _TILED),), "every piece has its tile"),
+    Stage("programmed", _RELAYED, (Decision("flow", _CONV),), "every convolution has its analog micro-program"),
     Stage("scheduled", _RELAYED, (Decision("schedule", _TILED),), "every ring and channel has its size"),
 )
 

@@ -1,7 +1,7 @@
-"""Size rings and channels, and name each convolution's analog flow.
+"""Size rings and channels.
 
     %y: u8[28x28x128] = q.conv(%x) {...}
-    ->                                 {..., schedule = {slots = [4], depth = [2], out_slots = 2, flow = isaac8}}
+    ->                                 {..., schedule = {slots = [4], depth = [2], out_slots = 2}}
 
 Depths come from `pimc.analysis.rows`, where no schedule of rows can deadlock; where memory allows, each ring gets room
 for the rows of the next step and each channel one further message, so that neighbouring steps overlap.
@@ -15,7 +15,7 @@ from pimc.analysis.cut import Cut, ring_slots, tile_memory
 from pimc.analysis.facts import Facts, Resources, facts_of, is_fused
 from pimc.analysis.rows import RowPlan, plan_rows
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Conv, Op, Schedule
+from pimc.ir.ops import Op, Schedule
 from pimc.passes.base import Pass
 from pimc.passes.map_weights import cuts_of, resources
 from pimc.passes.target import Target
@@ -28,7 +28,7 @@ class ScheduleRows(Pass):
     """Size rings and channels so that the row pipeline flows and cannot deadlock."""
 
     name = "schedule-rows"
-    from_stage = "placed"
+    from_stage = "programmed"
     to_stage = "scheduled"
 
     def apply(self, graph: Graph, target: Target) -> Graph:
@@ -44,8 +44,7 @@ class ScheduleRows(Pass):
                 schedule = Schedule((1,), (1,), 2 if op.shape[0] > 1 else 1)
             else:
                 schedule = _schedule(graph, op, facts[op.name], rows, res)
-            flow = target.conv_flow if isinstance(op, Conv) else ""
-            graph.update(replace(op, schedule=replace(schedule, flow=flow)))  # type: ignore[type-var]
+            graph.update(replace(op, schedule=schedule))  # type: ignore[type-var]
         return graph
 
 

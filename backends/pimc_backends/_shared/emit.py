@@ -129,7 +129,7 @@ class _Emitter:
 
     def _group(self, op: Conv, part: Part) -> Group:
         facts, cells = self.facts[op.name], op.cells
-        assert cells is not None and op.mapping is not None and op.schedule is not None
+        assert cells is not None and op.mapping is not None and op.flow is not None
         name = f"w{self.number[op.name]}"
         if name not in self.weights:
             self.weights[name] = Weights(
@@ -139,7 +139,7 @@ class _Emitter:
                 self.tensors[f"{name}.{field}"] = self.graph.constants[getattr(cells, field)]
         first, last = part.chans[0] // facts.n, -(-part.chans[1] // facts.n)
         outputs = (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
-        return Group("g", name, op.schedule.flow, part.rows_k, outputs, (first, last), op.mapping.copies)
+        return Group("g", name, op.flow, part.rows_k, outputs, (first, last), op.mapping.copies)
 
     def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""

@@ -8,6 +8,7 @@ from importlib import resources
 from pimc.passes.base import Pass
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
+from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target
@@ -47,4 +48,4 @@ def target(*, chips: int | None = None, replication: str = "balanced") -> Target
 
 def pipeline() -> tuple[Pass, ...]:
     """The passes, in order: cells need the cut's row blocks; places need to know how many tiles there are."""
-    return (MapWeights(), SliceWeights(), Place(), ScheduleRows())
+    return (MapWeights(), SliceWeights(), Place(), ScheduleAnalog(), ScheduleRows())

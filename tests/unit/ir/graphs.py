@@ -153,5 +153,6 @@ def _placed(op: Op, n: int) -> Op:
     (rows,) = op.mapping.chain if isinstance(op, Conv) else ((0, 0),)
     parts = tuple(Part(100 * y + n, 0, n, y, cols, chans, rows) for y, cols in enumerate(op.mapping.strips))
     slots = (3,) * len(op.inputs)
-    schedule = Schedule(slots, (2,) * len(op.inputs), 2, "isaac8" if isinstance(op, Conv) else "")
-    return replace(op, placement=parts, schedule=schedule)
+    schedule = Schedule(slots, (2,) * len(op.inputs), 2)
+    op = replace(op, placement=parts, schedule=schedule)
+    return replace(op, flow="isaac8") if isinstance(op, Conv) else op

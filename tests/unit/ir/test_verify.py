@@ -32,7 +32,7 @@ def test_decisions_belong_to_their_stage() -> None:
 
 def test_each_decision_has_one_stage() -> None:
     fields = [d.field for s in STAGES.values() for d in s.decides]
-    assert sorted(fields) == ["cells", "mapping", "placement", "schedule"]
+    assert sorted(fields) == ["cells", "flow", "mapping", "placement", "schedule"]
     for name in STAGES:
         _, made, pending = stage_of(name)
         assert [d.field for d in (*made, *pending)] == fields
@@ -91,8 +91,7 @@ BAD_DECISIONS: list[tuple[str, str, Any, str]] = [
     ("a", "placement", (_part(0, (0, 4)), _part(2, (4, 8))), "tile 0 is the host"),
     ("a", "placement", (_part(3, (0, 4)), Part(2, 0, 3, 0, (4, 8), (0, 4), (0, 27))), "both at"),
     ("p", "placement", (_part(4, (0, 4), (0, 0)), _part(104, (3, 8), (0, 0))), "once each"),
-    ("a", "schedule", Schedule((3,), (1,), 1), "needs a flow"),
-    ("p", "schedule", Schedule((3,), (1,), 1, "isaac8"), "only convolutions"),
+    ("a", "flow", None, "flow is not decided"),
     ("p", "schedule", Schedule((3, 3), (1, 1), 1), "for 1 inputs"),
     ("p", "schedule", Schedule((0,), (1,), 1), "without room"),
 ]
