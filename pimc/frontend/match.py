@@ -112,12 +112,9 @@ def _behind_quantise(source: Source, number: int, node: onnx.NodeProto) -> Unit 
 
 
 def _is_table(unit: Unit) -> bool:
-    """Whether a unit is better made as a table: element-wise with one activation and scalar constants."""
+    """Whether a unit is an element-wise chain rather than an operator of the chip."""
     rule = RULES.get(unit.op)
-    if rule is None or rule.where == "table":
-        return unit.op != QUANTISE
-    constants = [o for o in unit.inputs if o is not None and o.value is not None]
-    return unit.op in ("Add", "Mul") and len(constants) == 1 and all(o.value.size == 1 for o in constants)  # type: ignore[union-attr]
+    return unit.op != QUANTISE and (rule is None or rule.where == "table")
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float
 from pimc.frontend.calibration import batches, calibration_arrays
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
 from pimc.frontend.shapes import free_batch, model_inputs
-from pimc.frontend.source import Source
 
 __all__ = ["is_float", "quantise"]
 
@@ -88,9 +88,11 @@ def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Pat
 
     open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(model))
     output = folder / "int8.onnx"
+    shaped = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    before_quantiser(shaped)
     try:
         quantize_static(
-            onnx.shape_inference.infer_shapes(model, data_prop=True),
+            shaped,
             output,
             _Reader(batches(arrays, None if open_batch else 1)),
             quant_format=QuantFormat.QOperator,
@@ -98,27 +100,16 @@ def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Pat
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=QUANTISED_OPS,
-            nodes_to_exclude=_before_layers(model),
+            nodes_to_exclude=kept_in_float(model),
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"WeightSymmetric": True},
         )
     except Exception as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
-    return _without_unused_domains(onnx.load(output))
-
-
-def _before_layers(model: onnx.ModelProto) -> list[str]:
-    """Element-wise nodes before the first layer (normalisation of pixels): they stay in float, on the host."""
-    source = Source(model)
-    behind: set[str] = set()
-    early = []
-    for node in source.nodes:
-        if node.op_type in ("Conv", "Gemm", "MatMul") or any(name in behind for name in node.input):
-            behind.update(node.output)
-        elif node.op_type in ("Add", "Mul"):
-            early.append(node.name)
-    return early
+    result = onnx.load(output)
+    after_quantiser(result, shaped)
+    return _without_unused_domains(result)
 
 
 class _Reader:

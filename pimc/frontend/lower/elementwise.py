@@ -9,6 +9,7 @@ import numpy as np
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
 from pimc.frontend.lower.conv import centred
+from pimc.frontend.lower.table import table
 from pimc.frontend.source import Array
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Add, Conv, Mul
@@ -18,16 +19,27 @@ __all__ = ["add", "mul"]
 
 
 def add(lw: Lowering, unit: Unit) -> Ref:
-    """QLinearAdd of two activations."""
-    return _pair(lw, unit, Add)
+    """QLinearAdd of two activations; adding a constant scalar is a table."""
+    return _scalar(lw, unit) or _pair(lw, unit, Add)
 
 
 def mul(lw: Lowering, unit: Unit) -> Ref:
-    """QLinearMul of two activations, or of an activation and a constant per channel (a 1x1 depthwise convolution)."""
+    """QLinearMul of two activations, or of one and a constant: per channel (a 1x1 depthwise convolution) or a table."""
+    done = _scalar(lw, unit)
+    if done:
+        return done
     constants = [n for n in (0, 1) if unit.operand(n).is_constant]
     if constants:
         return _scale_channels(lw, unit, unit.operand(1 - constants[0]), unit.operand(constants[0]))
     return _pair(lw, unit, Mul)
+
+
+def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
+    """A table where one operand is a constant scalar."""
+    values = [unit.operand(n).value for n in (0, 1)]
+    if sum(v is not None and v.size == 1 for v in values) != 1 or len(unit.activations) != 1:
+        return None
+    return table(lw, unit)
 
 
 def _pair(lw: Lowering, unit: Unit, kind: type[Add] | type[Mul]) -> Ref:
@@ -93,8 +105,6 @@ def _scale_channels(lw: Lowering, unit: Unit, moving: Operand, fixed: Operand) -
 
 
 def _per_channel(w: Array, channels: int) -> Array:
-    if w.size == 1:
-        return np.broadcast_to(w.reshape(1), (channels,))
     if w.size == channels and w.ndim >= 3 and w.shape[-3:] == (channels, 1, 1):
         return w.reshape(-1)
     raise NotOnChipError(f"a constant factor of shape {list(w.shape)}; only one value per channel")

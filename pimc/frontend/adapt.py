@@ -1,0 +1,112 @@
+"""Works around gaps of onnxruntime's QOperator quantiser, before and after it runs; the function stays the same.
+
+* It quantises a global average only behind a quantised operator, but a windowed one always: global averages go in as
+  windows over the whole map and come out as QLinearGlobalAveragePool.
+* It drops a Relu or Clip whose input other nodes read too, though their ranges differ: such a one is kept in float.
+* It leaves MaxPool and reshapes behind float operators in float: quantisation moves in front of them (it is monotonic).
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import helper
+
+from pimc.frontend.source import QUANTISE, Source, attributes
+
+__all__ = ["after_quantiser", "before_quantiser", "kept_in_float"]
+
+_MOVABLE = frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+
+
+def before_quantiser(model: onnx.ModelProto) -> None:
+    """Turn global averages into windowed ones, in place; shapes must be inferred."""
+    shapes = _shapes(model)
+    for node in model.graph.node:
+        shape = shapes.get(node.input[0], []) if node.input else []
+        if node.op_type == "GlobalAveragePool" and len(shape) == 4 and all(shape[2:]):
+            node.op_type = "AveragePool"
+            node.attribute.append(helper.make_attribute("kernel_shape", shape[2:]))
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+
+
+def kept_in_float(model: onnx.ModelProto) -> list[str]:
+    """Names of nodes that the quantiser must leave alone.
+
+    Element-wise nodes before the first layer (normalisation of pixels) stay on the host; so do limits on a tensor that
+    is also read without them, until they become tables.
+    """
+    source = Source(model)
+    behind: set[str] = set()
+    kept = []
+    for node in source.nodes:
+        if node.op_type in ("Conv", "Gemm", "MatMul") or any(name in behind for name in node.input):
+            behind.update(node.output)
+        elif node.op_type in ("Add", "Mul"):
+            kept.append(node.name)
+        if node.op_type in ("Relu", "Clip") and not source.private(node.input[0]):
+            kept.append(node.name)
+    return kept
+
+
+def after_quantiser(model: onnx.ModelProto, shapes: onnx.ModelProto) -> None:
+    """Undo `before_quantiser` and move quantisation up, in place. ``shapes`` is the float model with shapes."""
+    known = _shapes(shapes)
+    for node in model.graph.node:
+        if node.op_type in ("QLinearAveragePool", "AveragePool") and _whole_map(node, known):
+            _make_global(node)
+    while _move_one(model):
+        pass
+
+
+def _whole_map(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
+    shape = shapes.get(node.input[0].removesuffix("_quantized"), [])
+    given = attributes(node)
+    return list(given["kernel_shape"]) == shape[2:] and not any(given.get("pads", ()))
+
+
+def _make_global(node: onnx.NodeProto) -> None:
+    quantised = node.op_type == "QLinearAveragePool"
+    node.op_type = "QLinearGlobalAveragePool" if quantised else "GlobalAveragePool"
+    del node.attribute[:]
+    if quantised:
+        node.attribute.append(helper.make_attribute("channels_last", 0))
+
+
+def _move_one(model: onnx.ModelProto) -> bool:
+    """Move one QuantizeLinear from behind a movable float node to its front; whether there was one."""
+    source = Source(model)
+    for number, node in enumerate(source.nodes):
+        before = source.maker(node.input[0]) if node.op_type == QUANTISE else None
+        if before is None or before.op_type not in _MOVABLE or not source.private(node.input[0]):
+            continue
+        if not _behind_dequantise(source, before.input[0]):
+            continue
+        moved = f"{before.input[0]}_before_{before.output[0]}_quantized"
+        up = helper.make_node(QUANTISE, [before.input[0], *node.input[1:]], [moved], node.name)
+        down = onnx.NodeProto()
+        down.CopyFrom(before)
+        down.input[0], down.output[0] = moved, node.output[0]
+        place = source.producer[node.input[0]]
+        nodes = [n for i, n in enumerate(source.nodes) if i != number]
+        nodes[place : place + 1] = [up, down]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        return True
+    return False
+
+
+def _behind_dequantise(source: Source, tensor: str) -> bool:
+    """Whether a tensor comes from 8-bit tensors, not from the model's inputs in float."""
+    pending = [tensor]
+    while pending:
+        node = source.maker(pending.pop())
+        if node is None:
+            continue
+        if node.op_type == "DequantizeLinear":
+            return True
+        pending.extend(node.input)
+    return False
