@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from pimc.analysis.facts import Facts, is_fused
@@ -40,6 +41,6 @@ def connect(graph: Graph, facts: Mapping[str, Facts]) -> Connections:
 
 def _chain(made: Connections, op: Op) -> None:
     parts = op.placement or ()
-    for a, b in zip(parts, parts[1:], strict=False):
+    for a, b in itertools.pairwise(parts):
         if (a.cols, a.chans) == (b.cols, b.chans):
             made.sums[a.tile, b.tile] = made.wires.partial_sums(a.tile, b.tile, op, a)

@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Cut:
-    """Numbers of column strips, output-channel parts and row-block chain links (tiles = their product); copies a tile."""
+    """Column strips x output-channel parts x row-block chain links (one tile each), and weight copies in each tile."""
 
     strips: int = 1
     parts: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from pimc.ir.graph import Graph
@@ -107,11 +108,11 @@ def needed_columns(facts: Facts, index: int, cols: Range) -> Range:
 
 
 def split(total: int, pieces: int, unit: int = 1) -> tuple[Range, ...]:
-    """Cut 0..total into at most ``pieces`` ranges that start at multiples of ``unit`` and differ by at most one unit."""
+    """Cut 0..total into up to ``pieces`` ranges that start at multiples of ``unit`` and differ by one unit at most."""
     units = -(-total // unit)
     pieces = max(1, min(pieces, units))
     edges = [min(total, units * p // pieces * unit) for p in range(pieces + 1)]
-    return tuple(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(itertools.pairwise(edges))
 
 
 def is_gate(op: Op, shapes: tuple[tuple[int, int, int], ...]) -> bool:

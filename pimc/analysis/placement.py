@@ -38,7 +38,9 @@ class Curve:
         return number, column, number_of_band * self.band + row
 
 
-def link_loads(machine: Machine, made: Connections, where: Mapping[int, Node], heights: Mapping[str, int]) -> Counter[Link]:
+def link_loads(
+    machine: Machine, made: Connections, where: Mapping[int, Node], heights: Mapping[str, int]
+) -> Counter[Link]:
     """Cycles per image each link is taken. ``heights``: rows of each value (and of partial sums)."""
     loads: Counter[Link] = Counter()
     for wire in made.wires.all:
@@ -55,7 +57,7 @@ def _bytes(wire: Wire) -> int:
 
 
 def best_curve(machine: Machine, made: Connections, tiles: int, heights: Mapping[str, int]) -> tuple[Curve, int]:
-    """The curve whose busiest link is least busy (the narrowest band among equals), and that link's cycles per image."""
+    """The curve whose busiest link is least busy (narrowest band among equals), and that link's cycles per image."""
     scored = []
     for band in range(1, min(6, machine.chip.mesh_rows) + 1):
         curve = Curve(band)

@@ -38,7 +38,9 @@ class Plan:
     def __str__(self) -> str:
         """One line for each op."""
         lines = [f"{self.tiles} tiles on {self.chips} chips, {self.interval_cycles} cycles between images"]
-        lines += [f"  {n}: {c.strips} x {c.parts} x {c.chain} tiles, {c.copies} copies each" for n, c in self.cuts.items()]
+        lines += [
+            f"  {n}: {c.strips} x {c.parts} x {c.chain} tiles, {c.copies} copies each" for n, c in self.cuts.items()
+        ]
         return "\n".join(lines)
 
 

@@ -63,7 +63,7 @@ def _plan(graph: Graph, res: Resources, strategy: str) -> Plan:
             return make_plan(graph, res, strategy)
         except DeepChannelError as deep:
             op = graph[deep.op]
-            index = max(range(len(op.inputs)), key=lambda n: deep.depth[n])
+            index = deep.depth.index(max(deep.depth))
             if isinstance(graph[op.inputs[index]], Relay):
                 raise
             _relay(graph, op, index)
@@ -77,7 +77,7 @@ def _relay(graph: Graph, op: Op, index: int) -> None:
 
 
 def _mapped(op: Op, mapping: Mapping) -> Op:
-    return replace(op, mapping=mapping)  # type: ignore[type-var]
+    return replace(op, mapping=mapping)
 
 
 def _as_producer(producer: Op) -> Mapping:

@@ -46,7 +46,7 @@ class Place(Pass):
 
 
 def _put(graph: Graph, op: Op, parts: tuple[Part, ...]) -> None:
-    graph.update(replace(op, placement=parts))  # type: ignore[type-var]
+    graph.update(replace(op, placement=parts))
 
 
 def _number(graph: Graph) -> int:

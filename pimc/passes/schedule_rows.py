@@ -44,7 +44,7 @@ class ScheduleRows(Pass):
                 schedule = Schedule((1,), (1,), 2 if op.shape[0] > 1 else 1)
             else:
                 schedule = _schedule(graph, op, facts[op.name], rows, res)
-            graph.update(replace(op, schedule=schedule))  # type: ignore[type-var]
+            graph.update(replace(op, schedule=schedule))
         return graph
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pimc_backends.isaac as isaac
 from hypothesis import reject
 from hypothesis import strategies as st
-from tests.unit.passes.graphs import Net
 
+import pimc_backends.isaac as isaac
 from pimc.analysis.replicate import MappingError
 from pimc.ir.graph import Graph
 from pimc.passes.manager import run_passes
 from pimc.passes.target import REPLICATIONS, Target
 from pimc_isa.machine import Chip, Machine
 from pimc_isa.program import Program
+from tests.unit.passes.graphs import Net
 
 __all__ = ["compile_graph", "graphs", "small_machine", "targets"]
 
@@ -38,7 +38,9 @@ def compile_graph(graph: Graph, target: Target) -> Program:
 def targets(draw: st.DrawFn) -> Target:
     """The isaac target on a small machine, any replication; chips as needed or one too many."""
     machine = small_machine(
-        draw(st.sampled_from([2, 3, 8, 96])), draw(st.sampled_from([6_000, 12_000, 65_536])), draw(st.sampled_from([(2, 2), (4, 3)]))
+        draw(st.sampled_from([2, 3, 8, 96])),
+        draw(st.sampled_from([6_000, 12_000, 65_536])),
+        draw(st.sampled_from([(2, 2), (4, 3)])),
     )
     return replace(isaac.target(replication=draw(st.sampled_from(REPLICATIONS))), machine=machine)
 

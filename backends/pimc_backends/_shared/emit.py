@@ -9,16 +9,15 @@ import numpy as np
 
 from pimc.analysis.connect import connect
 from pimc.analysis.facts import facts_of, is_fused
+from pimc.analysis.wires import need_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, AvgPool, Concat, Conv, Gap, HostCall, Lut, MaxPool, Mul, Op, Part, Relay
 from pimc.passes.target import Target
+from pimc_backends._shared.host import host_tile
+from pimc_backends._shared.tilecode import TileCode, all_rows, up_to
 from pimc_isa import instructions as isa
 from pimc_isa.operands import Elementwise, Group, Requant, RowExpr, Slab, Table, View, Weights
 from pimc_isa.program import Program, Tile
-
-from pimc_backends._shared.host import host_tile
-from pimc_backends._shared.tilecode import EACH, TileCode, all_rows, up_to
-from pimc.analysis.wires import need_of
 
 __all__ = ["emit"]
 
@@ -103,7 +102,8 @@ class _Emitter:
     def conv(self, op: Conv, part: Part, code: TileCode) -> None:
         """Receive, multiply, (pass sums along the chain,) requantise, send."""
         facts = self.facts[op.name]
-        assert op.schedule is not None and op.mapping is not None
+        assert op.schedule is not None
+        assert op.mapping is not None
         w = facts.window
         code.windows.append(w)
         code.groups.append(self._group(op, part))
@@ -129,7 +129,9 @@ class _Emitter:
 
     def _group(self, op: Conv, part: Part) -> Group:
         facts, cells = self.facts[op.name], op.cells
-        assert cells is not None and op.mapping is not None and op.flow is not None
+        assert cells is not None
+        assert op.mapping is not None
+        assert op.flow is not None
         name = f"w{self.number[op.name]}"
         if name not in self.weights:
             self.weights[name] = Weights(
@@ -138,7 +140,9 @@ class _Emitter:
             for field in ("codes", "polarity", "centre"):
                 self.tensors[f"{name}.{field}"] = self.graph.constants[getattr(cells, field)]
         first, last = part.chans[0] // facts.n, -(-part.chans[1] // facts.n)
-        outputs = (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
+        outputs = (
+            (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
+        )
         return Group("g", name, op.flow, part.rows_k, outputs, (first, last), op.mapping.copies)
 
     def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from pimc.analysis.wires import HOST, Wires
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall
+from pimc_backends._shared.tilecode import TileCode, all_rows
 from pimc_isa import instructions as isa
 from pimc_isa.define import Instr
-from pimc_isa.operands import Buffer, Call, Slab
+from pimc_isa.operands import Buffer, Call
 from pimc_isa.program import Tile
-
-from pimc_backends._shared.tilecode import TileCode, all_rows
-from pimc.analysis.wires import HOST, Wires
 
 __all__ = ["host_tile"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pimc.analysis.wires import Wire
 from pimc.ir.ops import Part
 from pimc_isa.define import Instr
 from pimc_isa.instructions import End, Halt, Loop, Recv, Send
@@ -21,8 +22,6 @@ from pimc_isa.operands import (
     Window,
 )
 from pimc_isa.program import Tile
-
-from pimc.analysis.wires import Wire
 
 __all__ = ["EACH", "TileCode", "all_rows", "up_to"]
 

@@ -12,10 +12,9 @@ from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target
+from pimc_backends._shared.emit import emit
 from pimc_isa.flow import Flow, check_flow, load_flow
 from pimc_isa.machine import Machine, load_machine
-
-from pimc_backends._shared.emit import emit
 
 __all__ = ["emit", "flow", "machine", "pipeline", "target"]
 

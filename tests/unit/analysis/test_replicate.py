@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-import pimc_backends.isaac as isaac
 import pytest
 
+import pimc_backends.isaac as isaac
 from pimc.analysis.cut import base_cut, cut_cycles
 from pimc.analysis.facts import Resources, facts_of
 from pimc.analysis.replicate import STRATEGIES, MappingError, make_plan

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pimc_backends.isaac as isaac
 import pytest
 
+import pimc_backends.isaac as isaac
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Relay
 from pimc.passes.manager import run_passes

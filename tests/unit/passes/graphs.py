@@ -148,9 +148,7 @@ class Net:
         shape = (h, w, sum(self.graph[v].shape[2] for v in values))
         name = self._name()
         return self.graph.add(
-            Concat(
-                name=name, inputs=values, type=TensorType("u8", shape), node=name, views=self._views(name, shape)
-            )
+            Concat(name=name, inputs=values, type=TensorType("u8", shape), node=name, views=self._views(name, shape))
         )
 
     def finish(self, y: str) -> Graph:
