@@ -126,7 +126,7 @@ def load(path: str | Path) -> CompiledProgram:
 class RunResult:
     """Outputs of some images, and what the chip would have taken for them.
 
-    ``cycles`` from the first input to the last output; ``latency_cycles`` of the first image; ``interval_cycles``
+    ``cycles`` from the first input to the last output; ``latency_cycles`` of one image on its own; ``interval_cycles``
     between images of a filled pipeline. Timing does not depend on data. ``energy`` is that of one image.
     """
 
@@ -198,6 +198,11 @@ class CompiledProgram:
         ends = self.timing.image_ends
         return ends[-2] - ends[-3]
 
+    @cached_property
+    def latency_cycles(self) -> int:
+        """Cycles of one image on its own; in a stream the next image can get in its way."""
+        return self.cycles(1)
+
     def cycles(self, images: int) -> int:
         """Cycles from the first input to the last output of a stream of images."""
         if images >= STREAM_IMAGES:
@@ -250,7 +255,7 @@ class CompiledProgram:
             outputs=outputs,
             images=images,
             cycles=self.cycles(images),
-            latency_cycles=self.timing.latency_cycles,
+            latency_cycles=self.latency_cycles,
             interval_cycles=self.interval_cycles,
             clock_hz=self.program.machine.clock_hz,
             energy=self.energy,

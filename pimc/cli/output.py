@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-__all__ = ["Progress", "percent", "print_json", "print_table", "progress", "quantity", "stdout"]
+__all__ = ["Progress", "counted", "percent", "print_json", "print_table", "progress", "quantity", "stdout"]
 
 
 def print_json(values: dict[str, Any]) -> None:
@@ -57,6 +57,11 @@ def quantity(value: float, unit: str) -> str:
         return f"0 {unit}"
     scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s), _PREFIXES[-1])
     return f"{value / scale:.3g} {prefix}{unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 image``, ``2 images``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def percent(fraction: float) -> str:

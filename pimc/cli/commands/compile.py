@@ -146,7 +146,7 @@ def _summary(program: CompiledProgram, path: Path, times: dict[str, float]) -> d
 
 
 def _print_summary(values: dict[str, Any], program: CompiledProgram, json: bool, report: bool) -> None:
-    from pimc.cli.output import percent, print_json, quantity
+    from pimc.cli.output import counted, percent, print_json, quantity
     from pimc.report.layers import layer_report
 
     layers = layer_report(program.program, program.timing, program.energy, program.interval_cycles) if report else None
@@ -159,8 +159,9 @@ def _print_summary(values: dict[str, Any], program: CompiledProgram, json: bool,
         print_layers(layers)
     proved = values["conversions_proved"]
     typer.echo(
-        f"{values['program']}: {values['target']}, {values['tiles']} tiles on {values['chips']} chips, "
-        f"{values['arrays']} arrays ({values['arrays_one_copy']} hold one copy), "
+        f"{values['program']}: {values['target']}, {counted(values['tiles'], 'tile')} "
+        f"on {counted(values['chips'], 'chip')}, "
+        f"{counted(values['arrays'], 'array')} ({values['arrays_one_copy']} hold one copy), "
         f"{values['instructions']} instructions, {quantity(values['program_bytes'], 'B')}"
     )
     typer.echo(f"conversions proved exact: {percent(proved)}" if proved < 1 else "all conversions proved exact")

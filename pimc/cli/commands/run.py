@@ -76,12 +76,12 @@ def result_values(result: RunResult) -> dict[str, Any]:
 
 def print_result(result: RunResult) -> None:
     """Print cycles, rates and energy."""
-    from pimc.cli.output import quantity
+    from pimc.cli.output import counted, quantity
     from pimc.cli.tables import print_energy
 
     print_energy(result.energy_by_component, result.images)
     latency = result.latency_cycles / result.clock_hz
-    print(f"{result.images} images, {result.cycles} cycles = {quantity(result.seconds, 's')} on the chip")
+    print(f"{counted(result.images, 'image')}, {result.cycles} cycles = {quantity(result.seconds, 's')} on the chip")
     print(
         f"latency {result.latency_cycles} cycles ({quantity(latency, 's')}), "
         f"one image each {result.interval_cycles} cycles: {result.images_per_second:,.0f} images/s"

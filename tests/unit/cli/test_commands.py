@@ -1,0 +1,169 @@
+"""The commands on a trained network: exit codes, files, and the JSON keys that other tools rely on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pimc_models import fashion
+from tests.unit.cli.conftest import Files
+from tests.unit.cli.run import pimc
+
+COMMANDS = ("compile", "check", "run", "verify", "disasm", "asm", "targets", "demo")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = pimc(command, "--help")
+    assert done.code == 0
+    assert f"pimc {command}" in done.out or command == "demo"
+    assert "--json" in done.out
+
+
+def test_help_lists_the_commands_in_order_of_use() -> None:
+    done = pimc("--help")
+    places = [done.out.index(f"│ {name} ") for name in COMMANDS]
+    assert places == sorted(places)
+
+
+def test_start_up_imports_nothing_heavy() -> None:
+    """Numpy alone takes as long as everything else that ``pimc --help`` does."""
+    heavy = "('numpy', 'onnx', 'onnxruntime', 'networkx', 'numba', 'lark', 'msgspec')"
+    code = f"import sys; import pimc.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_compile_writes_the_same_bytes_and_reports(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "net.pim"
+    done = pimc("compile", files.model, "-o", output, "--json")
+    assert done.code == 0
+    values = done.json
+    wanted = "target tiles chips arrays arrays_one_copy instructions program_bytes conversions_proved"
+    assert set(wanted.split()) <= values.keys()
+    assert values["program_bytes"] == output.stat().st_size
+    assert values["conversions_proved"] == 1.0
+    assert values["arrays"] >= values["arrays_one_copy"] > 0
+    assert output.read_bytes() == files.program.read_bytes()
+
+
+def test_compile_options_change_the_program(files: Files, tmp_path: Path) -> None:
+    single = pimc("compile", files.model, "-o", tmp_path / "a.pim", "--replication", "none", "--json").json
+    spread = pimc("compile", files.model, "-o", tmp_path / "b.pim", "--chips", 2, "--json").json
+    assert single["arrays"] < spread["arrays"]
+
+
+def test_compile_prints_graphs_and_stops(files: Files, tmp_path: Path) -> None:
+    done = pimc(
+        "compile", files.model, "--print-after", "map-weights", "--stop-after", "slice-weights", "--time-passes"
+    )
+    assert done.code == 0
+    assert "# after map-weights\ngraph " in done.out
+    assert 'graph "fashion" sliced {' in done.out
+    assert "mapping = {" in done.out
+    assert "placement" not in done.out
+    assert "map-weights" in done.err
+    path = tmp_path / "net.ir"
+    assert pimc("compile", files.model, "--emit", "ir", "-o", path).code == 0
+    assert 'graph "fashion" scheduled {' in path.read_text()
+
+
+def test_layers_add_up_to_the_whole(files: Files, tmp_path: Path) -> None:
+    values = pimc("compile", files.model, "-o", tmp_path / "n.pim", "--report", "--json").json
+    assert sum(layer["arrays"] for layer in values["layers"]) == values["arrays"]
+    assert max(layer["busy"] for layer in values["layers"]) == pytest.approx(1, rel=0.02)
+    convs = [layer for layer in values["layers"] if layer["arrays"]]
+    assert all(0 < layer["utilisation"] <= 1 and layer["copies"] >= 1 and layer["joules"] > 0 for layer in convs)
+    text = pimc("compile", files.model, "-o", tmp_path / "n.pim", "--report").out
+    assert "cells used" in text
+    assert "/stem/conv/Conv" in text
+
+
+def test_run_writes_what_onnxruntime_computes(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "y.npz"
+    done = pimc("run", files.program, "--input", files.images, "-o", output, "--layers", "--json")
+    assert done.code == 0
+    values = done.json
+    assert {"cycles", "seconds", "energy_joules", "images_per_second"} <= values.keys()
+    assert values["images"] == 5
+    assert values["latency_cycles"] < values["cycles"] <= values["latency_cycles"] + 4 * values["interval_cycles"]
+    assert sum(values["energy_by_component"].values()) == pytest.approx(values["energy_joules"])
+    import onnx
+
+    with np.load(files.images) as data, np.load(output) as made:
+        expected = fashion.logits(onnx.load(files.model), data["image"])
+        np.testing.assert_array_equal(made["logits"], expected)
+
+
+def test_run_takes_one_image_and_writes_npy(files: Files, tmp_path: Path) -> None:
+    image = tmp_path / "one.npy"
+    with np.load(files.images) as data:
+        np.save(image, data["image"][0])
+    done = pimc("run", files.program, "-i", image, "-o", tmp_path / "y.npy")
+    assert done.code == 0
+    assert "1 image," in done.out
+    assert np.load(tmp_path / "y.npy").shape == (1, 10)
+
+
+def test_batches_do_not_change_results(files: Files, tmp_path: Path) -> None:
+    for batch in (1, 2, 5):
+        assert (
+            pimc("run", files.program, "-i", files.images, "-o", tmp_path / f"{batch}.npz", "--batch", batch).code == 0
+        )
+    first, *others = ((tmp_path / f"{batch}.npz").read_bytes() for batch in (1, 2, 5))
+    assert all(other == first for other in others)
+
+
+def test_verify_passes_with_accuracy(files: Files) -> None:
+    done = pimc(
+        *("verify", files.program, "--data", files.images, "--labels", files.labels),
+        *("--fp32", fashion.fp32_path(), "--json"),
+    )
+    assert done.code == 0
+    values = done.json
+    assert {"verdict", "tensors", "elements", "mismatches", "max_lsb", "top1_agreement", "accuracy"} <= values.keys()
+    assert (values["verdict"], values["mismatches"], values["top1_agreement"]) == ("PASS", 0, 1.0)
+    assert values["accuracy"].keys() == {"pimc", "onnxruntime", "fp32"}
+    assert values["tensors"] == len(values["by_tensor"])
+    assert values["elements"] == sum(t["elements"] for t in values["by_tensor"])
+
+
+def test_verify_says_that_its_images_are_synthetic(files: Files) -> None:
+    done = pimc("verify", files.program, "--images", 2, "--seed", 3)
+    assert done.code == 0
+    assert "2 synthetic images (uniform random, seed 3)" in done.out
+    assert done.out.splitlines()[-1].startswith("PASS: ")
+
+
+def test_disassembled_text_assembles_to_the_same_bytes(files: Files, tmp_path: Path) -> None:
+    text, program = tmp_path / "net.pimasm", tmp_path / "again.pim"
+    assert pimc("disasm", files.program, "-o", text).code == 0
+    assert pimc("asm", text, "-o", program).code == 0
+    assert program.read_bytes() == files.program.read_bytes()
+    assert pimc("run", text, "-i", files.images).code == 0
+
+
+def test_disasm_shows_one_tile(files: Files) -> None:
+    done = pimc("disasm", files.program, "--tile", 1)
+    assert done.code == 0
+    assert done.out.startswith(".tile 1 ")
+    assert done.out.count("\n.tile") == 0
+    assert " mvm " in done.out
+
+
+def test_targets_with_peak_figures() -> None:
+    done = pimc("targets", "--peak", "--json")
+    assert done.code == 0
+    isaac = next(t for t in done.json["targets"] if t["name"] == "isaac")
+    assert isaac["peak"].keys() == set(isaac["flows"])
+    assert all(figure > 0 for flow in isaac["peak"].values() for figure in flow.values())
+
+
+def test_version() -> None:
+    done = pimc("--version")
+    assert done.code == 0
+    assert done.out.startswith("pimc 0.")
