@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 
 from pimc_isa.define import Instr
@@ -25,7 +26,7 @@ LAYERS += [(7, 3, 2, 4, 512), *[(7, 3, 1, 4, 512)] * 3]
 
 def _strips(width: int, count: int) -> list[tuple[int, int]]:
     edges = [width * n // count for n in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 class _Builder:

@@ -10,8 +10,8 @@ from pimc_isa.instructions import Recv, Send
 from pimc_isa.program import Program
 
 if TYPE_CHECKING:
-    from pimc_isa.engines.cycles import TileState
     from pimc_isa.engines.cycles_plan import Node
+    from pimc_isa.engines.cycles_state import TileState
 
 __all__ = ["explain"]
 
@@ -45,7 +45,7 @@ def explain(program: Program, tiles: list[TileState]) -> str:
         head = "deadlock: the last of these waits for what never comes; sends and recvs of an image must match"
     else:
         chain = chain[chain.index(on) :]
-        head = "deadlock: these wait for each other in a circle; a deeper channel or a larger ring among them may free it"
+        head = "deadlock: these wait for each other; a deeper channel or a larger ring among them may free them"
     shown = chain if len(chain) < _MOST_LINES else [*chain[: _MOST_LINES - 2], chain[-1]]
     lines = [_line(states[w[0]], waits[w]) for w in shown]
     if len(shown) < len(chain):

@@ -102,9 +102,8 @@ class Network:
             if end > state.last:
                 state.last = end
 
-    def busy(self, counts: Mapping[int, object]) -> dict[Link, int]:
-        """Cycles each link was taken, given how often each instruction of each tile was executed."""
+    def busy(self, sent: Mapping[Site, int]) -> dict[Link, int]:
+        """Cycles each link was taken, given how often each send instruction was executed."""
         return {
-            link: sum(int(counts[tile][k]) * cycles for (tile, k), (_, cycles) in uses.items())  # type: ignore[index]
-            for link, uses in self._users.items()
+            link: sum(sent[site] * cycles for site, (_, cycles) in uses.items()) for link, uses in self._users.items()
         }

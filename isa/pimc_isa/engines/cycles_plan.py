@@ -269,4 +269,3 @@ def _static(ctx: Context, k: int, units: dict[str, int], times: int) -> Static:
         return Static(unit, cycles, (), ((buffers[instr.dst.buffer], [], []),), instr.channel, until)
     reads, writes = _rows(instr, ctx, times, buffers)
     return Static(unit, cycles, reads, writes, instr.channel if isinstance(instr, Send) else "")
-

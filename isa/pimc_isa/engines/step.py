@@ -81,17 +81,15 @@ class _Clock:
             return self._start_transfer(tile, e, e.instr)
         if not tile.may_read(e) or not tile.may_write(e, e.writes):
             return False
-        cycles = e.cycles
-        if isinstance(e.instr, Send):
-            if not self.wires.may_send(e.instr.channel, e.nbytes, self.now):
-                return False
+        if isinstance(e.instr, Send) and not self.wires.may_send(e.instr.channel, e.nbytes, self.now):
+            return False
         if self.with_values:
             self._execute(tile, e)
         if isinstance(e.instr, Send):
             message = e.meaning.message if e.meaning is not None else None
             self.wires.send(e.instr.channel, e.nbytes, self.now, message)
-        tile.start(e, self.now, self.now + cycles)
-        self._busy(tile, e, cycles)
+        tile.start(e, self.now, self.now + e.cycles)
+        self._busy(tile, e, e.cycles)
         return True
 
     def _start_transfer(self, tile: TileMachine, e: Execution, instr: Recv) -> bool:

@@ -28,11 +28,11 @@ def run_call(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     for key, value in json.loads(program.meta.get("ort_config", "{}")).items():
         options.add_session_config_entry(key, str(value))
-    session = ort.InferenceSession(
-        program.tensors[call.model].tobytes(), options, providers=["CPUExecutionProvider"]
-    )
+    session = ort.InferenceSession(program.tensors[call.model].tobytes(), options, providers=["CPUExecutionProvider"])
     feeds = {
-        tensor: inputs[place[1:]][None] if place.startswith("$") else _tensor(buffers[place], tile.buffer[place], tensor)
+        tensor: inputs[place[1:]][None]
+        if place.startswith("$")
+        else _tensor(buffers[place], tile.buffer[place], tensor)
         for tensor, place in call.inputs
     }
     results = session.run([tensor for tensor, _ in call.outputs], feeds)

@@ -74,7 +74,9 @@ class TileMachine:
 
     def heads(self) -> list[Execution]:
         """What stands first in each unit."""
-        return [self.running[u] if u in self.running else q[0] for u, q in self.queues.items() if q or u in self.running]
+        return [
+            self.running[u] if u in self.running else q[0] for u, q in self.queues.items() if q or u in self.running
+        ]
 
     # ---- dispatch ----
 

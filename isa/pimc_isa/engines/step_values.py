@@ -48,7 +48,7 @@ class Ring:
 
     def load(self, image: int, row: int) -> Array:
         """A row as it lies in its slot now: [columns, channels]."""
-        return self.slots[self.slot(image, row)].copy()
+        return np.array(self.slots[self.slot(image, row)])
 
     def store(self, image: int, row: int, part: tuple[slice, slice], values: Array) -> None:
         """Put values into a part of a row's slot."""
@@ -74,7 +74,9 @@ class Memory:
             blocks = slice(k0 // w.block_rows, -(-k1 // w.block_rows))
             codes, polarity, centre = (self.program.tensors[f"{w.name}.{t}"] for t in ("codes", "polarity", "centre"))
             part = Cells(
-                codes[g0:g1, k0:k1, n0:n1], polarity[g0:g1, blocks, n0:n1], centre[g0:g1, blocks, n0:n1].astype(np.int64)
+                codes[g0:g1, k0:k1, n0:n1],
+                polarity[g0:g1, blocks, n0:n1],
+                centre[g0:g1, blocks, n0:n1].astype(np.int64),
             )
             found[g.name] = part, normal_form(self.program.flow[g.flow])
         return found
@@ -116,7 +118,7 @@ class RowMeaning:
     def patches_count(self, dst: Slab, src: str, window: str) -> Array:
         """How many taps of each window lie inside the tensor."""
         inside = [[tap is not None for tap in taps] for taps in self._taps(dst, src, window)]
-        return np.array(inside, np.float32).sum(axis=1, dtype=np.float32).reshape(1, 1, -1, 1)
+        return np.asarray(np.array(inside, np.float32).sum(axis=1, dtype=np.float32).reshape(1, 1, -1, 1))
 
     def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
         """Dot products, slice by slice."""
@@ -136,7 +138,7 @@ class RowMeaning:
 
     def tensor(self, name: str) -> Array:
         """A tensor of the program."""
-        return self.memory.program.tensors[name]
+        return np.asarray(self.memory.program.tensors[name])
 
     def chans(self, operand: Slab) -> Range:
         """The absolute channel range of a slab."""

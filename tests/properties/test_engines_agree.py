@@ -1,0 +1,133 @@
+"""Three engines, one program: timing and values must be the same to the cycle and to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pimc_isa.check import check
+from pimc_isa.engines import step, values
+from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.cycles_links import Network
+from pimc_isa.engines.timing import Timing
+from pimc_isa.errors import DeadlockError
+from pimc_isa.instructions import Send
+from pimc_isa.program import Program
+from tests.properties.programs import random_images, random_program
+from tests.unit.isa.engines.tiny import same
+
+Array = np.ndarray
+
+RANDOM = st.randoms(use_true_random=False)
+SETTINGS = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def fast(program: Program, images: int) -> Timing | None:
+    try:
+        return simulate(program, images)
+    except DeadlockError as error:
+        lines = len(str(error).splitlines())
+    assert 2 <= lines <= 7
+    return None
+
+
+def slow(program: Program, inputs: Mapping[str, Array], images: int, with_values: bool) -> step.Result | None:
+    try:
+        return step.run(program, inputs, images, with_values)
+    except DeadlockError:
+        return None
+
+
+def assert_engines_agree(rng: Random, with_values: bool) -> None:
+    """One random program through all engines."""
+    program = random_program(rng)
+    check(program)
+    images = rng.randint(1, 3)
+    inputs = random_images(rng, program, images)
+    timing, result = fast(program, images), slow(program, inputs, images, with_values)
+    assert (timing is None) == (result is None), "only one engine sees a deadlock"
+    if timing is None or result is None:
+        return
+    same(timing, result.timing)
+    if with_values:
+        assert_values_agree(program, inputs, result)
+
+
+def assert_values_agree(program: Program, inputs: Mapping[str, Array], result: step.Result) -> None:
+    """Outputs, and every row of every buffer."""
+    computed = values.run(program, inputs, keep=True)
+    assert computed.outputs.keys() == result.outputs.keys()
+    for name, value in result.outputs.items():
+        np.testing.assert_array_equal(computed.outputs[name], value)
+    for tile in program.tiles:
+        for b in tile.buffers:
+            tensor = computed.tensors[b.views[0].tensor]
+            if b.views[0].order == "CHW":
+                tensor = tensor.transpose(0, 2, 3, 1)
+            held = tensor[:, :, slice(*b.cols), slice(*b.chans)]
+            np.testing.assert_array_equal(held, result.buffers[tile.number, b.name], f"tile {tile.number} {b.name}")
+
+
+@SETTINGS
+@given(RANDOM)
+def test_step_and_cycles_agree_on_every_start_and_end(rng: Random) -> None:
+    assert_engines_agree(rng, with_values=False)
+
+
+@settings(SETTINGS, max_examples=40)
+@given(RANDOM)
+def test_step_and_values_agree_on_every_row(rng: Random) -> None:
+    assert_engines_agree(rng, with_values=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_many_programs(block: int) -> None:
+    for seed in range(100 * block, 100 * block + 100):
+        assert_engines_agree(Random(seed), with_values=True)
+
+
+@SETTINGS
+@given(RANDOM)
+def test_units_are_in_order_and_never_in_two_places(rng: Random) -> None:
+    program = random_program(rng)
+    timing = fast(program, 2)
+    if timing is None:
+        return
+    for trace in timing.tiles:
+        assert (trace.end > trace.start).all()
+        code = program.tile[trace.tile].code
+        for unit in {code[k].unit for k in trace.index} - {"matrix", "host"}:
+            own = np.array([code[k].unit == unit for k in trace.index])
+            start, end = trace.start[:, own].ravel(), trace.end[:, own].ravel()
+            assert (start[1:] >= end[:-1]).all()
+    assert list(timing.image_ends) == sorted(timing.image_ends)
+
+
+@SETTINGS
+@given(RANDOM)
+def test_without_contention_deeper_channels_delay_nothing(rng: Random) -> None:
+    """Where no two tiles share a link, a start is a maximum of earlier times, so room can only help."""
+    program = random_program(rng)
+    network = Network(program)
+    if any(network.holds(t.number, k) for t in program.tiles for k, i in enumerate(t.code) if isinstance(i, Send)):
+        return
+    before = fast(program, 2)
+    deeper = tuple(dataclasses.replace(c, depth=c.depth + 1) for c in program.channels)
+    after = fast(dataclasses.replace(program, channels=deeper), 2)
+    if before is None:
+        return
+    assert after is not None
+    for a, b in zip(after.tiles, before.tiles, strict=True):
+        assert (a.start <= b.start).all()

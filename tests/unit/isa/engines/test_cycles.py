@@ -1,0 +1,172 @@
+"""Timing of tiny programs, worked out by hand from the timing rules; both timing engines must give these numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.route import HOST
+from pimc_isa.errors import DeadlockError
+from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Recv, Send
+from pimc_isa.operands import Call, Channel, RowExpr, Table
+from pimc_isa.program import Program, Tile
+from tests.unit.isa.engines.tiny import ROW0, both, buffer, machine, program, slab, spans, tile
+
+NEXT = RowExpr(1, 1)
+
+
+def from_host(depth: int) -> Program:
+    """The host sends two rows of 8 bytes; a tile looks them up in a table. Unit queues have one place."""
+    x = buffer("x", 2, 2)
+    host = Tile(
+        0,
+        "host",
+        "host",
+        0,
+        0,
+        0,
+        buffers=(x,),
+        calls=(Call("head", "head", (), (("x", "x"),)),),
+        code=(CallHost("head"), Loop(2), Send("c", slab("x")), End(), Halt()),
+    )
+    code = (Loop(2), Recv(slab("x"), "c", NEXT), Lut(slab("y"), slab("x"), "t"), End(), Halt())
+    one = Tile(1, "lut", "tile", 0, 0, 0, buffers=(x, buffer("y", 2, 2)), tables=(Table("t", "t"),), code=code)
+    return program(machine(queue_depth=1), (host, one), Channel("c", 0, (1,), depth))
+
+
+def test_a_row_from_the_host() -> None:
+    # Host: call dispatched 0, 16 elements at 8: [1,3). loop 1, send0 2, end 3, send1 4.
+    # send0: row ready at 3. Its unit is taken 8/4 = 2 cycles, the off-chip link 8/2 = 4: [3,7).
+    # send1: a second place in the channel is there, but the link is free only at 7.
+    # Arrivals: 3 + 5 + 4 = 12 and 16. Tile: loop 0, recv0 1, lut0 2, end 3; recv1 waits for the one place in its
+    # queue, free from 13; lut1 for its place, free from 15.
+    # recv0 12..14 (8 B over a bus of 4), lut0 14..16; recv1 16..18; lut1 18..20.
+    timing = both(from_host(depth=2))
+    assert spans(timing, 0) == [(1, 3), (3, 5), (7, 9)]
+    assert spans(timing, 1) == [(12, 14), (14, 16), (16, 18), (18, 20)]
+    assert timing.image_ends == (9,)  # the host has nothing to receive
+    assert timing.unit_busy == {(0, "host.head"): 2, (0, "net-out"): 4, (1, "net-in"): 4, (1, "vector"): 4}
+    assert timing.link_busy == {(HOST, (0, 0, 0)): 8}
+
+
+def test_a_credit_takes_its_way_back() -> None:
+    # With one place: the first transfer ends at 14, the credit is back 5 cycles later, send1 starts at 19,
+    # arrives at 19 + 5 + 4 = 28.
+    timing = both(from_host(depth=1))
+    assert spans(timing, 0) == [(1, 3), (3, 5), (19, 21)]
+    assert spans(timing, 1) == [(12, 14), (14, 16), (28, 30), (30, 32)]
+
+
+def lookups(y_slots: int) -> Program:
+    """``y[i] = table[x[0]]; z[i] = y[i]``, three times; every instruction takes two cycles."""
+    code = (Loop(3), Lut(slab("y"), slab("x", ROW0), "t"), Copy(slab("z"), slab("y")), End(), Halt())
+    buffers = (buffer("x", 1, 1), buffer("y", 3, y_slots), buffer("z", 3, 3))
+    return program(machine(), (tile(1, (0, 0, 0), buffers, *code),))
+
+
+def test_one_slot_makes_units_take_turns() -> None:
+    # loop 0, lut0 1, copy0 2, end 3, lut1 4, ... lut0 [2,4); copy0 needs y[0]: [4,6); lut1 needs the slot: [6,8) ...
+    # Image 0 is dispatched with end 9 and halt 10; loop 11, lut0 12, but its slot is read until 14.
+    timing = both(lookups(y_slots=1), images=2)
+    assert spans(timing, 1, 0) == [(2, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14)]
+    assert spans(timing, 1, 1) == [(14, 16), (16, 18), (18, 20), (20, 22), (22, 24), (24, 26)]
+    assert timing.image_ends == (14, 26)
+    assert (timing.latency_cycles, timing.interval_cycles) == (14, 12)
+
+
+def test_two_slots_let_them_overlap() -> None:
+    # lut1 is dispatched at 4 and starts at 5 (dispatch + 1); lut2 at 7, so 8; the slot of y[2] is y[0]'s, free at 6.
+    # Second image: loop 11, lut0 12, so 13: y row 3 lies in slot 1, y[1] was copied until 9.
+    timing = both(lookups(y_slots=2), images=2)
+    assert spans(timing, 1, 0) == [(2, 4), (4, 6), (5, 7), (7, 9), (8, 10), (10, 12)]
+    assert spans(timing, 1, 1)[:2] == [(13, 15), (15, 17)]
+
+
+@pytest.mark.parametrize(("far", "expected"), [(1, (1, 7)), (2, (3, 1))])
+def test_the_lower_number_gets_the_link(far: int, expected: tuple[int, int]) -> None:
+    # Tile `far` at x=0 and the other at x=1 both send 16 bytes to x=2, ready at 1; the link 1->2 is taken 4 cycles,
+    # by the far one 2 cycles after its start.
+    # far = 1: it starts at 1 and has the link [3,7); [1,5) would overlap, so the near one starts at 7.
+    # far = 2: the near one goes first, [1,5); the far one may start at 3, to have it [5,9).
+    near = 3 - far
+    wide = (buffer("y", 1, 1, width=8),)
+    recvs = Recv(slab("y"), "far", NEXT), Recv(slab("z"), "near", NEXT)
+    tiles = (
+        tile(far, (0, 0, 0), wide, Send("far", slab("y", ROW0)), Halt()),
+        tile(near, (0, 1, 0), wide, Send("near", slab("y", ROW0)), Halt()),
+        tile(3, (0, 2, 0), (*wide, buffer("z", 1, 1, width=8)), *recvs, Halt()),
+    )
+    p = program(
+        machine(),
+        tuple(sorted(tiles, key=lambda t: t.number)),
+        Channel("far", far, (3,), 1),
+        Channel("near", near, (3,), 1),
+    )
+    timing = both(p)
+    starts = spans(timing, far)[0][0], spans(timing, near)[0][0]
+    assert starts == expected
+
+
+def test_a_message_between_chips_and_a_recv_of_two_rows() -> None:
+    # (0: 0,0) -> (0: 1,0) mesh, -> (1: 0,0) off chip, -> (1: 1,0) mesh: 2 + 5 + 2 = 9 hop cycles.
+    # 8 bytes take the mesh 2 cycles and the off-chip link 4, 2 cycles after the start: send0 at 1 (link [3,7)),
+    # send1 (dispatched 2, unit free 3) at 5. Arrivals 1 + 9 + 4 = 14 and 18.
+    # recv: transfers [14,16) and [18,20), one instruction [14,20); lut needs row 0 only, so [16,18).
+    y = buffer("y", 2, 2)
+    one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Send("c", slab("y", RowExpr(0, 1))), Halt())
+    code = (Recv(slab("y"), "c", RowExpr(0, 2)), Lut(slab("z", ROW0), slab("y", ROW0), "t"), Halt())
+    two = tile(2, (1, 1, 0), (y, buffer("z", 1, 1)), *code)
+    timing = both(program(machine(columns=2), (one, two), Channel("c", 1, (2,), 2)))
+    assert spans(timing, 1) == [(1, 3), (5, 7)]
+    assert spans(timing, 2) == [(14, 20), (16, 18)]
+    assert timing.unit_busy[2, "net-in"] == 4
+
+
+def test_nothing_to_receive_takes_a_cycle() -> None:
+    y = buffer("y", 1, 1)
+    one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Halt())
+    code = (Recv(slab("y"), "c", RowExpr(0, 1)), Recv(slab("y"), "c", RowExpr(0, 1)), Halt())
+    timing = both(program(machine(), (one, tile(2, (0, 1, 0), (y,), *code)), Channel("c", 1, (2,), 1)))
+    # send [1,3); arrival 1 + 2 + 2 = 5; 8 B over the bus: [5,7); then one cycle.
+    assert spans(timing, 2) == [(5, 7), (7, 8)]
+
+
+def crossed() -> Program:
+    """Two tiles that both receive before they send."""
+    buffers = (buffer("x", 1, 1),)
+    code = [(Recv(slab("x"), f"c{n}", NEXT), Send(f"c{1 - n}", slab("x", ROW0)), Halt()) for n in (0, 1)]
+    tiles = (tile(1, (0, 0, 0), buffers, *code[0]), tile(2, (0, 1, 0), buffers, *code[1]))
+    return program(machine(), tiles, Channel("c0", 2, (1,), 1), Channel("c1", 1, (2,), 1))
+
+
+def test_a_deadlock_names_who_waits_for_whom() -> None:
+    with pytest.raises(DeadlockError) as error:
+        simulate(crossed())
+    lines = str(error.value).splitlines()
+    assert len(lines) == 5
+    assert '1 "t1", image 0: `recv x, c0, until=1` waits for a message on channel c0 from tile 2' in lines[1]
+    assert '2 "t2", image 0: `send c0, x[0]` waits for row 0 of x from `recv x, c1, until=1`' in lines[2]
+
+
+def test_too_few_messages_are_named() -> None:
+    y = buffer("y", 2, 2)
+    one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Halt())
+    two = tile(2, (0, 1, 0), (y,), Recv(slab("y"), "c", RowExpr(0, 2)), Halt())
+    with pytest.raises(DeadlockError, match="from tile 1, which sends no more"):
+        simulate(program(machine(), (one, two), Channel("c", 1, (2,), 2)), 1)
+
+
+def test_too_little_room_is_named() -> None:
+    y = buffer("y", 2, 2)
+    one = tile(1, (0, 0, 0), (y,), Loop(2), Send("c", slab("y")), End(), Halt())
+    two = tile(2, (0, 1, 0), (y,), Halt())
+    with pytest.raises(DeadlockError, match=r"`send c, y\[1\]` waits for room in channel c \(depth 1\) at tile 2"):
+        simulate(program(machine(), (one, two), Channel("c", 1, (2,), 1)), 1)
+
+
+def test_images_are_pipelined() -> None:
+    # With three slots nothing waits for a slot, and the units are faster than the dispatcher.
+    timing = both(lookups(y_slots=3), images=4)
+    gaps = {b - a for a, b in zip(timing.image_ends, timing.image_ends[1:], strict=False)}
+    assert gaps == {11}  # loop, 3 x (lut, copy, end), halt: one dispatch a cycle
+    assert timing.executed == 24
