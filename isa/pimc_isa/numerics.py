@@ -56,7 +56,7 @@ def qmul(a: Array, b: Array, s: Elementwise) -> Array:
     """QLinearMul: the integer product of the zero-point corrected operands times one float32 factor."""
     m = F32(F32(F32(s.a[0]) * F32(s.b[0])) / F32(s.y[0]))
     product = (a.astype(np.int32) - s.a[1]) * (b.astype(np.int32) - s.b[1])
-    y = np.rint(product.astype(F32) * m) + F32(s.y[1])
+    y = np.rint(product.astype(F32) * m + F32(s.y[1]))
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
 
 

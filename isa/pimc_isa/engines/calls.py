@@ -186,7 +186,7 @@ def _parameters(p: Planner, q: Requant, first: int, count: int) -> tuple[Array, 
 
 def _lut(p: Planner, op: LutOp) -> None:
     region = p.values[op.out].region
-    source = p.operand(op.src, region)
+    source = p.operand(op.src, region, True)
     table = np.asarray(p.program.tensors[op.table])
 
     def call(frame: Frame) -> None:
@@ -204,7 +204,7 @@ def _spread(array: Array, frame: Frame, region: Region) -> Array:
 
 def _pair(p: Planner, op: PairOp) -> None:
     region = p.values[op.out].region
-    a, b = p.operand(op.a, region), p.operand(op.b, region)
+    a, b = p.operand(op.a, region, True), p.operand(op.b, region, True)
     scales, slow = op.scales, (qadd if op.kind == "add" else qmul)
 
     def call(frame: Frame) -> None:

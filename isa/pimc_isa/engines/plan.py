@@ -131,12 +131,15 @@ class Planner:
         (row, _), (col, _), (chan, _) = extent(content)
         return WindowSource(self.use(value), row, col, chan)
 
-    def operand(self, content: Content, region: Region) -> tuple[int, Index | None]:
-        """A value and the index that cuts ``region`` out of it (None: all of it). Single rows or columns broadcast."""
+    def operand(self, content: Content, region: Region, broadcast: bool = False) -> tuple[int, Index | None]:
+        """A value and the index that cuts ``region`` out of it (None: all of it).
+
+        With ``broadcast``, one row may stand for many equal ones. A single column always does.
+        """
         if len(content) != 1:
             value = self.assembled(content)
             (row, _), cols, chans = extent(content)
-            rows = _index(region.rows - row)
+            rows = _index(region.rows - row, broadcast)
             made = self.values[value].region
             return self.use(value), _whole((rows, _cut(cols, cols[0]), _cut(chans, chans[0])), made)
         piece = content[0]
@@ -144,7 +147,7 @@ class Planner:
         sources = (piece.rows[region.rows] - made.first) // made.step
         cols = (piece.cols[0] + piece.dcol, piece.cols[1] + piece.dcol)
         chans = (piece.chans[0] + piece.dchan, piece.chans[1] + piece.dchan)
-        index = (_index(sources), _cut(cols, made.cols[0]), _cut(chans, made.chans[0]))
+        index = (_index(sources, broadcast), _cut(cols, made.cols[0]), _cut(chans, made.chans[0]))
         return self.use(piece.value), _whole(index, made)
 
     def assembled(self, content: Content) -> int:
@@ -257,9 +260,9 @@ def _count_readers(operations: list[Operation], kept: list[Content]) -> dict[int
     return count
 
 
-def _index(rows: Array) -> slice | Array:
-    """Row numbers as a slice where they are evenly spaced upwards; equal rows become one that broadcasts."""
-    if len(rows) == 1 or (rows == rows[0]).all():
+def _index(rows: Array, broadcast: bool = True) -> slice | Array:
+    """Row numbers as a slice where they are evenly spaced upwards; with ``broadcast``, equal rows as one."""
+    if len(rows) == 1 or (broadcast and (rows == rows[0]).all()):
         return slice(int(rows[0]), int(rows[0]) + 1)
     step = int(rows[1] - rows[0])
     if step > 0 and (np.diff(rows) == step).all():

@@ -1,21 +1,21 @@
 """The row-by-row interpreter: tiles as a Kahn network, one instruction and one row at a time.
 
-Slow and obvious. It runs the tiles whose streams cannot be lifted, and tests hold the lifted engine against it.
+Slow and obvious. An instruction runs when nothing before it in the stream, on rows or channels it touches, still waits:
+the units of a tile are in order each, but do not wait for one another. It runs the tiles whose streams cannot be lifted, and tests hold the lifted engine against it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pimc_isa.define import Instr
 from pimc_isa.engines.dots import Layer, LayerPart
 from pimc_isa.engines.hostcall import HostCall
+from pimc_isa.engines.instances import Pending, instances
 from pimc_isa.engines.kernels.windows import Geometry, taps
 from pimc_isa.engines.trace import slab_chans, slab_cols
 from pimc_isa.errors import DeadlockError, ProgramError
-from pimc_isa.instructions import End, Halt, Loop, Recv
 from pimc_isa.operands import Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
@@ -41,36 +41,30 @@ class RowwiseTile:
         self.deliver: Callable[[str, Array], None] = lambda channel, message: None
         self._arrived: dict[str, int] = {}
         self._i = 0
+        self._waiting = list(instances(program, tile))
 
-    # ---- the stream ----
+    @property
+    def done(self) -> bool:
+        """Whether the stream has ended."""
+        return not self._waiting
 
-    def steps(self) -> Iterator[str]:
-        """Run the stream; yields the name of a channel while it waits for a message."""
-        code, at = self.tile.code, 0
-        while at < len(code) and not isinstance(code[at], Halt):
-            instr = code[at]
-            if not isinstance(instr, Loop):
-                yield from self._step(instr, 0)
-                at += 1
-                continue
-            end = next(n for n in range(at, len(code)) if isinstance(code[n], End))
-            for i in range(instr.times):
-                for inner in code[at + 1 : end]:
-                    yield from self._step(inner, i)
-            at = end + 1
+    def waits_for(self) -> str:
+        """The channel of the first instruction that cannot run."""
+        return next(w.channel for w in self._waiting if w.takes)
 
-    def _step(self, instr: Instr, i: int) -> Iterator[str]:
-        self._i = i
-        if isinstance(instr, Recv):
-            needed = self._missing(instr.channel, instr.dst, instr.until)
-            while len(self.inbox.setdefault(instr.channel, [])) < needed:
-                yield instr.channel
-                self._i = i
-        instr.execute(self)
-
-    def _missing(self, channel: str, dst: Slab, until: RowExpr) -> int:
-        rows = max(0, min(until.at(self._i), self.tile.buffer[dst.buffer].rows))
-        return max(0, rows - self._arrived.get(channel, 0))
+    def advance(self) -> bool:
+        """Run every instruction that depends on nothing that still waits; returns whether there was one."""
+        pending, left = Pending(), []
+        for instance in self._waiting:
+            if pending.blocks(instance) or (instance.takes and not self.inbox.get(instance.channel)):
+                pending.add(instance)
+                left.append(instance)
+            else:
+                self._i = instance.i
+                instance.instr.execute(self)
+        progress = len(left) < len(self._waiting)
+        self._waiting = left
+        return progress
 
     # ---- the vocabulary ----
 
@@ -150,13 +144,11 @@ class RowwiseTile:
         return slab_chans(self.tile, operand)
 
     def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
-        """Move messages that are there into their rows."""
-        first = self._arrived.get(channel, 0)
-        needed = self._missing(channel, dst, until)
-        for row in range(first, first + needed):
-            self.buffers[dst.buffer][:, row, *self._place(dst)] = self.inbox[channel].pop(0)
-            self._written[dst.buffer][row] = True
-        self._arrived[channel] = first + needed
+        """Move the next message into its row (a ``recv`` is run row by row)."""
+        row = self._arrived.get(channel, 0)
+        self.buffers[dst.buffer][:, row, *self._place(dst)] = self.inbox[channel].pop(0)
+        self._written[dst.buffer][row] = True
+        self._arrived[channel] = row + 1
 
     def send(self, channel: str, src: Slab) -> None:
         """Hand one row part to the network."""
@@ -212,27 +204,13 @@ def run_tiles(
         for channel, messages in arriving.items():
             if number in program.channel[channel].dests:
                 tile.inbox[channel] = [messages[:, n] for n in range(messages.shape[1])]
-    _until_done({n: t.steps() for n, t in tiles.items()}, tiles)
+    _until_done(tiles)
     return tiles, {channel: np.stack(messages, axis=1) for channel, messages in sent.items()}
 
 
-def _until_done(running: dict[int, Iterator[str]], tiles: dict[int, RowwiseTile]) -> None:
-    """Resume tiles whose channel has brought something new until all have ended."""
-    waiting: dict[int, tuple[str, int]] = {}
-    while running:
-        progress = False
-        for number in list(running):
-            if number in waiting:
-                channel, had = waiting[number]
-                if len(tiles[number].inbox[channel]) == had:
-                    continue
-            progress = True
-            blocked = next(running[number], None)
-            if blocked is None:
-                del running[number]
-                waiting.pop(number, None)
-            else:
-                waiting[number] = (blocked, len(tiles[number].inbox[blocked]))
-        if not progress:
-            names = ", ".join(f"tile {n} for channel {waiting[n][0]}" for n in sorted(waiting))
+def _until_done(tiles: dict[int, RowwiseTile]) -> None:
+    """Let tiles advance in turn until all have ended."""
+    while not all(t.done for t in tiles.values()):
+        if not any([t.advance() for t in tiles.values()]):
+            names = ", ".join(f"tile {n} for channel {t.waits_for()}" for n, t in tiles.items() if not t.done)
             raise DeadlockError(f"every tile waits: {names}\nsome rows are received that nobody sends")
