@@ -10,8 +10,8 @@ from typing import Any
 from pimc_isa import ISA_VERSION
 from pimc_isa.codec import SPACES
 from pimc_isa.define import REGISTRY, Instr, fields_of
-from pimc_isa.errors import AsmError, PimcError
-from pimc_isa.flow import MicroOp
+from pimc_isa.errors import AsmError, FlowError, PimcError
+from pimc_isa.microops import OPS, MicroOp, arguments
 from pimc_isa.program import Program, Tile
 from pimc_isa.text_forms import PROGRAM, Child, Form, Part
 from pimc_isa.text_operands import Operand, read_operands, usage
@@ -174,8 +174,16 @@ def _instruction(stack: list[_Draft], line: Line) -> None:
 def _microop(stack: list[_Draft], line: Line) -> None:
     while not any(child.kind == "ops" for child in stack[-1].form.children):
         stack.pop() if len(stack) > 1 else _misplaced(line, "a micro-operation", ".flow")
-    op, *args = line.parsed.arguments
-    stack[-1].ops.append(MicroOp(int(line.parsed.name), op, tuple(args)))
+    name, *args = line.parsed.arguments
+    op = MicroOp(int(line.parsed.name), name, tuple(args))
+    column = line.text.index(name)
+    if name not in OPS:
+        raise line.error(column, f"unknown micro-operation '{name}'", _suggest(name, OPS))
+    try:
+        arguments(op, "")
+    except FlowError:
+        raise line.error(column, "wrong arguments", f"it is: {name} {OPS[name].usage}".rstrip()) from None
+    stack[-1].ops.append(op)
 
 
 def _misplaced(line: Line, what: str, where: str) -> None:

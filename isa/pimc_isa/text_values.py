@@ -81,6 +81,11 @@ def _read_name(tokens: Sequence[Token]) -> str:
     return _string(_one(tokens, ("NAME", "STRING"), "a name"))
 
 
+def _read_text(tokens: Sequence[Token]) -> str:
+    """Numbers do as well: isa=1.0."""
+    return _string(_one(tokens, ("NAME", "STRING", "INT", "FLOAT"), 'a "text"'))
+
+
 def _string(text: str) -> str:
     try:
         return unquoted(text)
@@ -179,7 +184,7 @@ def _join(separator: str) -> Callable[[Sequence[int]], str]:
 
 
 NAME = Style(quoted, _read_name)
-TEXT = Style(_text, _read_name)
+TEXT = Style(_text, _read_text)
 PLACE = Style(_show_place, _read_place)
 INT = Style(str, _read_int)
 FLOAT = Style(lambda x: repr(float(x)), _read_float)
