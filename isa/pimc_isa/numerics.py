@@ -40,23 +40,28 @@ def fma(a: Operand, b: Operand, c: Operand) -> Array:
 def qadd(a: Array, b: Array, s: Elementwise) -> Array:
     """QLinearAdd in the order of the AVX2 kernel, including the compiler's contraction of the constant term."""
     ra, rb, k = qadd_terms(s)
-    inner = (k + b.astype(F32) * rb).astype(F32) if s.scalar_b else fma(b.astype(F32), rb, k)
-    y = fma(a.astype(F32), ra, inner)
-    return np.asarray(np.clip(np.rint(y), s.lo, s.hi).astype(np.uint8))
+    x, other = a.astype(F32) - F32(s.offset), b.astype(F32) - F32(s.offset)
+    inner = (k + other * rb).astype(F32) if s.scalar_b else fma(other, rb, k)
+    y = np.rint(fma(x, ra, inner)) + F32(s.offset)
+    return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
 
 
 def qadd_terms(s: Elementwise) -> tuple[np.float32, np.float32, np.float32]:
-    """The two operands' factors and the constant of ``qadd``."""
+    """The two operands' factors and the constant of ``qadd``, for operands without their storage offset."""
     sa, sb, sy = F32(s.a[0]), F32(s.b[0]), F32(s.y[0])
     ra, rb = F32(sa / sy), F32(sb / sy)
-    return ra, rb, F32(F32(s.y[1]) - F32(fma(ra, F32(s.a[1]), F32(rb * F32(s.b[1])))))
+    za, zb, zy = (F32(zero - s.offset) for zero in (s.a[1], s.b[1], s.y[1]))
+    return ra, rb, F32(zy - F32(fma(ra, za, F32(rb * zb))))
 
 
 def qmul(a: Array, b: Array, s: Elementwise) -> Array:
-    """QLinearMul: the integer product of the zero-point corrected operands times one float32 factor."""
+    """QLinearMul: the integer product of the zero-point corrected operands times one float32 factor.
+
+    The zero point is added in float32, before rounding.
+    """
     m = F32(F32(F32(s.a[0]) * F32(s.b[0])) / F32(s.y[0]))
     product = (a.astype(np.int32) - s.a[1]) * (b.astype(np.int32) - s.b[1])
-    y = np.rint(product.astype(F32) * m + F32(s.y[1]))
+    y = np.rint(product.astype(F32) * m + F32(s.y[1] - s.offset)) + F32(s.offset)
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
 
 
@@ -75,5 +80,5 @@ def average_taps(taps: Array, counts: Array, s: Elementwise) -> Array:
     for t in range(taps.shape[3]):
         total += (taps[:, :, :, t].astype(np.int32) - s.a[1]).astype(F32) * scale
     mean = (total / (F32(taps.shape[3]) if s.b[1] else counts)).astype(F32)
-    y = np.rint(mean / F32(s.y[0])) + F32(s.y[1])
+    y = np.rint((mean / F32(s.y[0]) + F32(s.y[1])).astype(F32))  # the zero point is added before rounding
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))

@@ -182,6 +182,7 @@ class Elementwise:
     """Scales and zero points of a two-input op: ``a``, ``b`` and ``y`` are (scale, zero point), scales exact float32.
 
     ``scalar_b`` marks a second operand that onnxruntime treats as a scalar (it then rounds in another order).
+    ``offset`` is 128 where the three tensors are int8 stored as unsigned: float32 rounding depends on it.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Elementwise:
     lo: int = 0
     hi: int = 255
     scalar_b: bool = False
+    offset: int = 0
 
 
 @dataclass(frozen=True)

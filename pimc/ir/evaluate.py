@@ -101,7 +101,7 @@ def _value(op: Op, x: list[Array], constants: Mapping[str, Array]) -> Array:
 
 def _scales(op: Add | Mul) -> Elementwise:
     a, b, y = (op.a_scale, op.a_zero), (op.b_scale, op.b_zero), (op.y_scale, op.y_zero)
-    return Elementwise(op.name, a, b, y, op.lo, op.hi, op.scalar_b)
+    return Elementwise(op.name, a, b, y, op.lo, op.hi, op.scalar_b, op.offset)
 
 
 def _patches(x: Array, window: Window, shape: tuple[int, int, int]) -> Array:

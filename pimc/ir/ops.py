@@ -175,7 +175,7 @@ class Conv(Op, op="q.conv"):
 
 
 class _Elementwise(Op):
-    """Shared by the two-input ops."""
+    """Shared by the two-input ops. ``offset`` is 128 where the tensors are int8, stored as unsigned."""
 
     a_scale: float
     a_zero: int
@@ -186,6 +186,7 @@ class _Elementwise(Op):
     lo: int = 0
     hi: int = 255
     scalar_b: bool = False
+    offset: int = 0
 
 
 class Add(_Elementwise, op="q.add"):

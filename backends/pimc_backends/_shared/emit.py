@@ -150,7 +150,7 @@ class _Emitter:
         gate = self.facts[op.name].in_shapes[1][0] == 1 and op.shape[0] > 1
         self._inputs(op, part, code, ("a", "b"), (_next_row(code), all_rows(1) if gate else _next_row(code)))
         a, b, y = (op.a_scale, op.a_zero), (op.b_scale, op.b_zero), (op.y_scale, op.y_zero)
-        code.elementwises.append(Elementwise("s", a, b, y, op.lo, op.hi, op.scalar_b))
+        code.elementwises.append(Elementwise("s", a, b, y, op.lo, op.hi, op.scalar_b, op.offset))
         self._result(op, part, code)
         make = isa.Add if isinstance(op, Add) else isa.Mul
         second = code.row("b", RowExpr() if gate else None)

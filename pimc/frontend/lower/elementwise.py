@@ -51,6 +51,8 @@ def _pair(lw: Lowering, unit: Unit, kind: type[Add] | type[Mul]) -> Ref:
         first, second, a, b = second, first, b, a
     broadcast = _broadcast(a, b)
     offset = output_offset(unit, 0)
+    if {a.offset, b.offset} != {offset}:
+        raise NotOnChipError("int8 and uint8 operands mixed")
     lo, hi = stored_limits(unit, offset)
     fields: dict[str, Any] = {
         "a_scale": float(first.one_scale),
@@ -62,6 +64,7 @@ def _pair(lw: Lowering, unit: Unit, kind: type[Add] | type[Mul]) -> Ref:
         "scalar_b": broadcast,
         "lo": lo,
         "hi": hi,
+        "offset": offset,
     }
     return lw.emit(kind, unit, (a, b), Ref("", a.shape, a.order, a.dims, offset), **fields)
 

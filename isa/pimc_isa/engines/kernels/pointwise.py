@@ -23,31 +23,32 @@ def add_into(a: Array, b: Array, s: Elementwise, out: Array) -> None:
         out[...] = qadd(a, b, s)
         return
     ra, rb, k = qadd_terms(s)
-    kernel(a.reshape(-1), b.reshape(-1), ra, rb, k, F32(s.lo), F32(s.hi), out.reshape(-1))
+    lo, hi = F32(s.lo - s.offset), F32(s.hi - s.offset)
+    kernel(a.reshape(-1), b.reshape(-1), ra, rb, k, lo, hi, F32(s.offset), out.reshape(-1))
 
 
-def _add_loops(a, b, ra, rb, k, lo, hi, out):  # type: ignore[no-untyped-def]
+def _add_loops(a, b, ra, rb, k, lo, hi, offset, out):  # type: ignore[no-untyped-def]
     # Each fused multiply-add is a float64 product and sum rounded once to float32, as in numerics.fma. Adding and
     # subtracting 1.5 * 2**23 rounds half to even once the value is clipped to 8 bits.
     wide_a, wide_b, wide_k = np.float64(ra), np.float64(rb), np.float64(k)
     magic = np.float32(12582912.0)
     for i in range(a.size):
-        inner = np.float32(np.float64(b[i]) * wide_b + wide_k)
-        v = np.float32(np.float64(a[i]) * wide_a + np.float64(inner))
+        inner = np.float32((np.float64(b[i]) - offset) * wide_b + wide_k)
+        v = np.float32((np.float64(a[i]) - offset) * wide_a + np.float64(inner))
         v = min(max(v, lo), hi)
         v = np.float32(np.float32(v + magic) - magic)
-        out[i] = np.uint8(np.int32(v))
+        out[i] = np.uint8(np.int32(v + offset))
 
 
-def _add_scalar_loops(a, b, ra, rb, k, lo, hi, out):  # type: ignore[no-untyped-def]
+def _add_scalar_loops(a, b, ra, rb, k, lo, hi, offset, out):  # type: ignore[no-untyped-def]
     wide_a = np.float64(ra)
     magic = np.float32(12582912.0)
     for i in range(a.size):
-        inner = np.float32(k + np.float32(np.float32(b[i]) * rb))
-        v = np.float32(np.float64(a[i]) * wide_a + np.float64(inner))
+        inner = np.float32(k + np.float32(np.float32(np.float32(b[i]) - offset) * rb))
+        v = np.float32((np.float64(a[i]) - offset) * wide_a + np.float64(inner))
         v = min(max(v, lo), hi)
         v = np.float32(np.float32(v + magic) - magic)
-        out[i] = np.uint8(np.int32(v))
+        out[i] = np.uint8(np.int32(v + offset))
 
 
 def look_up(table: Array, x: Array) -> Array:
