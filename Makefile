@@ -31,8 +31,8 @@ lint: $(STAMP)  ## style, format and layers
 types: $(STAMP)  ## strict types over packages and tests
 	$(BIN)/mypy
 
-golden: $(STAMP)  ## rewrite the golden files; read the diff before you commit it
-	$(BIN)/python -m pytest -q tests/test_golden.py --update-golden
+golden: $(STAMP)  ## rewrite the golden files and the outputs in README; read the diff before you commit it
+	$(BIN)/python -m pytest -q tests --update-golden
 
 docs: $(STAMP)  ## regenerate the ISA manual from the instruction declarations
 	$(BIN)/python -m pimc_isa.reference
