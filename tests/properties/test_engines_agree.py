@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pimc.ir.graph import Graph
+from pimc.passes.target import Target
 from pimc_isa.check import check
 from pimc_isa.engines import step, values
 from pimc_isa.engines.cycles import simulate
@@ -19,6 +21,7 @@ from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import Send
 from pimc_isa.program import Program
+from tests.properties.nets import compile_graph, graphs, targets
 from tests.properties.programs import random_images, random_program
 from tests.unit.isa.engines.tiny import same
 
@@ -89,6 +92,13 @@ def test_step_and_cycles_agree_on_every_start_and_end(rng: Random) -> None:
 @given(RANDOM)
 def test_step_and_values_agree_on_every_row(rng: Random) -> None:
     assert_engines_agree(rng, with_values=True)
+
+
+@settings(SETTINGS, max_examples=15)
+@given(graphs(), targets())
+def test_step_and_cycles_agree_on_compiled_networks(graph: Graph, target: Target) -> None:
+    program = compile_graph(graph, target)
+    same(simulate(program, 2), step.run(program, {}, 2, values=False).timing)
 
 
 @pytest.mark.slow
