@@ -12,6 +12,7 @@ import numpy as np
 
 from pimc import data as inputs_of
 from pimc.targets import find_target
+from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.program import Program
 
 if TYPE_CHECKING:
@@ -80,8 +81,15 @@ def lower(
 
 
 def emit(graph: Graph, target: Target) -> CompiledProgram:
-    """Turn a graph at the last stage into a program."""
-    return CompiledProgram(find_target(target.name).emit(graph, target))
+    """Turn a graph at the last stage into a program, which is checked as if somebody else had written it."""
+    from pimc_isa.check import check
+
+    program = find_target(target.name).emit(graph, target)
+    try:
+        check(program)
+    except PimcError as error:
+        raise ProgramError(f"{error}\nthe compiled program is wrong: a bug in pimc or in target {target.name}") from error
+    return CompiledProgram(program)
 
 
 def compile(
