@@ -80,5 +80,6 @@ def average_taps(taps: Array, counts: Array, s: Elementwise) -> Array:
     for t in range(taps.shape[3]):
         total += (taps[:, :, :, t].astype(np.int32) - s.a[1]).astype(F32) * scale
     mean = (total / (F32(taps.shape[3]) if s.b[1] else counts)).astype(F32)
-    y = np.rint((mean / F32(s.y[0]) + F32(s.y[1])).astype(F32))  # the zero point is added before rounding
+    # the zero point is added before rounding
+    y = np.rint((mean / F32(s.y[0]) + F32(s.y[1] - s.offset)).astype(F32)) + F32(s.offset)
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))

@@ -169,7 +169,7 @@ class _Pooled:
 
 def _average(op: AvgPool, x: Array) -> Array:
     rule = (1.0, int(op.count_include_pad))
-    scales = Elementwise(op.name, (op.x_scale, op.x_zero), rule, (op.y_scale, op.y_zero), op.lo, op.hi)
+    scales = Elementwise(op.name, (op.x_scale, op.x_zero), rule, (op.y_scale, op.y_zero), op.lo, op.hi, offset=op.offset)
     pooled = cast(Meaning, _Pooled(op, x))
     return numerics.average(pooled, Slab("", RowExpr()), "", "", scales)
 

@@ -212,7 +212,7 @@ class MaxPool(Op, op="q.maxpool"):
 
 
 class AvgPool(Op, op="q.avgpool"):
-    """Average over windows (QLinearAveragePool)."""
+    """Average over windows (QLinearAveragePool). ``offset`` is 128 where the tensors are int8, stored as unsigned."""
 
     kernel: tuple[int, int]
     x_scale: float
@@ -225,6 +225,7 @@ class AvgPool(Op, op="q.avgpool"):
     count_include_pad: bool = False
     lo: int = 0
     hi: int = 255
+    offset: int = 0
 
     @property
     def pad_value(self) -> int:

@@ -175,7 +175,7 @@ class _Emitter:
         self._windowed(op, part, code)
         count_rule = (1.0, int(op.count_include_pad))
         x, y = (op.x_scale, op.x_zero), (op.y_scale, op.y_zero)
-        code.elementwises.append(Elementwise("s", x, count_rule, y, op.lo, op.hi))
+        code.elementwises.append(Elementwise("s", x, count_rule, y, op.lo, op.hi, offset=op.offset))
         self._result(op, part, code)
         code.do(isa.PoolAvg(dst=code.row("y"), src="x", window="w", scales="s"))
         self._send(op, part, code, "y")

@@ -30,7 +30,7 @@ def max_pool(lw: Lowering, unit: Unit) -> Ref:
 
 
 def average_pool(lw: Lowering, unit: Unit) -> Ref:
-    """AveragePool; onnxruntime sums in floating point."""
+    """AveragePool; onnxruntime sums in floating point, row by row."""
     x = lw.image(unit.operand(0))
     if unit.attributes.get("ceil_mode", 0):
         raise NotOnChipError("AveragePool with ceil_mode")
@@ -39,7 +39,8 @@ def average_pool(lw: Lowering, unit: Unit) -> Ref:
         raise NotOnChipError("AveragePool with dilation")
     like = image_like((*window.size, x.shape[2]), output_offset(unit, x.offset))
     lo, hi = stored_limits(unit, like.offset)
-    lw.inexact[unit.output.tensor] = "QLinearAveragePool sums in floating point, in an order of its own"
+    if like.offset != x.offset:
+        raise NotOnChipError("int8 and uint8 mixed")
     return lw.emit(
         AvgPool,
         unit,
@@ -53,6 +54,7 @@ def average_pool(lw: Lowering, unit: Unit) -> Ref:
         y_zero=unit.output.one_zero + like.offset,
         lo=lo,
         hi=hi,
+        offset=like.offset,
     )
 
 
