@@ -88,7 +88,8 @@ def emit(graph: Graph, target: Target) -> CompiledProgram:
     try:
         check(program)
     except PimcError as error:
-        raise ProgramError(f"{error}\nthe compiled program is wrong: a bug in pimc or in target {target.name}") from error
+        bug = f"the compiled program is wrong: a bug in pimc or in target {target.name}"
+        raise ProgramError(f"{error}\n{bug}") from error
     return CompiledProgram(program)
 
 
