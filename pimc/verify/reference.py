@@ -52,6 +52,8 @@ class Reference:
         self._bytes = np.asarray(program.tensors["reference"], np.uint8).tobytes()
         self.model = onnx.load_model_from_string(self._bytes)
         self._entries = json.loads(program.meta.get("ort_config", "{}"))
+        self._qdq = program.meta.get("format") == "qdq"
+        self._inexact: dict[str, str] = json.loads(program.meta.get("inexact", "{}"))
         self._makers = {name: node for node in self.model.graph.node for name in node.output if name}
         constants = {t.name for t in self.model.graph.initializer}
         self._inputs = [v for v in self.model.graph.input if v.name not in constants]
@@ -62,10 +64,26 @@ class Reference:
     def __contains__(self, tensor: str) -> bool:
         return tensor in self._makers
 
+    @property
+    def activations(self) -> list[str]:
+        """Return the tensors that depend on an input, in order."""
+        live = {v.name for v in self._inputs}
+        for node in self.model.graph.node:
+            if live.intersection(node.input):
+                live.update(name for name in node.output if name)
+        return [name for name in self._makers if name in live]
+
+    def between(self, tensor: str) -> bool:
+        """Whether a tensor is a float value that a QDQ model has between quantised ones."""
+        node = self._makers[tensor]
+        return self._qdq and node.op_type != "QuantizeLinear"
+
     def tolerance(self, tensor: str, dtype: np.dtype[Any]) -> Tolerance:
         """Return the allowance for a tensor, by the operator that makes it; a float tensor has its own."""
         if np.issubdtype(dtype, np.floating):
             return FLOAT
+        if tensor in self._inexact:
+            return Tolerance(f"onnxruntime may compute it in float ({self._inexact[tensor]})", lsb=1)
         node = self._makers.get(tensor)
         while node is not None and node.op_type in {"QuantizeLinear", "Relu", "Clip"}:
             node = self._makers.get(node.input[0])

@@ -166,15 +166,20 @@ def _renamed(piece: dict[str, Array], fp32: Any) -> dict[str, Array]:
 
 
 def _skipped(program: Program, reference: Reference, held: Iterable[str]) -> dict[str, str]:
-    """Tensors of the model that no buffer of the program holds: those inside the host's subgraphs, and others."""
+    """Tensors of the model that no buffer of the program holds, and why: a gap would be a "held by no buffer"."""
     inside: set[str] = set()
     for tile in program.tiles:
         for call in tile.calls:
             model = onnx.load_model_from_string(np.asarray(program.tensors[call.model], np.uint8).tobytes())
             inside |= {name for node in model.graph.node for name in node.output}
-    done = set(held)
-    return {
-        name: "inside a host call" if name in inside else "held by no buffer"
-        for name in reference.order
-        if name in reference and name not in done
-    }
+    found: dict[str, str] = {}
+    for name in reference.activations:
+        if name in inside:
+            found[name] = "inside a host call"
+        elif reference.between(name):
+            found[name] = "a float value between 8-bit ones"
+        else:
+            found[name] = "held by no buffer"
+    for name in held:
+        found.pop(name, None)
+    return found
