@@ -38,16 +38,21 @@ def fma(a: Operand, b: Operand, c: Operand) -> Array:
 
 
 def qadd(a: Array, b: Array, s: Elementwise) -> Array:
-    """QLinearAdd in the order of the AVX2 kernel, including the compiler's contraction of the constant term."""
+    """QLinearAdd in the order of the AVX2 kernel: two fused multiply-adds, the second operand's first.
+
+    A second operand that is a scalar rounds the same way; a scalar first operand must be passed as the second.
+    """
     ra, rb, k = qadd_terms(s)
     x, other = a.astype(F32) - F32(s.offset), b.astype(F32) - F32(s.offset)
-    inner = (k + other * rb).astype(F32) if s.scalar_b else fma(other, rb, k)
-    y = np.rint(fma(x, ra, inner)) + F32(s.offset)
+    y = np.rint(fma(x, ra, fma(other, rb, k))) + F32(s.offset)
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
 
 
 def qadd_terms(s: Elementwise) -> tuple[np.float32, np.float32, np.float32]:
-    """The two operands' factors and the constant of ``qadd``, for operands without their storage offset."""
+    """The two operands' factors and the constant of ``qadd``, for operands without their storage offset.
+
+    One of the constant's products is contracted into a fused multiply-add, as onnxruntime's compiler does.
+    """
     sa, sb, sy = F32(s.a[0]), F32(s.b[0]), F32(s.y[0])
     ra, rb = F32(sa / sy), F32(sb / sy)
     za, zb, zy = (F32(zero - s.offset) for zero in (s.a[1], s.b[1], s.y[1]))

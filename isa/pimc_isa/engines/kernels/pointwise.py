@@ -18,7 +18,7 @@ F64 = np.float64
 
 def add_into(a: Array, b: Array, s: Elementwise, out: Array) -> None:
     """``numerics.qadd`` of equally shaped contiguous u8 arrays."""
-    kernel = compiled(_add_scalar_loops if s.scalar_b else _add_loops)
+    kernel = compiled(_add_loops)
     if kernel is None:
         out[...] = qadd(a, b, s)
         return
@@ -34,17 +34,6 @@ def _add_loops(a, b, ra, rb, k, lo, hi, offset, out):  # type: ignore[no-untyped
     magic = np.float32(12582912.0)
     for i in range(a.size):
         inner = np.float32((np.float64(b[i]) - offset) * wide_b + wide_k)
-        v = np.float32((np.float64(a[i]) - offset) * wide_a + np.float64(inner))
-        v = min(max(v, lo), hi)
-        v = np.float32(np.float32(v + magic) - magic)
-        out[i] = np.uint8(np.int32(v + offset))
-
-
-def _add_scalar_loops(a, b, ra, rb, k, lo, hi, offset, out):  # type: ignore[no-untyped-def]
-    wide_a = np.float64(ra)
-    magic = np.float32(12582912.0)
-    for i in range(a.size):
-        inner = np.float32(k + np.float32(np.float32(np.float32(b[i]) - offset) * rb))
         v = np.float32((np.float64(a[i]) - offset) * wide_a + np.float64(inner))
         v = min(max(v, lo), hi)
         v = np.float32(np.float32(v + magic) - magic)
