@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,13 +181,20 @@ class _Packer:
     def tensors(self) -> dict[str, Array]:
         return {
             "pimc.code": np.concatenate([np.zeros(0, np.uint64), *self.words]),
-            "pimc.slabs": np.array(self.slabs, np.int32).reshape(-1, 6),
-            "pimc.rows": np.array(self.rows, np.int32).reshape(-1, 3),
+            "pimc.slabs": _int32(self.slabs, 6),
+            "pimc.rows": _int32(self.rows, 3),
             "pimc.nodes": np.array(self.nodes, np.int32),
         }
 
 
 _PACKED = ("channels", "counts")
+
+
+def _int32(rows: Sequence[tuple[int, ...]], width: int) -> Array:
+    try:
+        return np.array(rows, np.int32).reshape(-1, width)
+    except OverflowError:
+        raise ProgramError("a row, column or channel number of the program has more than 31 bits") from None
 
 
 def _slab_rows(tile: Tile, encoded: Encoded) -> list[tuple[int, ...]]:
@@ -198,8 +205,10 @@ def _slab_rows(tile: Tile, encoded: Encoded) -> list[tuple[int, ...]]:
     for slab in encoded.slabs:
         if slab.buffer not in buffers:
             raise ProgramError(f"tile {tile.number} ({tile.name}) declares no buffer '{slab.buffer}'")
-        whole = (-1, -1)
-        table.append((buffers[slab.buffer], rows[slab.row], *(slab.cols or whole), *(slab.chans or whole)))
+        cols, chans = slab.cols or (-1, -1), slab.chans or (-1, -1)
+        if (slab.cols and cols[0] < 0) or (slab.chans and chans[0] < 0):
+            raise ProgramError(f"tile {tile.number} ({tile.name}): a range of '{slab.buffer}' starts below 0")
+        table.append((buffers[slab.buffer], rows[slab.row], *cols, *chans))
     return table
 
 

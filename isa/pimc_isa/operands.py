@@ -96,7 +96,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window (ONNX Conv and Pool attributes). ``pads`` is top, left, bottom, right; ``pad_value`` is stored there."""
+    """A sliding window (ONNX Conv and Pool). ``pads`` is top, left, bottom, right; ``pad_value`` is what they hold."""
 
     name: str
     kernel: tuple[int, int]

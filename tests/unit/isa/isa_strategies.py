@@ -13,8 +13,20 @@ from pimc_isa.define import REGISTRY, Field, Instr, fields_of
 from pimc_isa.flow import Flow
 from pimc_isa.machine import ACTIONS, Array, Chip, Component, Energy, Host, Machine, Network, TileSpec
 from pimc_isa.microops import MicroOp
-from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Group, Requant, RowExpr, Slab, Table, View, Weights
-from pimc_isa.operands import Window
+from pimc_isa.operands import (
+    Buffer,
+    Call,
+    Channel,
+    Elementwise,
+    Group,
+    Requant,
+    RowExpr,
+    Slab,
+    Table,
+    View,
+    Weights,
+    Window,
+)
 from pimc_isa.program import Port, Program, Tile
 
 names = st.one_of(
@@ -81,18 +93,17 @@ def tuples_of(cls: Any, least: int = 0) -> st.SearchStrategy[tuple[Any, ...]]:
 def machines(draw: st.DrawFn) -> Machine:
     """A machine that its own module accepts."""
     small = st.integers(1, 999)
-    parts = {
-        "array": draw(st.builds(Array, small, small, small)),
-        "tile": draw(st.builds(TileSpec, small, small, small, small, small)),
-        "chip": draw(st.builds(Chip, small, small)),
-        "network": draw(st.builds(Network, small, small, small, small)),
-        "host": draw(st.builds(Host, small)),
-    }
+    array = draw(st.builds(Array, small, small, small))
+    tile = draw(st.builds(TileSpec, small, small, small, small, small))
+    chip = draw(st.builds(Chip, small, small))
+    network = draw(st.builds(Network, small, small, small, small))
+    host = draw(st.builds(Host, small))
     text = names.filter(lambda s: bool(s.strip()))
     component = Component(draw(names), "tile", draw(floats), draw(floats), draw(floats), draw(text))
     energy = Energy(draw(st.sampled_from(sorted(ACTIONS))), component.name, draw(floats), draw(text))
     notes = draw(st.dictionaries(names, names, max_size=2))
-    return Machine(draw(names), draw(floats) + 1.0, **parts, components=(component,), energies=(energy,), notes=notes)
+    clock = draw(floats) + 1.0
+    return Machine(draw(names), clock, array, tile, chip, network, host, (component,), (energy,), notes)
 
 
 def operand(spec: Field, tile: Tile, channels: tuple[Channel, ...]) -> st.SearchStrategy[Any]:
@@ -143,13 +154,13 @@ def tiles(draw: st.DrawFn, number: int, channels: tuple[Channel, ...]) -> Tile:
 @st.composite
 def tensors(draw: st.DrawFn) -> np.ndarray:
     """A small array of any type that a program can hold."""
-    dtype = np.dtype(draw(st.sampled_from(["uint8", "int8", "int16", "uint16", "int32", "int64", "uint64", "bool"])))
+    name = draw(st.sampled_from(["uint8", "int8", "int16", "uint16", "int32", "int64", "uint64", "bool"]))
     if draw(st.booleans()):
-        dtype = np.dtype(draw(st.sampled_from(["float16", "float32", "float64"])))
+        name = draw(st.sampled_from(["float16", "float32", "float64"]))
     shape = tuple(draw(st.lists(st.integers(0, 3), max_size=3)))
     data = draw(st.binary(min_size=64 * 8, max_size=64 * 8))
-    array = np.frombuffer(data, np.uint8).view(np.uint8 if dtype == bool else dtype)[: int(np.prod(shape, dtype=int))]
-    array = (array % 2).astype(bool) if dtype == bool else np.where(np.isfinite(array), array, 1).astype(dtype)
+    array = np.frombuffer(data, np.uint8).view("uint8" if name == "bool" else name)[: int(np.prod(shape, dtype=int))]
+    array = (array % 2).astype(bool) if name == "bool" else np.where(np.isfinite(array), array, 1).astype(name)
     return np.asarray(array.reshape(shape))
 
 
