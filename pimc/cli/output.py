@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
+    from rich.spinner import Spinner
 
 __all__ = ["Progress", "counted", "percent", "print_json", "print_table", "progress", "quantity", "stdout"]
 
@@ -74,16 +74,16 @@ class Progress:
 
     PATIENCE_SECONDS = 1.0
 
-    def __init__(self, status: Status | None, quiet: bool) -> None:
-        self._status, self._quiet = status, quiet
+    def __init__(self, spinner: Spinner | None, quiet: bool) -> None:
+        self._spinner, self._quiet = spinner, quiet
         self._last = time.monotonic()
 
     def __call__(self, text: str) -> None:
         """Say what is done now."""
         if self._quiet:
             return
-        if self._status is not None:
-            self._status.update(text)
+        if self._spinner is not None:
+            self._spinner.update(text=text)
             return
         now = time.monotonic()
         if now - self._last >= self.PATIENCE_SECONDS:
@@ -98,6 +98,11 @@ def progress(text: str, *, quiet: bool = False) -> Iterator[Progress]:
         yield Progress(None, quiet)
         return
     from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
 
-    with Console(stderr=True).status(text) as status:
-        yield Progress(status, quiet)
+    spinner = Spinner("dots", text=text)
+    # Rich would otherwise take over stdout and write it to stderr too, also where stdout is a pipe.
+    options = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
+    with Live(spinner, console=Console(stderr=True), **options):  # type: ignore[arg-type]
+        yield Progress(spinner, quiet)

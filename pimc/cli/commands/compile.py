@@ -13,6 +13,7 @@ from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
 if TYPE_CHECKING:
     from pimc.driver import CompiledProgram
     from pimc.ir.graph import Graph
+    from pimc.report.layers import LayerReport
 
 __all__ = ["Emit", "compile_command"]
 
@@ -80,38 +81,46 @@ def compile_command(
       pimc compile net.onnx --stop-after map-weights
     """
     from pimc import driver
-    from pimc.cli.output import progress
+    from pimc.cli.output import print_json, progress
 
     shapes = input_shapes(input_shape)
     times: dict[str, float] = {}
+    printed: list[str] = []
     with progress("reading the model", quiet=quiet) as say:
         hooks = driver.Hooks(
             print_after=print_after or (),
             stop_after=stop_after,
             progress=say,
-            on_print=_print_graph,
+            on_print=lambda name, graph: printed.append(f"# after {name}\n{_graph_text(graph)}"),
             on_pass=times.__setitem__,
         )
         chosen, steps = driver.plan(target, passes, chips=chips, replication=replication and replication.value)
         graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks)
+        text, values, program = "", {}, None
         if emit is Emit.IR or stop_after:
-            _write_text(_graph_text(graph), output)
-            _print_times(times if time_passes else {})
-            return
-        say("emitting")
-        program = driver.emit(graph, chosen)
-        if emit is Emit.ASM and output is None:
-            typer.echo(program.assembly(), nl=False)
-            _print_times(times if time_passes else {})
-            return
-        path = output or Path(model.with_suffix(".pim").name)
-        say(f"writing {path}")
-        if emit is Emit.ASM:
-            path = path.with_suffix(".pimasm")
-        program.save(path)
-        say("summing up")
-        values = _summary(program, path, times)
-    _print_summary(values, program, json, report)
+            text = _graph_text(graph)
+            values = {"target": target, "stage": graph.stage}
+        else:
+            say("emitting")
+            program = driver.emit(graph, chosen)
+            text = program.assembly() if emit is Emit.ASM and output is None else ""
+            say("writing")
+            values = _saved(program, emit, output or Path(model.with_suffix(".pim").name), bool(text))
+    for shown in printed:
+        typer.echo(shown, err=json)
+    if text and output is not None:
+        _write_text(text, output)
+        values["output"] = str(output)
+    elif text and not json:
+        typer.echo(text, nl=False)
+    elif text:
+        values["text"] = text
+    layers = _layers(program) if report and program else None
+    if json:
+        extra = {"layers": [layer.to_dict() for layer in layers]} if layers else {}
+        print_json({**values, "pass_seconds": times, **extra})
+    elif program and not text:
+        _print_summary(values, layers)
     _print_times(times if time_passes and not json else {})
 
 
@@ -121,41 +130,39 @@ def _graph_text(graph: Graph) -> str:
     return print_graph(graph)
 
 
-def _print_graph(name: str, graph: Graph) -> None:
-    typer.echo(f"# after {name}\n{_graph_text(graph)}")
-
-
-def _write_text(text: str, output: Path | None) -> None:
+def _write_text(text: str, output: Path) -> None:
     from pimc_isa.tensorfile import write_atomically
 
-    if output is None:
-        typer.echo(text, nl=False)
-        return
     write_atomically(output, [text.encode()])
 
 
-def _summary(program: CompiledProgram, path: Path, times: dict[str, float]) -> dict[str, Any]:
+def _saved(program: CompiledProgram, emit: Emit, path: Path, only_text: bool) -> dict[str, Any]:
+    """Write the program unless its text goes to stdout; return its figures."""
     from pimc.report.summary import summary
 
-    return {
-        **summary(program.program),
-        "program": str(path),
-        "program_bytes": path.stat().st_size,
-        "pass_seconds": times,
-    }
+    values = summary(program.program)
+    if only_text:
+        return values
+    if emit is Emit.ASM:
+        from pimc_isa.text import write_assembly
+
+        write_assembly(program.program, path)
+    else:
+        program.save(path)
+    return {**values, "program": str(path), "program_bytes": path.stat().st_size}
 
 
-def _print_summary(values: dict[str, Any], program: CompiledProgram, json: bool, report: bool) -> None:
-    from pimc.cli.output import counted, percent, print_json, quantity
+def _layers(program: CompiledProgram) -> list[LayerReport]:
     from pimc.report.layers import layer_report
 
-    layers = layer_report(program.program, program.timing, program.energy, program.interval_cycles) if report else None
-    if json:
-        print_json({**values, **({"layers": [layer.to_dict() for layer in layers]} if layers else {})})
-        return
-    if layers:
-        from pimc.cli.tables import print_layers
+    return layer_report(program.program, program.timing, program.energy, program.interval_cycles)
 
+
+def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> None:
+    from pimc.cli.output import counted, percent, quantity
+    from pimc.cli.tables import print_layers
+
+    if layers:
         print_layers(layers)
     proved = values["conversions_proved"]
     typer.echo(

@@ -167,3 +167,16 @@ def test_version() -> None:
     done = pimc("--version")
     assert done.code == 0
     assert done.out.startswith("pimc 0.")
+
+
+def test_text_goes_where_it_is_asked_to(files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "net.txt"
+    done = pimc("compile", files.model, "--emit", "asm", "-o", path, "--json")
+    assert done.json["program"] == str(path)
+    assert pimc("asm", path, "-o", tmp_path / "again.pim", "--json").json["tiles"] == done.json["tiles"]
+    assert (tmp_path / "again.pim").read_bytes() == files.program.read_bytes()
+    assert pimc("compile", files.model, "--emit", "asm").out.startswith(".program ")
+    shown = pimc("compile", files.model, "--emit", "ir", "--print-after", "place", "--json")
+    assert shown.json["stage"] == "scheduled"
+    assert shown.json["text"].startswith('graph "fashion" scheduled')
+    assert shown.err.startswith("# after place\n")
