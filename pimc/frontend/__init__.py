@@ -1,6 +1,8 @@
 """The front end: ONNX models, float or 8-bit, to the graph of quantised ops."""
 
+from pimc.frontend.calibration import CalibrationWarning
+from pimc.frontend.check import CheckReport, NodeReport, check_model
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.load import load_model
 
-__all__ = ["FrontendError", "load_model"]
+__all__ = ["CalibrationWarning", "CheckReport", "FrontendError", "NodeReport", "check_model", "load_model"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,27 +11,44 @@ import onnx
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
 from pimc.frontend.host import make_head, make_table, make_tail, ports
-from pimc.frontend.lowering import Lowering
+from pimc.frontend.lowering import Lowering, Ref
 from pimc.frontend.match import Refused, match
-from pimc.frontend.rules import RULES, TABLE, Rule
+from pimc.frontend.rules import RULES, TABLE
 from pimc.frontend.session import ort_config
 from pimc.frontend.source import QUANTISE, Source
 from pimc.frontend.unit import Unit
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall
+from pimc.ir.ops import HostCall, Lut
 from pimc_isa.operands import View
 
-__all__ = ["Built", "build", "refusals"]
+__all__ = ["HEAD", "Built", "Taken", "build", "refusals"]
+
+
+HEAD = "part of the model's head"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A node on the chip: the operator it belongs to, the value of its result, and where: chip, table or relabel."""
+
+    unit: Unit
+    value: str
+    where: str
 
 
 @dataclass
 class Built:
-    """The graph and, by node number, what became of every node: the rule that took it or why the host has it."""
+    """The graph and, by node number, what became of every node.
+
+    ``host`` are quantised nodes that the host runs, and why; ``from_chip`` the tensors that the host makes from results
+    of the chip; ``blocking`` the nodes with weights that need such a tensor, which is what a model cannot have.
+    """
 
     graph: Graph
     source: Source
-    taken: dict[int, tuple[Unit, Rule]] = field(default_factory=dict)
+    taken: dict[int, Taken] = field(default_factory=dict)
     host: dict[int, NotOnChipError] = field(default_factory=dict)
+    from_chip: set[str] = field(default_factory=set)
     blocking: list[int] = field(default_factory=list)
 
 
@@ -74,13 +92,13 @@ def _is_signed(source: Source) -> bool:
 def _lower_all(lw: Lowering, built: Built) -> None:
     source = built.source
     found = dict(match(source))
-    from_chip: set[str] = set()  # tensors that the host makes from results of the chip
+    from_chip = built.from_chip
     for number, node in enumerate(source.nodes):
         part = found.get(number)
         reads_chip = any(name in lw.refs or name in from_chip for name in node.input)
         if part is not None:
             try:
-                _lower(lw, built, number, part, from_chip)
+                _lower(lw, built, part)
                 continue
             except NotOnChipError as error:
                 built.host[number] = error
@@ -96,22 +114,33 @@ def _reads(part: Unit | Refused) -> list[str]:
     return [o.tensor for o in part.inputs if o] if isinstance(part, Unit) else list(part.reads)
 
 
-def _lower(lw: Lowering, built: Built, number: int, part: Unit | Refused, from_chip: set[str]) -> None:
+def _lower(lw: Lowering, built: Built, part: Unit | Refused) -> None:
     if isinstance(part, Refused):
         raise NotOnChipError(part.reason, part.node)
     for operand in part.activations:
-        if operand.tensor in from_chip:
+        if operand.tensor in built.from_chip:
             raise NotOnChipError(f"reads {operand.tensor}, which the host makes", blocked=True)
     rule = RULES.get(part.op, TABLE)
     if rule.where == "relabel" and part.activations[0].tensor not in lw.refs:
-        raise NotOnChipError("part of the model's head")
+        raise NotOnChipError(HEAD)
     ref = rule.lower(lw, part)
     lw.refs[part.output.tensor] = ref
     lw.graph.add_view(ref.value, View(part.output.tensor, ref.order, ref.dims, ref.offset))
-    if part.inexact:
-        lw.inexact[part.output.tensor] = part.inexact
+    reason = part.inexact or _cut_range(lw, part, ref)
+    if reason:
+        lw.inexact[part.output.tensor] = reason
+    is_table = isinstance(lw.graph[ref.value], Lut) and rule.where != "relabel"
     for covered in part.nodes:
-        built.taken[covered] = (part, rule)
+        built.taken[covered] = Taken(part, ref.value, "table" if is_table else rule.where)
+
+
+def _cut_range(lw: Lowering, unit: Unit, ref: Ref) -> str:
+    """Why a limit is inexact: onnxruntime fuses a Relu or Clip only where quantisation already has its limits."""
+    op = lw.graph[ref.value]
+    limited = math.isfinite(unit.lo) or math.isfinite(unit.hi)
+    if limited and (getattr(op, "lo", 0) > 0 or getattr(op, "hi", 255) < 255):
+        return "a Relu or Clip cuts into the 8-bit range, so that onnxruntime computes in floating point"
+    return ""
 
 
 def _prune(graph: Graph) -> None:
@@ -142,7 +171,7 @@ def refusals(built: Built) -> FrontendError | None:
 def _list_nodes(built: Built) -> str:
     lines: dict[str, None] = {}
     for number, error in sorted(built.host.items()):
-        if error.blocked or error.reason == "part of the model's head":
+        if error.blocked or error.reason == HEAD:
             continue
         node = error.node or built.source.nodes[number]
         lines[f"  {node.name or node.output[0]} ({node.op_type}): {error.reason}"] = None

@@ -19,7 +19,7 @@ from pimc.ir.ops import HostCall, TensorType
 from pimc_isa.operands import View
 from pimc_isa.program import Port
 
-__all__ = ["make_head", "make_table", "make_tail", "ports"]
+__all__ = ["make_head", "make_table", "make_tail", "ports", "zeros"]
 
 UINT8, INT8 = onnx.TensorProto.UINT8, onnx.TensorProto.INT8
 
@@ -95,7 +95,7 @@ def _inferred(model: onnx.ModelProto, tensor: str) -> tuple[int, tuple[int, ...]
         shape = value.type.tensor_type.shape
         if value.name == tensor and value.type.tensor_type.HasField("shape") and all(d.dim_value for d in shape.dim):
             return value.type.tensor_type.elem_type, tuple(d.dim_value for d in shape.dim)
-    values = run(_untyped(model).SerializeToString(), _zeros(model), {})
+    values = run(_untyped(model).SerializeToString(), zeros(model), {})
     result = values[[v.name for v in model.graph.output].index(tensor)]
     return onnx.helper.np_dtype_to_tensor_dtype(result.dtype), result.shape
 
@@ -109,7 +109,8 @@ def _untyped(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _zeros(model: onnx.ModelProto) -> dict[str, Array]:
+def zeros(model: onnx.ModelProto) -> dict[str, Array]:
+    """An all-zero feed of one image (or of the model's fixed batch)."""
     return {
         v.name: np.zeros(
             [d.dim_value or 1 for d in v.type.tensor_type.shape.dim],
@@ -140,7 +141,7 @@ def _keeps_batch(source: Source, model: onnx.ModelProto) -> bool:
     if all(_batch_of(v) for v in inferred.graph.output):
         return all(_batch_of(v) == 2 for v in inferred.graph.output)
     try:
-        values = run(_untyped(model).SerializeToString(), _zeros(model), {})
+        values = run(_untyped(model).SerializeToString(), zeros(model), {})
     except Exception:
         return False
     return all(v.ndim > 0 and v.shape[0] == 2 for v in values)
@@ -197,6 +198,7 @@ def make_table(source: Source, config: Mapping[str, str], unit: Unit, x: Ref, of
     model = cut(source, nodes, [given], [Typed(result, INT8 if offset else UINT8, shape)])
     stored = np.arange(256).reshape(shape)
     values = (stored - x.offset).astype(np.int8 if x.offset else np.uint8)
-    (answer,) = run(model.SerializeToString(), {tensor: values}, config)
+    answer: Array = run(model.SerializeToString(), {tensor: values}, config)[0]
     assert math.prod(answer.shape) == 256, stem_of(unit)
-    return (answer.reshape(-1).astype(np.int32) + offset).astype(np.uint8)
+    entries: Array = (answer.reshape(-1).astype(np.int32) + offset).astype(np.uint8)
+    return entries

@@ -11,13 +11,12 @@ from pimc.frontend.build import build, refusals
 from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes
-from pimc.frontend.source import Array
 from pimc.ir.graph import Graph
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["load_model"]
+__all__ = ["Progress", "load_model", "quantised_model"]
 
 Progress = Callable[[str], None]
 
@@ -35,17 +34,28 @@ def load_model(
     models. ``input_shapes`` fixes dynamic shapes. ``progress`` is told what is being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
+    model, data = quantised_model(source, calibration, input_shapes, say)
+    say("lowering")
+    built = build(model)
+    error = refusals(built)
+    if error:
+        raise error
+    built.graph.reference = data
+    built.graph.meta["model_sha256"] = hashlib.sha256(data).hexdigest()
+    return built.graph
+
+
+def quantised_model(
+    source: str | Path | bytes | onnx.ModelProto,
+    calibration: Any,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    say: Progress,
+) -> tuple[onnx.ModelProto, bytes]:
+    """Read a model, fix its shapes, and quantise it if it is float; returns it with its bytes."""
     say("reading the model")
     model, data = read_model(source)
     if fix_input_shapes(model, input_shapes):
         data = None
     if is_float(model):
         model, data = quantise(model, calibration, say), None
-    say("lowering")
-    built = build(model)
-    error = refusals(built)
-    if error:
-        raise error
-    built.graph.reference = data or model.SerializeToString(deterministic=True)
-    built.graph.meta["model_sha256"] = hashlib.sha256(built.graph.reference).hexdigest()
-    return built.graph
+    return model, data or model.SerializeToString(deterministic=True)

@@ -55,8 +55,8 @@ class Ref:
 class Lowering:
     """The graph being built, and the tensors on the chip so far.
 
-    ``head`` makes a value of a tensor that the host computes from the model's inputs; ``table`` computes the 256 entries
-    of a part of the model with one 8-bit input and one 8-bit output.
+    ``head`` makes a value of a tensor that the host computes from the model's inputs; ``table`` computes the 256
+    entries of a part of the model with one 8-bit input and one 8-bit output.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Lowering:
 
     def emit(
         self,
-        kind: type[Op],
+        kind: Callable[..., Op],
         unit: Unit,
         inputs: tuple[Ref, ...],
         like: Ref,

@@ -67,7 +67,7 @@ def _qoperator(source: Source, number: int, node: onnx.NodeProto, form: str) -> 
     if not values.get("y.s"):
         return None  # QGemm without an output scale gives floats
     letters = [name for name in names if "." not in name and name != "*"]
-    operands = [_operand(source, values.get(k, ""), values.get(f"{k}.s", ""), values.get(f"{k}.z", "")) for k in letters]
+    operands = [_operand(source, *(values.get(f"{k}{end}", "") for end in ("", ".s", ".z"))) for k in letters]
     if "*" in names:
         rest = list(node.input)[names.index("*") :]
         operands = [_operand(source, *rest[n : n + 3]) for n in range(0, len(rest), 3)]
@@ -224,9 +224,8 @@ def _with_operands(source: Source, unit: Unit, node: onnx.NodeProto) -> Unit | N
         else:
             numbers.add(source.producer[name])
         operands.append(operand)
-    return replace(
-        unit, op=node.op_type, node=node, nodes=tuple(sorted(numbers)), inputs=tuple(operands), attributes=attributes(node)
-    )
+    found = replace(unit, op=node.op_type, node=node, attributes=attributes(node))
+    return replace(found, nodes=tuple(sorted(numbers)), inputs=tuple(operands))
 
 
 def _dequantised(source: Source, tensor: str) -> Operand | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from pimc.frontend.errors import FrontendError
@@ -49,10 +48,11 @@ def _bytes_of(path: Path) -> bytes:
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
     begins_as_onnx = data[:1] == b"\x08"  # the tag of ir_version, the first field every writer emits
     try:
-        model = onnx.ModelProto.FromString(data)
-    except DecodeError:
+        model: onnx.ModelProto = onnx.ModelProto.FromString(data)
+    except Exception:  # protobuf's DecodeError
         if begins_as_onnx:
-            raise FrontendError(f"{where}: cut off or damaged: {len(data)} bytes do not make a whole ONNX model.") from None
+            size = f"{len(data)} bytes do not make a whole ONNX model"
+            raise FrontendError(f"{where}: cut off or damaged: {size}.") from None
         raise FrontendError(f"{where}: not an ONNX model.") from None
     if model.HasField("graph") and model.graph.node and model.opset_import:
         return model

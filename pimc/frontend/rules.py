@@ -17,10 +17,10 @@ __all__ = ["ELEMENTWISE", "RULES", "TABLE", "Rule"]
 class Rule:
     """How an op type is lowered.
 
-    ``where``: chip, table (256 entries), or relabel (no work). ``form`` is the input list of a QOperator node: operands,
-    their scales (``.s``) and zero points (``.z``), y for the result, ``*`` where triples follow to the end; '' for an
-    operator that stands between DequantizeLinear and QuantizeLinear. ``integers`` says that it may also be applied to
-    8-bit tensors directly. ``weighted`` operators hold weights on crossbars.
+    ``where``: chip, table (256 entries), or relabel (no work). ``form`` is the input list of a QOperator node:
+    operands, their scales (``.s``) and zero points (``.z``), y for the result, ``*`` where triples follow to the end;
+    '' for an operator that stands between DequantizeLinear and QuantizeLinear. ``integers`` says that it may also
+    be applied to 8-bit tensors directly. ``weighted`` operators hold weights on crossbars.
     """
 
     lower: Callable[[Lowering, Unit], Ref]
@@ -74,10 +74,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 """Rules by ONNX op type."""
 
 ELEMENTWISE = frozenset(
-    """
-    Abs Add Cast Ceil Celu Clip Cos Div Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Max
-    Min Mish Mul Neg Pow PRelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Swish Tanh
-    ThresholdedRelu QuickGelu FastGelu BiasGelu
-    """.split()
+    [
+        *("Abs", "Add", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu"),
+        *("HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Pow"),
+        *("PRelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt"),
+        *("Sub", "Swish", "Tanh", "ThresholdedRelu", "QuickGelu", "FastGelu", "BiasGelu"),
+    ]
 )
 """Operators that work on each element by itself when all but one operand are scalar constants: tables."""

@@ -13,9 +13,9 @@ __all__ = ["ort_config", "run"]
 def ort_config(*, signed: bool) -> dict[str, str]:
     """Session options under which onnxruntime is the exact reference.
 
-    Without x64quantprecision u8 x s8 products saturate on processors without VNNI. It turns s8 weights into u8 ones, for
-    which kernels with s8 activations do not exist: models with s8 activations need qdqisint8allowed instead, so that
-    they are fused as they stand (s8 x s8 never saturates).
+    Without x64quantprecision u8 x s8 products saturate on processors without VNNI. It turns s8 weights into u8 ones,
+    for which kernels with s8 activations do not exist: models with s8 activations need qdqisint8allowed instead, so
+    that they are fused as they stand (s8 x s8 never saturates).
     """
     return {"session.qdqisint8allowed": "1"} if signed else {"session.x64quantprecision": "1"}
 

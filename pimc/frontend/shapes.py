@@ -41,6 +41,10 @@ def _dims(value: onnx.ValueInfoProto) -> list[str]:
     return [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in shape.dim]
 
 
+def _described(value: onnx.ValueInfoProto) -> str:
+    return f"Input {value.name!r} has shape [{', '.join(_dims(value))}]"
+
+
 def _option(value: onnx.ValueInfoProto) -> str:
     sizes = [d if d.isdigit() else "224" for d in _dims(value)] or ["1", "3", "224", "224"]
     return f"--input-shape {value.name}={','.join(['1', *sizes[1:]])}"
@@ -77,18 +81,14 @@ def _demand_known(value: onnx.ValueInfoProto) -> None:
     dims = tensor.shape.dim
     if len(dims) < 2:
         raise FrontendError(
-            f"Input {value.name!r} has shape [{', '.join(_dims(value))}]: wrong rank; images are batch x channels x rows "
-            "x columns, vectors batch x channels."
+            f"{_described(value)}: wrong rank; images are batch x channels x rows x columns, vectors batch x channels."
         )
     if any(d.dim_value < 1 for d in dims[1:]):
-        raise FrontendError(
-            f"Input {value.name!r} has shape [{', '.join(_dims(value))}], which is not fixed. "
-            f"Give it with {_option(value)}"
-        )
+        raise FrontendError(f"{_described(value)}, which is not fixed. Give it with {_option(value)}")
     if dims[0].dim_value > 1:
         raise FrontendError(
-            f"Input {value.name!r} has shape [{', '.join(_dims(value))}]: the first dimension must be a batch of 1 or an "
-            f"open one. Give {_option(value)} or export the model so."
+            f"{_described(value)}: the first dimension must be a batch of 1 or an open one.\n"
+            f"Give {_option(value)} or export the model so."
         )
 
 

@@ -126,7 +126,7 @@ class Source:
             zero = self.parameters(node)[1]
             return onnx.TensorProto.UINT8 if zero is None else onnx.helper.np_dtype_to_tensor_dtype(zero.dtype)
         known = {v.name: v.type.tensor_type.elem_type for v in (*self.model.graph.input, *self.model.graph.value_info)}
-        return known.get(tensor, onnx.TensorProto.UINT8)
+        return int(known.get(tensor, onnx.TensorProto.UINT8))
 
 
 def _constant_node(node: onnx.NodeProto) -> Array | None:

@@ -83,7 +83,7 @@ def _value(op: Op, x: list[Array], constants: Mapping[str, Array]) -> Array:
             m, bias = constants[op.multiplier], constants[op.bias]
             return numerics.requantise(sums, m, bias, op.y_zero, op.lo, op.hi)
         case MaxPool():
-            return _patches(x[0], window_of(op), op.shape).max(axis=3)
+            return np.asarray(_patches(x[0], window_of(op), op.shape).max(axis=3))
         case AvgPool():
             return _average(op, x[0])
         case Lut():
@@ -138,12 +138,12 @@ def _convolve(op: Conv, x: Array, w: Array) -> Array:
 
 
 def _product(x: Array, w: Array) -> Array:
-    """images x rows x columns x groups x depth with groups x outputs x depth."""
+    """Products of images x rows x columns x groups x depth with groups x outputs x depth."""
     if x.shape[3] == 1:
-        return (x[:, :, :, 0] @ w[0].T)[:, :, :, None]
+        return np.asarray((x[:, :, :, 0] @ w[0].T)[:, :, :, None])
     if x.shape[4] == 1:
-        return x * w[:, :, 0]
-    return np.einsum("nhwgd,god->nhwgo", x, w, optimize=True)
+        return np.asarray(x * w[:, :, 0])
+    return np.asarray(np.einsum("nhwgd,god->nhwgo", x, w, optimize=True))
 
 
 class _Pooled:
@@ -169,7 +169,8 @@ class _Pooled:
 
 def _average(op: AvgPool, x: Array) -> Array:
     rule = (1.0, int(op.count_include_pad))
-    scales = Elementwise(op.name, (op.x_scale, op.x_zero), rule, (op.y_scale, op.y_zero), op.lo, op.hi, offset=op.offset)
+    x_scale, y_scale = (op.x_scale, op.x_zero), (op.y_scale, op.y_zero)
+    scales = Elementwise(op.name, x_scale, rule, y_scale, op.lo, op.hi, offset=op.offset)
     pooled = cast(Meaning, _Pooled(op, x))
     return numerics.average(pooled, Slab("", RowExpr()), "", "", scales)
 

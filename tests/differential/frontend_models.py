@@ -76,7 +76,7 @@ class Net:
         names = (f"{x.name}.s", f"{x.name}.z")
         if x.name not in self._made:
             self._made.add(x.name)
-            self.constants.append(numpy_helper.from_array(np.float32(x.scale).reshape(()), names[0]))
+            self.constants.append(numpy_helper.from_array(np.asarray(x.scale, np.float32), names[0]))
             self.constants.append(numpy_helper.from_array(np.asarray(x.zero, self.act), names[1]))
         return names
 
@@ -170,7 +170,9 @@ class Net:
         if after == "Relu":
             value = self.node("Relu", [value])
         if after == "Clip":
-            value = self.node("Clip", [value, self.const(np.float32(0)), self.const(np.float32(6))])
+            value = self.node(
+                "Clip", [value, self.const(np.asarray(0, np.float32)), self.const(np.asarray(6, np.float32))]
+            )
         return self.quantise(value, y)
 
     def _sizes(self, x: Tensor, kernel: tuple[int, int], attributes: dict[str, Any]) -> tuple[int, int]:
@@ -214,9 +216,7 @@ class Net:
         reach = (a.scale + b.scale) * 0.7 if op == "Add" else a.scale * b.scale * 40
         y = self.result(big.shape, reach, zero)
         if not self.qdq:
-            self.node(
-                f"QLinear{op}", [a.name, *self.scale_of(a), b.name, *self.scale_of(b), *self.scale_of(y)]
-            )
+            self.node(f"QLinear{op}", [a.name, *self.scale_of(a), b.name, *self.scale_of(b), *self.scale_of(y)])
             return self._rename(y)
         return self._finish(self.node(op, [self.dq(a), self.dq(b)]), after, y)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,15 @@ def centred(operand: Operand, axis: int) -> Array:
 
 
 def _emit(
-    lw: Lowering, unit: Unit, x: Ref, like: Ref, taps: Array, *, kernel: tuple[int, int], alpha: float = 1.0, **window: object
+    lw: Lowering,
+    unit: Unit,
+    x: Ref,
+    like: Ref,
+    taps: Array,
+    *,
+    kernel: tuple[int, int],
+    alpha: float = 1.0,
+    **window: Any,
 ) -> Ref:
     source, weights, out = unit.operand(0), unit.operand(1), unit.output
     if weights.scale is None or weights.scale.size not in (1, taps.shape[0]):

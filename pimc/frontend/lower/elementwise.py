@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
 from pimc.frontend.lower.conv import centred
 from pimc.frontend.lower.table import table
+from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
 from pimc.frontend.source import Array
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Add, Conv, Mul
@@ -42,7 +42,7 @@ def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
     return table(lw, unit)
 
 
-def _pair(lw: Lowering, unit: Unit, kind: type[Add] | type[Mul]) -> Ref:
+def _pair(lw: Lowering, unit: Unit, kind: type[Add | Mul]) -> Ref:
     if any(unit.operand(n).is_constant for n in (0, 1)):
         raise NotOnChipError("an operand is a constant tensor")
     first, second = unit.operand(0), unit.operand(1)
@@ -75,7 +75,7 @@ def _elements(ref: Ref) -> int:
 
 def _broadcast(a: Ref, b: Ref) -> bool:
     """Whether b is broadcast over a; an error unless it is equal in shape or one position."""
-    if a.dims == b.dims and a.shape == b.shape and (a.order == b.order or a.is_image and b.is_image):
+    if a.dims == b.dims and a.shape == b.shape and (a.order == b.order or (a.is_image and b.is_image)):
         return False
     if a.is_image and b.is_image and b.shape in ((1, 1, a.shape[2]), (1, 1, 1)):
         return True

@@ -46,8 +46,10 @@ def sliding(attributes: dict[str, Any], kernel: tuple[int, ...], rows: int, colu
         if span < 0:
             raise NotOnChipError(f"window {k} does not fit a {rows}x{columns} map")
         steps = span // stride[axis]
-        if attributes.get("ceil_mode", 0) and span % stride[axis] and _starts_inside(
-            steps + 1, stride[axis], length + before[axis]
+        if (
+            attributes.get("ceil_mode", 0)
+            and span % stride[axis]
+            and _starts_inside(steps + 1, stride[axis], length + before[axis])
         ):
             steps += 1
             after[axis] += stride[axis] - span % stride[axis]

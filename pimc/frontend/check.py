@@ -1,0 +1,156 @@
+"""`check_model`: where every node of a model would run, and why; from the same table of rules as the compiler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pimc.frontend.build import HEAD, Built, build, refusals
+from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.host import zeros
+from pimc.frontend.load import Progress, quantised_model
+from pimc.frontend.session import run
+from pimc.frontend.source import Source
+from pimc.ir.ops import Conv
+
+__all__ = ["CheckReport", "NodeReport", "check_model"]
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger")
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One ONNX node: ``where`` is chip, table (256 entries), relabel (no work), host or unsupported.
+
+    ``reason`` says why it is not on the chip, or what it is part of; ``macs`` are multiply-accumulates of one image.
+    """
+
+    node: str
+    op_type: str
+    where: str
+    reason: str = ""
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All nodes of the quantised model, and the error that compiling would give ('' if it compiles)."""
+
+    nodes: tuple[NodeReport, ...]
+    error: str = ""
+
+    @property
+    def supported(self) -> bool:
+        """Whether the model compiles."""
+        return not self.error
+
+    @property
+    def on_chip_macs_fraction(self) -> float:
+        """Share of the multiply-accumulates that crossbars do, 0 to 1."""
+        total = sum(n.macs for n in self.nodes)
+        return sum(n.macs for n in self.nodes if n.where == "chip") / total if total else 0.0
+
+
+def check_model(
+    source: str | Path | bytes | onnx.ModelProto,
+    *,
+    calibration: Any = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Report on every node; a float model is quantised first, as compiling would.
+
+    Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
+    """
+    model, _ = quantised_model(source, calibration, input_shapes, progress or (lambda text: None))
+    built = build(model)
+    error = refusals(built)
+    macs = _host_macs(built)
+    nodes = [
+        _report(built, number, node, macs)
+        for number, node in enumerate(built.source.nodes)
+        if node.op_type != "Constant" and not _makes_constants(built.source, node)
+    ]
+    return CheckReport(tuple(nodes), str(error) if error else "")
+
+
+def _makes_constants(source: Source, node: onnx.NodeProto) -> bool:
+    """Whether a node only unpacks weights."""
+    return bool(node.input) and all(not name or source.constant(name) is not None for name in node.input)
+
+
+def _report(built: Built, number: int, node: onnx.NodeProto, host_macs: Mapping[int, int]) -> NodeReport:
+    name = node.name or node.output[0]
+    if number in built.taken:
+        taken = built.taken[number]
+        main = taken.unit.node.output[0] == node.output[0]
+        macs = _macs(built, taken.value) if main else 0
+        return NodeReport(name, node.op_type, taken.where, "" if main else f"part of {taken.unit.node.name}", macs)
+    macs = host_macs.get(number, 0)
+    error = _error_of(built, number, node)
+    if error is not None:
+        blamed = error.node is None or error.node is node
+        refused = bool(built.blocking) and blamed and not error.blocked and error.reason != HEAD
+        reason = error.reason if blamed or error.node is None else f"behind {error.node.name}"
+        return NodeReport(name, node.op_type, "unsupported" if refused else "host", reason, macs)
+    after = any(t in built.from_chip for t in node.output)
+    reason = "behind the last quantised operator" if after else "before the first quantised operator"
+    return NodeReport(name, node.op_type, "host", reason, macs)
+
+
+def _error_of(built: Built, number: int, node: onnx.NodeProto) -> NotOnChipError | None:
+    """Why a node is not on the chip: its own error, or that of an operator it is to blame for."""
+    blaming = (e for e in built.host.values() if e.node is node)
+    return built.host.get(number) or next(blaming, None)
+
+
+def _macs(built: Built, value: str) -> int:
+    if value not in built.graph:
+        return 0
+    op = built.graph[value]
+    return math.prod(op.shape[:2]) * int(built.graph.constants[op.weights].size) if isinstance(op, Conv) else 0
+
+
+def _host_macs(built: Built) -> dict[int, int]:
+    """Multiply-accumulates of nodes with weights that are not on the chip, from the shapes onnxruntime finds."""
+    source = built.source
+    left = [n for n, node in enumerate(source.nodes) if node.op_type in WEIGHTED and n not in built.taken]
+    shapes = _shapes(source, [name for n in left for name in (source.nodes[n].input[0], source.nodes[n].output[0])])
+    constants: dict[str, Sequence[int]] = {t.name: tuple(t.dims) for t in source.initialisers.values()}
+    return {n: _node_macs(source.nodes[n], constants | shapes) for n in left}
+
+
+def _shapes(source: Source, tensors: Sequence[str]) -> dict[str, Sequence[int]]:
+    """Shapes of tensors for one image; empty where onnxruntime cannot run the model."""
+    if not tensors:
+        return {}
+    trial = onnx.ModelProto()
+    trial.CopyFrom(source.model)
+    del trial.graph.output[:]
+    wanted = [name for name in dict.fromkeys(tensors) if name in source.producer]
+    trial.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    try:
+        values = run(trial.SerializeToString(), zeros(trial), {})
+    except Exception:  # onnxruntime's errors have no common class; the report then goes without these counts
+        return {}
+    given = {v.name: (1, *(d.dim_value for d in v.type.tensor_type.shape.dim[1:])) for v in source.inputs}
+    return given | {name: np.shape(value) for name, value in zip(wanted, values, strict=True)}
+
+
+def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> int:
+    """Multiply-accumulates of one node; 0 where a shape is not known."""
+    place = 3 if node.op_type in ("QLinearConv", "QGemm", "QLinearMatMul") else 1
+    weights, x, out = (shapes.get(name, ()) for name in (node.input[place], node.input[0], node.output[0]))
+    if not weights or not x or not out:
+        return 0
+    if node.op_type == "ConvTranspose":
+        return math.prod(x) * math.prod(weights[1:])
+    if "Conv" in node.op_type:
+        return math.prod(out) * math.prod(weights[1:])
+    return math.prod(x) * out[-1]
