@@ -134,9 +134,8 @@ def _summer(p: Planner, op: DotOp, region: Region) -> _Sums:
 
 def _check_depth(layer: Layer, g: Geometry) -> None:
     if g.depth != layer.weights.k * layer.groups:
-        raise ProgramError(
-            f"weights {layer.weights.name} have {layer.weights.k} rows, but the window gives {g.depth // layer.groups} inputs"
-        )
+        inputs = g.depth // layer.groups
+        raise ProgramError(f"weights {layer.weights.name} have {layer.weights.k} rows for windows of {inputs} inputs")
 
 
 def _quant(p: Planner, op: QuantOp) -> None:
@@ -259,10 +258,8 @@ def _generic(p: Planner, op: GenericOp) -> None:
     region = p.values[op.out].region
     tile = p.program.tile[op.step[0]]
     slabs = {slab: p.operand(content, region) for slab, content in op.slabs.items()}
-    sources = {
-        name: p.window_source(c, _size(tile.buffer[name].rows, tile.buffer[name].width))
-        for name, c in op.sources.items()
-    }
+    sizes = {b.name: (b.rows, b.width) for b in tile.buffers}
+    sources = {name: p.window_source(content, sizes[name]) for name, content in op.sources.items()}
 
     def call(frame: Frame) -> None:
         reads = {slab: _array(frame, *where) for slab, where in slabs.items()}
@@ -272,10 +269,6 @@ def _generic(p: Planner, op: GenericOp) -> None:
         frame.arrays[op.out] = _spread(meaning.result(), frame, region)
 
     p.emit(call, [op.out], op.instr.mnemonic)
-
-
-def _size(rows: int, width: int) -> tuple[int, int]:
-    return rows, width
 
 
 def _call(p: Planner, op: CallOp) -> None:

@@ -82,7 +82,8 @@ def moved(content: Content, rows: Array, cols: Range, chans: Range, dcol: int, d
         inside_chans = _intersect(chans, (p.chans[0] - dchan, p.chans[1] - dchan))
         if inside_cols is None or inside_chans is None:
             continue
-        through = np.where(rows >= 0, p.rows[np.clip(rows, 0, len(p.rows) - 1)], np.int32(-1)).astype(np.int32)
+        there = (rows >= 0) & (rows < len(p.rows))
+        through = np.where(there, p.rows[np.where(there, rows, 0)], -1).astype(np.int32)
         if (through >= 0).any():
             result.append(Piece(through, inside_cols, inside_chans, p.value, p.dcol + dcol, p.dchan + dchan))
     return overlay(result)
@@ -152,7 +153,7 @@ def _visible(pieces: list[Piece]) -> list[Piece]:
 
 
 def _paint(pieces: list[Piece], once: bool) -> tuple[Array, list[int], list[int]] | None:
-    """Which elements are held, on the grid of all column and channel cuts; None where ``once`` and one is held twice."""
+    """Which elements are held, on the grid of column and channel cuts; None where ``once`` and one is held twice."""
     cols = sorted({c for p in pieces for c in p.cols})
     chans = sorted({c for p in pieces for c in p.chans})
     at_col = {c: n for n, c in enumerate(cols)}

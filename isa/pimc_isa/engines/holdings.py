@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.engines.content import Content, Piece, moved, overlay, rows_identity, shifted_rows
+from pimc_isa.engines.content import Content, Piece, coverage, moved, overlay, rows_identity, shifted_rows
 from pimc_isa.engines.lift import Lifted
 from pimc_isa.engines.ops import Region, Value
-from pimc_isa.engines.trace import Step, StepId, Write, slab_chans, slab_cols
+from pimc_isa.engines.trace import NEVER, Step, StepId, Write, slab_chans, slab_cols
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Copy, Recv, Send
 from pimc_isa.operands import Buffer
@@ -64,8 +64,19 @@ class Holdings:
         return moved(source, rows, write.cols, write.chans, cols[0] - write.cols[0], chans[0] - write.chans[0])
 
     def read(self, step: StepId, operand: str) -> Content:
-        """What a step sees in the buffer of one operand."""
-        return self._joined(self.lifted.seen[step, operand])
+        """What a step sees in the buffer of one operand. Raises ProgramError if a part that it needs never arrives."""
+        content = self._joined(self.lifted.seen[step, operand])
+        read = next(r for r in self.lifted.reads[step] if r.operand == operand)
+        area = (read.cols[1] - read.cols[0]) * (read.chans[1] - read.chans[0])
+        held = coverage(content, read.cols, read.chans, len(read.first))
+        missing = np.flatnonzero((read.first != NEVER) & (held < area))
+        if missing.size:
+            name = self.lifted.traces[step[0]].steps[step].instr.mnemonic
+            raise ProgramError(
+                f"tile {step[0]}, instruction {step[1]} ({name}): row {missing[0]} of {read.buffer} is never complete\n"
+                "a part of it is neither computed nor sent"
+            )
+        return content
 
     def final(self, tile: Tile, buffer: Buffer) -> Content:
         """What a buffer holds after the stream, counting every row ever written."""

@@ -1,4 +1,4 @@
-"""From operations to a list of calls on numpy arrays: fusion, views instead of copies, arrays freed after their last use."""
+"""From operations to a list of calls on numpy arrays: fusion, views instead of copies, arrays freed after use."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class WindowSource:
 
 @dataclass(frozen=True)
 class Plan:
-    """Calls in order. ``kept`` lists what each wanted content became; ``bytes_per_image`` is the peak of live arrays."""
+    """Calls in order, the number of values, and the peak of live arrays' bytes for one image."""
 
     items: tuple[Item, ...]
     values: int

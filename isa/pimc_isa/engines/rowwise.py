@@ -1,7 +1,8 @@
 """The row-by-row interpreter: tiles as a Kahn network, one instruction and one row at a time.
 
 Slow and obvious. An instruction runs when nothing before it in the stream, on rows or channels it touches, still waits:
-the units of a tile are in order each, but do not wait for one another. It runs the tiles whose streams cannot be lifted, and tests hold the lifted engine against it.
+the units of a tile are in order each, but do not wait for one another. It runs the tiles whose streams cannot be
+lifted, and tests hold the lifted engine against it.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class RowwiseTile:
             sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w.astype(np.int64)).astype(np.int32)
         else:
             sums = layer.sliced(vectors)
-        return sums.reshape(n, 1, cols, -1)
+        return np.asarray(sums).reshape(n, 1, cols, -1)
 
     def tensor(self, name: str) -> Array:
         """A tensor of the program."""

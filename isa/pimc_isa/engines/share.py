@@ -1,9 +1,9 @@
 """Sharing: instructions of different tiles that are parts of one computation become one operation.
 
 Tiles of a layer hold different outputs, columns or rows of it, but look at the same tensors through the same window.
-Steps are first grouped by a signature that leaves those parts out; a group whose parts fill a box, and whose inputs agree,
-is computed once over the whole box. What a tile holds is then a slice of the result, and buffers put together from all
-slices of a tensor are the tensor itself: nothing is copied.
+Steps are first grouped by a signature that leaves those parts out; a group whose parts fill a box, and whose inputs
+agree, is computed once over the whole box. What a tile holds is then a slice of the result, and buffers put together
+from all slices of a tensor are the tensor itself: nothing is copied.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class OrtProduct:
 
 
 class FloatProduct:
-    """Row blocks small enough that every partial sum is exact in floating point (float32 to 2**24, float64 to 2**53)."""
+    """Row blocks so small that every partial sum is exact in floating point (float32 to 2**24, float64 to 2**53)."""
 
     def __init__(self, w: Array) -> None:
         largest = max(1, int(np.abs(w.astype(np.int64)).max(initial=0)))
@@ -72,7 +72,7 @@ def product(w: Array) -> Product:
 
 @lru_cache(maxsize=1)
 def signed_products_saturate() -> bool:
-    """Self test: does u8 x s8 saturate in 16 bits here (x86-64 without VNNI)? Then weights go in as u8 with an offset."""
+    """Self test: does u8 x s8 saturate in 16 bits here, as on x86-64 without VNNI? Then weights go in as u8."""
     k = 1024
     w = np.full((k, 16), 127, np.int8)
     a = np.full((8, k), 255, np.uint8)

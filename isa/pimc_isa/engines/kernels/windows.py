@@ -70,7 +70,7 @@ def is_plain(g: Geometry, shape: tuple[int, ...]) -> bool:
 
 
 def gather(x: Array, g: Geometry, first: int, count: int, out: Array) -> None:
-    """Window vectors of ``count`` output rows (of all images in sequence) from ``first`` on into ``out`` [.., depth]."""
+    """Window vectors of ``count`` output rows (of all images in turn) from ``first`` on into ``out`` [.., depth]."""
     kernel = compiled(_gather_loops)
     rows, cols = g.out
     if kernel is None:
