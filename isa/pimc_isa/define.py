@@ -257,8 +257,12 @@ class Instr:
         return iter(())
 
     def cycles(self, ctx: Context) -> int:
-        """Cycles the unit is busy for one execution (for ``recv``: for one row). At least 1."""
+        """Cycles from start to end of one execution (for ``recv``: of one row). At least 1."""
         return 1
+
+    def occupancy(self, ctx: Context) -> int:
+        """Cycles until the unit can start its next instruction; less than ``cycles`` where the unit is pipelined."""
+        return self.cycles(ctx)
 
     def actions(self, ctx: Context) -> dict[str, float]:
         """How often each action of the machine file happens in one execution (for ``recv``: for one row)."""

@@ -29,6 +29,7 @@ __all__ = [
     "group_actions",
     "group_arrays",
     "group_burst_cycles",
+    "group_burst_occupancy",
     "group_footprint",
     "outputs_per_array",
     "utilisation",
@@ -144,6 +145,11 @@ def group_burst_cycles(program: Program, group: Group, positions: int) -> int:
     """Cycles for a burst: latency + (ceil(positions / copies) - 1) * interval."""
     flow = program.flow[group.flow]
     return flow.latency_cycles + (-(-positions // group.copies) - 1) * flow.interval_cycles
+
+
+def group_burst_occupancy(program: Program, group: Group, positions: int) -> int:
+    """Cycles until the group can start its next burst: one interval for each position of the busiest copy."""
+    return -(-positions // group.copies) * program.flow[group.flow].interval_cycles
 
 
 def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) -> dict[str, float]:

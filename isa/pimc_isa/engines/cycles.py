@@ -120,7 +120,7 @@ class _Simulation:
         end, end_wait = ends[u], end_waits[u]
         sources = state.sources
         now = free = 0
-        for pos, cycles, deps, k, message in state.plan.nodes[u]:
+        for pos, cycles, deps, k, message, occupancy in state.plan.nodes[u]:
             now = free
             if pos >= 0:
                 while pos >= len(dispatched):
@@ -165,9 +165,9 @@ class _Simulation:
                         if receiver.arrivals.waiting:
                             ready.extend(receiver.arrivals.waiting)
                             receiver.arrivals.waiting.clear()
-            free = now + cycles
+            free = now + occupancy
             start.append(now)
-            end.append(free)
+            end.append(now + cycles)
             if end_wait:
                 ready.extend(end_wait)
                 end_wait.clear()
@@ -218,7 +218,7 @@ def _timing(simulation: _Simulation) -> Timing:
     outs = [t.end.max(axis=1) for t in tiles if t.end.size and (t.tile in hosts or not hosts)]
     ends = np.max(outs, axis=0) if outs else np.zeros(images, np.int64)
     unit_busy = {
-        (t.tile.number, name): sum(node[1] for node in nodes)
+        (t.tile.number, name): sum(node[5] for node in nodes)
         for t in simulation.tiles
         for name, nodes in zip(t.plan.units, t.plan.nodes, strict=True)
     }

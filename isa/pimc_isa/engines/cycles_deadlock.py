@@ -82,7 +82,7 @@ def _wait(program: Program, states: dict[int, TileState], waiter: Waiter) -> _Wa
     state = states[number]
     node = _next(state, u)
     assert node is not None
-    pos, _, deps, k, message = node
+    pos, _, deps, k, message, _ = node
     instr = state.tile.code[k]
     iteration, image = _place(state, u, len(state.units[u].end.known))
 

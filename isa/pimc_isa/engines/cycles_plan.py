@@ -1,8 +1,8 @@
 """The part of timing that does not depend on time: each tile's stream unrolled, with the dependences of every node.
 
-A node is one occupation of a unit: an instruction, or one row transfer of a ``recv``. Nodes of a unit run in order, so
-of all the nodes of another unit that a node must wait for, only the latest counts, and only if no earlier node of its
-own unit has waited for it already. Tiles whose streams differ in names only share one plan.
+A node is one occupation of a unit: an instruction, or one row transfer of a ``recv``. Nodes of a unit run in order, and
+end in order, so of all the nodes of a unit that a node must wait for, only the latest counts, and only if no earlier
+node of its own unit has waited for it already. Tiles whose streams differ in names only share one plan.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pimc_isa.operands import Window
 
 __all__ = ["Node", "Plan", "Planner", "Static"]
 
-#: (position in the dispatch order or -1, cycles, ((unit, node), ...), code index, message number or -1)
-Node = tuple[int, int, tuple[tuple[int, int], ...], int, int]
+#: (position in the dispatch order or -1, cycles, ((unit, node), ...), code index, message number or -1, cycles until
+#: the unit can start its next node)
+Node = tuple[int, int, tuple[tuple[int, int], ...], int, int, int]
 
 #: (buffer, first row, end row, of each iteration)
 Span = tuple[int, list[int], list[int]]
@@ -29,6 +30,7 @@ class Static:
 
     unit: int
     cycles: int
+    occupancy: int
     reads: tuple[Span, ...] = ()
     writes: tuple[Span, ...] = ()
     channel: str = ""
@@ -115,7 +117,7 @@ def _key(ctx: Context) -> tuple[object, ...]:
     names: dict[str, int] = {}
     code: list[object] = []
     for instr in tile.code:
-        part: list[object] = [type(instr), instr.cycles(ctx)]
+        part: list[object] = [type(instr), instr.cycles(ctx), instr.occupancy(ctx)]
         for name, spec in fields_of(type(instr)):
             value = getattr(instr, name)
             if spec.kind == "slab":
@@ -164,8 +166,11 @@ class _Builder:
         # Per slot and, for the present image, per row: the latest node of each unit.
         self.touched: list[list[dict[int, int]]] = [[{} for _ in range(b.slots)] for b in self.buffers]
         self.written: list[dict[int, dict[int, int]]] = []
-        # waited[u][v]: the latest node of unit v that unit u has waited for; itself: always.
-        self.waited = [[1 << 60 if u == v else -1 for v in range(len(units))] for u in range(len(units))]
+        # waited[u][v]: the latest node of unit v that unit u has waited for; itself: always, unless it is pipelined.
+        pipelined = {st.unit for st in self.static.values() if st.occupancy < st.cycles}
+        self.waited = [
+            [1 << 60 if u == v and u not in pipelined else -1 for v in range(len(units))] for u in range(len(units))
+        ]
         self.base: list[int] = []
 
     def build(self) -> Plan:
@@ -195,7 +200,7 @@ class _Builder:
                         message = messages.get(st.channel, 0)
                         messages[st.channel] = message + 1
                     deps = self._node(st, i, len(nodes))
-                    nodes.append((pos, st.cycles, deps, k, message))
+                    nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
                 plan.executed.append((u, firsts[u][-1], len(nodes) - 1))
             carry = self.tail
         plan.index.extend(k for k, _, _ in self.stream)
@@ -209,13 +214,13 @@ class _Builder:
         first = arrived.get(st.channel, 0)
         stop = st.until[i]
         if stop <= first:
-            nodes.append((pos, 1, (), k, -1))
+            nodes.append((pos, 1, (), k, -1, 1))
             return
         message = messages.get(st.channel, 0)
         ((buffer, _, _),) = st.writes
         for row in range(first, stop):
             deps = self._write(st.unit, len(nodes), [(buffer, row, row + 1)])
-            nodes.append((pos, st.cycles, deps, k, message))
+            nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
             pos = -1
             message += 1
         arrived[st.channel] = stop
@@ -263,9 +268,9 @@ _UNBOUNDED = 1 << 60
 def _static(ctx: Context, k: int, units: dict[str, int], times: int) -> Static:
     instr = ctx.tile.code[k]
     buffers = {b.name: n for n, b in enumerate(ctx.tile.buffers)}
-    unit, cycles = units[unit_of(instr)], max(1, instr.cycles(ctx))
+    unit, cycles, occupancy = units[unit_of(instr)], max(1, instr.cycles(ctx)), max(1, instr.occupancy(ctx))
     if isinstance(instr, Recv):
         until = tuple(instr.rows_until(ctx, i) for i in range(times))
-        return Static(unit, cycles, (), ((buffers[instr.dst.buffer], [], []),), instr.channel, until)
+        return Static(unit, cycles, occupancy, (), ((buffers[instr.dst.buffer], [], []),), instr.channel, until)
     reads, writes = _rows(instr, ctx, times, buffers)
-    return Static(unit, cycles, reads, writes, instr.channel if isinstance(instr, Send) else "")
+    return Static(unit, cycles, occupancy, reads, writes, instr.channel if isinstance(instr, Send) else "")

@@ -65,9 +65,10 @@ class _Clock:
         """One clock; returns whether anything happened."""
         happened = False
         for tile in self.tiles:
-            for execution in [e for e in tile.running.values() if e.busy_until == self.now]:
+            for execution in tile.ending(self.now):
                 self._end(tile, execution)
                 happened = True
+            happened |= tile.release(self.now)
         for tile in self.tiles:
             happened |= tile.dispatch(self.now)
         for tile in self.tiles:
@@ -88,8 +89,8 @@ class _Clock:
         if isinstance(e.instr, Send):
             message = e.meaning.message if e.meaning is not None else None
             self.wires.send(e.instr.channel, e.nbytes, self.now, message)
-        tile.start(e, self.now, self.now + e.cycles)
-        self._busy(tile, e, e.cycles)
+        tile.start(e, self.now, self.now + e.cycles, self.now + e.occupancy)
+        self._busy(tile, e, e.occupancy)
         return True
 
     def _start_transfer(self, tile: TileMachine, e: Execution, instr: Recv) -> bool:

@@ -30,12 +30,14 @@ class Execution:
     image: int
     unit: str
     cycles: int
+    occupancy: int
     nbytes: int
     dispatched: int
     reads: set[Row]
     writes: set[Row]
     rows: list[Row] = field(default_factory=list)
     started: int | None = None
+    free_at: int | None = None
     busy_until: int | None = None
     ended: int | None = None
     meaning: RowMeaning | None = None
@@ -56,6 +58,8 @@ class TileMachine:
         self.queue_places = None if tile.kind == "host" else program.machine.tile.queue_depth
         self.queues: dict[str, deque[Execution]] = {}
         self.running: dict[str, Execution] = {}
+        self.leaving: list[Execution] = []  # no longer occupy their unit, have not ended
+        self.held: dict[str, int] = {}  # units that are not free yet although nothing runs in them
         self.flight: list[Execution] = []  # dispatched, not ended, in the order of the stream
         self.done: list[Execution] = []  # all ever dispatched
         self.pc = 0
@@ -69,8 +73,22 @@ class TileMachine:
         return self.image == self.images and not self.flight
 
     def moments(self) -> Iterable[int]:
-        """When units will be free."""
-        return [e.busy_until for e in self.running.values() if e.busy_until is not None]
+        """When units will be free and instructions end."""
+        running = list(self.running.values())
+        times = [e.busy_until for e in running + self.leaving] + [e.free_at for e in running]
+        return [t for t in [*times, *self.held.values()] if t is not None]
+
+    def release(self, now: int) -> bool:
+        """Let go of units whose next instruction may start although the last has not ended; returns whether any."""
+        released = [e for e in self.running.values() if e.free_at == now and e.busy_until != now]
+        for e in released:
+            del self.running[e.unit]
+        self.leaving += released
+        return bool(released)
+
+    def ending(self, now: int) -> list[Execution]:
+        """What ends now, in the order it started."""
+        return [e for e in self.leaving + list(self.running.values()) if e.busy_until == now]
 
     def heads(self) -> list[Execution]:
         """What stands first in each unit."""
@@ -133,10 +151,9 @@ class TileMachine:
             reads = _rows(instr.reads(self.ctx, self.iteration))
             writes = _rows(instr.writes(self.ctx, self.iteration))
         nbytes = self.ctx.nbytes(instr.src) if isinstance(instr, Send) else 0
-        cycles = max(1, instr.cycles(self.ctx))
-        return Execution(
-            instr, self.pc, self.iteration, self.image, unit_of(instr), cycles, nbytes, now, reads, writes, rows
-        )
+        cycles, occupancy = max(1, instr.cycles(self.ctx)), max(1, instr.occupancy(self.ctx))
+        at = (instr, self.pc, self.iteration, self.image, unit_of(instr))
+        return Execution(*at, cycles, occupancy, nbytes, now, reads, writes, rows)
 
     # ---- scoreboard ----
 
@@ -164,22 +181,28 @@ class TileMachine:
             if unit in self.running:
                 if self.running[unit].busy_until is None:
                     found.append(self.running[unit])
-            elif queue and queue[0].dispatched < now:
+            elif queue and queue[0].dispatched < now and self.held.get(unit, 0) <= now:
                 found.append(queue[0])
         return found
 
-    def start(self, e: Execution, now: int, until: int) -> None:
-        """Occupy the unit."""
+    def start(self, e: Execution, now: int, until: int, free_at: int | None = None) -> None:
+        """Occupy the unit, until the end or until it is free for the next instruction."""
         if e.started is None:
             e.started = now
             self.queues[e.unit].popleft()
             self.running[e.unit] = e
         e.busy_until = until
+        e.free_at = free_at
 
     def end(self, e: Execution, now: int) -> None:
         """Leave the unit."""
         e.ended = now
-        del self.running[e.unit]
+        if e in self.leaving:
+            self.leaving = [o for o in self.leaving if o is not e]
+        else:
+            del self.running[e.unit]
+            if e.free_at is not None:
+                self.held[e.unit] = e.free_at
         self.flight = [o for o in self.flight if o is not e]
 
     def meaning(self, e: Execution, inputs: Mapping[str, Array]) -> RowMeaning:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
-from pimc_isa.layout import group_actions, group_burst_cycles
+from pimc_isa.layout import group_actions, group_burst_cycles, group_burst_occupancy
 from pimc_isa.operands import Range, Slab
 
 __all__ = ["Mvm", "Mvma"]
@@ -68,6 +68,10 @@ class Mvm(Instr, op=0x30, name="mvm", unit="matrix"):
         """Latency of the flow plus one interval for each further position of the busiest copy."""
         return group_burst_cycles(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
 
+    def occupancy(self, ctx: Context) -> int:
+        """One interval for each position of the busiest copy: bursts follow each other as positions do."""
+        return group_burst_occupancy(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
+
     def actions(self, ctx: Context) -> dict[str, float]:
         """The flow's actions for each position, plus reading inputs and writing sums."""
         return group_actions(ctx, self.dst, self.src, self.window, self.group)
@@ -96,6 +100,10 @@ class Mvma(Instr, op=0x31, name="mvma", unit="matrix"):
     def cycles(self, ctx: Context) -> int:
         """As ``mvm``."""
         return group_burst_cycles(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
+
+    def occupancy(self, ctx: Context) -> int:
+        """One interval for each position of the busiest copy: bursts follow each other as positions do."""
+        return group_burst_occupancy(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
 
     def actions(self, ctx: Context) -> dict[str, float]:
         """As ``mvm``, plus reading the sums and one addition each."""
