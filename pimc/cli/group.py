@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -30,7 +31,10 @@ class Commands(TyperGroup):
         from pimc_isa.errors import PimcError
 
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except PimcError as error:
             _stop(ctx, str(error), BAD_INPUT)
         except BrokenPipeError:
@@ -55,6 +59,12 @@ class Commands(TyperGroup):
                 f"{kind}: {error}\nthis is a bug in pimc; run with 'pimc --debug ...' and report the output",
                 BAD_INPUT,
             )
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Show a warning of ours in one line; those of other packages tell a user nothing."""
+    if category.__module__.split(".")[0].startswith("pimc"):
+        typer.echo(f"warning: {message}", err=True)
 
 
 def _stop(ctx: Any, message: str, code: int) -> None:

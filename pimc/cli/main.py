@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pimc.cli.commands.assembly import asm, disasm
+from pimc.cli.commands.check import check
 from pimc.cli.commands.compile import compile_command
 from pimc.cli.commands.demo import demo
 from pimc.cli.commands.run import run
@@ -46,6 +47,7 @@ def pimc(
 
 
 app.command("compile")(compile_command)
+app.command("check")(check)
 app.command("run")(run)
 app.command("verify")(verify)
 app.command("disasm")(disasm)

@@ -180,3 +180,42 @@ def test_text_goes_where_it_is_asked_to(files: Files, tmp_path: Path) -> None:
     assert shown.json["stage"] == "scheduled"
     assert shown.json["text"].startswith('graph "fashion" scheduled')
     assert shown.err.startswith("# after place\n")
+
+
+def test_check_lists_every_node(files: Files) -> None:
+    import onnx
+
+    done = pimc("check", files.model, "--json")
+    assert done.code == 0
+    values = done.json
+    assert {"supported", "nodes", "host_nodes", "on_chip_macs_fraction"} <= values.keys()
+    model = onnx.load(files.model)
+    assert values["nodes"] == len(model.graph.node) == len(values["by_node"])
+    assert [n["op_type"] for n in values["by_node"] if n["where"] == "host"] == ["QuantizeLinear", "DequantizeLinear"]
+    assert sum(n["macs"] for n in values["by_node"]) == pytest.approx(5.68e6, rel=0.01)
+    text = pimc("check", files.model, "--all").out
+    assert "/stem/conv/Conv_quant" in text
+    assert text.splitlines()[-1] == "this model compiles"
+
+
+def test_check_says_no_where_compile_refuses(tmp_path: Path) -> None:
+    import onnx
+
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 4] y) {y = Relu(x)}'
+    path = tmp_path / "relu.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    done = pimc("check", path)
+    assert done.code == 1
+    assert "this model does not compile" in done.out
+    refused = pimc("compile", path, "-o", tmp_path / "x.pim")
+    assert refused.code == 2
+    assert refused.err.count("error: ") == 1
+    assert not (tmp_path / "x.pim").exists()
+
+
+def test_a_float_model_without_calibration_is_warned_about(tmp_path: Path) -> None:
+    done = pimc("compile", fashion.fp32_path(), "-o", tmp_path / "x.pim")
+    assert done.code == 0
+    assert done.err.startswith("warning: No calibration data")
+    assert "--calibration" in done.err
+    assert pimc("verify", tmp_path / "x.pim", "--images", 1).code == 0
