@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from functools import partial
 
 import onnx
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
-from pimc.frontend.host import make_head, make_table, make_tail, ports
+from pimc.frontend.host import Host, ports
 from pimc.frontend.lowering import Lowering, Ref
 from pimc.frontend.match import Refused, match
 from pimc.frontend.rules import RULES, TABLE
 from pimc.frontend.session import ort_config
 from pimc.frontend.source import QUANTISE, Source
+from pimc.frontend.tail import make_tail
 from pimc.frontend.unit import Unit
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Lut
@@ -63,7 +63,7 @@ def build(model: onnx.ModelProto) -> Built:
     config = ort_config(signed=_is_signed(source))
     graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
-    lw = Lowering(source, graph, make_head, partial(make_table, source, config))
+    lw = Lowering(source, graph, Host(source, config))
     built = Built(graph, source)
     _lower_all(lw, built)
     if not built.blocking and lw.refs:
@@ -117,6 +117,8 @@ def _reads(part: Unit | Refused) -> list[str]:
 def _lower(lw: Lowering, built: Built, part: Unit | Refused) -> None:
     if isinstance(part, Refused):
         raise NotOnChipError(part.reason, part.node)
+    if not part.activations:
+        raise NotOnChipError("it depends on no input")
     for operand in part.activations:
         if operand.tensor in built.from_chip:
             raise NotOnChipError(f"reads {operand.tensor}, which the host makes", blocked=True)

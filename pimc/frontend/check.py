@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from pimc.frontend.batch import zeros
 from pimc.frontend.build import HEAD, Built, build, refusals
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.host import zeros
 from pimc.frontend.load import Progress, quantised_model
 from pimc.frontend.session import run
 from pimc.frontend.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -52,35 +52,43 @@ class Ref:
         return self.shape[:2] == (1, 1) and self.dims == (self.shape[2],)
 
 
+class Host(Protocol):
+    """What the host does for the chip."""
+
+    def head(self, lw: Lowering, tensor: str) -> Ref:
+        """Make a value of a tensor that depends on the model's inputs only."""
+        ...
+
+    def fixed(self, lw: Lowering, operand: Operand) -> Ref:
+        """Make a value of a constant 8-bit tensor."""
+        ...
+
+    def table(self, unit: Unit, x: Ref, offset: int) -> Array:
+        """Compute the 256 entries of a unit with one 8-bit input."""
+        ...
+
+
 class Lowering:
     """The graph being built, and the tensors on the chip so far.
 
-    ``head`` makes a value of a tensor that the host computes from the model's inputs; ``table`` computes the 256
-    entries of a part of the model with one 8-bit input and one 8-bit output.
+    ``inexact`` says of tensors why onnxruntime may differ by one step.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        graph: Graph,
-        head: Callable[[Lowering, str], Ref],
-        table: Callable[[Unit, Ref, int], Array],
-    ) -> None:
+    def __init__(self, source: Source, graph: Graph, host: Host) -> None:
         self.source = source
         self.graph = graph
+        self.host = host
         self.refs: dict[str, Ref] = {}
         self.inexact: dict[str, str] = {}
-        self.table = table
         self.converted: dict[tuple[str, str], str] = {}  # (value, table): tensors brought to a scale, made once
-        self._head = head
         self._tables: dict[bytes, str] = {}
 
     def ref(self, operand: Operand) -> Ref:
-        """Where an activation is; makes the host's head on first use."""
+        """Where an activation is; makes the host's head on first use. The host sends constant operands."""
         if operand.is_constant:
-            raise NotOnChipError(f"{operand.tensor} is a constant where an activation is expected")
+            return self.host.fixed(self, operand)
         if operand.tensor not in self.refs:
-            self.refs[operand.tensor] = self._head(self, operand.tensor)
+            self.refs[operand.tensor] = self.host.head(self, operand.tensor)
         found = self.refs[operand.tensor]
         if operand.offset is not None and operand.offset != found.offset:
             raise NotOnChipError(f"{operand.tensor} is read as another 8-bit type than it is")

@@ -13,9 +13,8 @@ __all__ = ["concat"]
 
 def concat(lw: Lowering, unit: Unit) -> Ref:
     """Concat on the channel axis; inputs of another scale than the result's go through a table first."""
-    if any(o is not None and o.is_constant for o in unit.inputs):
-        raise NotOnChipError("an operand is a constant tensor")
-    refs = [lw.ref(o) for o in unit.activations]
+    operands = [unit.operand(n) for n in range(len(unit.inputs))]
+    refs = [lw.ref(o) for o in operands]
     axis = int(unit.attributes.get("axis", 1))
     vectors = all(r.is_vector for r in refs)
     if not vectors and not all(r.is_image for r in refs):
@@ -25,8 +24,7 @@ def concat(lw: Lowering, unit: Unit) -> Ref:
     if len({r.shape[:2] for r in refs}) > 1:
         raise NotOnChipError("operands differ in rows or columns")
     parts = tuple(
-        to_scale_of(lw, unit, r, o, hidden=f".part{n}")
-        for n, (r, o) in enumerate(zip(refs, unit.activations, strict=True))
+        to_scale_of(lw, unit, r, o, hidden=f".part{n}") for n, (r, o) in enumerate(zip(refs, operands, strict=True))
     )
     shape = (*refs[0].shape[:2], sum(r.shape[2] for r in refs))
     offset = output_offset(unit, refs[0].offset)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.lower.conv import centred
 from pimc.frontend.lower.table import table
-from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
-from pimc.frontend.source import Array
-from pimc.frontend.unit import Operand, Unit
-from pimc.ir.ops import Add, Conv, Mul
-from pimc_isa.numerics import F32
+from pimc.frontend.lowering import Lowering, Ref, output_offset, stored_limits
+from pimc.frontend.unit import Unit
+from pimc.ir.ops import Add, Mul
 
 __all__ = ["add", "mul"]
 
@@ -24,14 +19,8 @@ def add(lw: Lowering, unit: Unit) -> Ref:
 
 
 def mul(lw: Lowering, unit: Unit) -> Ref:
-    """QLinearMul of two activations, or of one and a constant: per channel (a 1x1 depthwise convolution) or a table."""
-    done = _scalar(lw, unit)
-    if done:
-        return done
-    constants = [n for n in (0, 1) if unit.operand(n).is_constant]
-    if constants:
-        return _scale_channels(lw, unit, unit.operand(1 - constants[0]), unit.operand(constants[0]))
-    return _pair(lw, unit, Mul)
+    """QLinearMul of two activations; multiplying a constant scalar is a table."""
+    return _scalar(lw, unit) or _pair(lw, unit, Mul)
 
 
 def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
@@ -43,8 +32,6 @@ def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
 
 
 def _pair(lw: Lowering, unit: Unit, kind: type[Add | Mul]) -> Ref:
-    if any(unit.operand(n).is_constant for n in (0, 1)):
-        raise NotOnChipError("an operand is a constant tensor")
     first, second = unit.operand(0), unit.operand(1)
     a, b = lw.ref(first), lw.ref(second)
     if _elements(a) < _elements(b):
@@ -80,34 +67,3 @@ def _broadcast(a: Ref, b: Ref) -> bool:
     if a.is_image and b.is_image and b.shape in ((1, 1, a.shape[2]), (1, 1, 1)):
         return True
     raise NotOnChipError(f"operands {list(a.dims)} and {list(b.dims)}: only one value per channel can be broadcast")
-
-
-def _scale_channels(lw: Lowering, unit: Unit, moving: Operand, fixed: Operand) -> Ref:
-    x = lw.image(moving)
-    w = _per_channel(centred(fixed, 0), x.shape[2])
-    if fixed.scale is None or fixed.scale.size != 1:
-        raise NotOnChipError("a constant factor with more than one scale")
-    like = image_like(x.shape, output_offset(unit, x.offset))
-    product = F32(moving.one_scale * fixed.one_scale)
-    lo, hi = stored_limits(unit, like.offset)
-    return lw.emit(
-        Conv,
-        unit,
-        (x,),
-        like,
-        weights=w.reshape(-1, 1, 1, 1),
-        multiplier=np.array([product / unit.output.one_scale], F32),
-        bias=np.zeros(1, np.int32),
-        kernel=(1, 1),
-        groups=x.shape[2],
-        x_zero=moving.one_zero + x.offset,
-        y_zero=unit.output.one_zero + like.offset,
-        lo=lo,
-        hi=hi,
-    )
-
-
-def _per_channel(w: Array, channels: int) -> Array:
-    if w.size == channels and w.ndim >= 3 and w.shape[-3:] == (channels, 1, 1):
-        return w.reshape(-1)
-    raise NotOnChipError(f"a constant factor of shape {list(w.shape)}; only one value per channel")

@@ -19,7 +19,7 @@ def table(lw: Lowering, unit: Unit) -> Ref:
     """Any chain of element-wise operators with one 8-bit input: onnxruntime computes its 256 values."""
     x = lw.ref(unit.activations[0])
     offset = output_offset(unit, x.offset)
-    entries = lw.table(unit, x, offset)
+    entries = lw.host.table(unit, x, offset)
     return _emit(lw, unit, x, offset, entries)
 
 
