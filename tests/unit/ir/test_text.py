@@ -45,7 +45,7 @@ def test_decisions_can_be_read() -> None:
     text = print_graph(decided())
     assert "mapping = {strips = [[0, 4], [4, 8]], parts = [[0, 4]], chain = [[0, 27]], copies = 2, arrays = 4}" in text
     assert "{tile = 2, chip = 0, x = 2, y = 0, cols = [0, 4], chans = [0, 4], rows_k = [0, 27]}" in text
-    assert 'schedule = {slots = [3], depth = [2], out_slots = 2}' in text
+    assert "schedule = {slots = [3], depth = [2], out_slots = 2}" in text
 
 
 @pytest.mark.parametrize(
