@@ -1,6 +1,6 @@
 """Ways to cut an op over tiles, what each costs in tiles and memory, and how long an image takes on it.
 
-The step model counts, for the busiest tile: crossbar time (flow latency and interval), vector work, and the bytes that
+The step model counts, for the busiest tile: crossbar time (the flow's interval), vector work, and the bytes that
 enter and leave over the tile's links. Copying data matters: replication gains are overstated when it is ignored.
 """
 
@@ -22,6 +22,7 @@ __all__ = [
     "cut_cycles",
     "fits",
     "grow",
+    "lag_cycles",
     "parts_of",
     "tile_memory",
 ]
@@ -185,14 +186,18 @@ def cut_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
 
 
 def row_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
-    """Cycles of one output row in the matrix or vector unit of the busiest tile."""
+    """Cycles between two output rows in the matrix or vector unit of the busiest tile."""
     width = -(-facts.shape[1] // cut.strips)
     part = max(b - a for a, b in parts_of(facts, cut.parts, res))
     vector = -(-width * part * max(facts.taps, 1) // res.machine.tile.vector_lanes)
     if not facts.is_conv:
         return max(1, vector)
-    bursts = -(-width // cut.copies)
-    return max(vector, res.flow.latency_cycles + (bursts - 1) * res.flow.interval_cycles)
+    return max(vector, -(-width // cut.copies) * res.flow.interval_cycles)
+
+
+def lag_cycles(facts: Facts, res: Resources) -> int:
+    """Cycles by which the end of a row trails the unit's readiness for the next."""
+    return max(0, res.flow.latency_cycles - res.flow.interval_cycles) if facts.is_conv else 0
 
 
 def _link_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
@@ -203,9 +208,10 @@ def _link_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     for index, shape in enumerate(facts.in_shapes):
         first, last = needed_columns(facts, index, strip)
         entering += shape[0] * (last - first) * _held_channels(facts, part, index)
-    leaving = facts.shape[0] * (strip[1] - strip[0]) * part
+    result = facts.shape[0] * (strip[1] - strip[0]) * part
+    leaving = result * facts.readers
     if cut.chain > 1:
-        entering, leaving = entering + 4 * leaving, 4 * leaving
+        entering, leaving = entering + 4 * result, max(leaving, 4 * result)
     return -(-max(entering, leaving) // res.machine.network.link_bytes_per_cycle)
 
 

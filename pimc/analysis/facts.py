@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pimc.ir.graph import Graph
 from pimc.ir.ops import AvgPool, Concat, Conv, Gap, HostCall, Lut, MaxPool, Mul, Op, window_of
@@ -41,6 +41,7 @@ class Facts:
     n: int = 0
     groups: int = 1
     sums: bool = False  # has i32 sums beside the 8-bit result
+    readers: int = 1  # ops that each get the result over channels of their own
 
     @property
     def is_conv(self) -> bool:
@@ -75,6 +76,15 @@ def is_fused(graph: Graph, op: Op) -> bool:
 
 def facts_of(graph: Graph, op: Op) -> Facts:
     """Collect the facts of an op that runs on tiles."""
+    return replace(_geometry(graph, op), readers=max(1, _readers(graph, op.name)))
+
+
+def _readers(graph: Graph, value: str) -> int:
+    users = graph.users(value)
+    return sum(_readers(graph, u.name) if is_virtual(u) or is_fused(graph, u) else 1 for u in users)
+
+
+def _geometry(graph: Graph, op: Op) -> Facts:
     ins = tuple(graph[v].shape for v in op.inputs)
     if isinstance(op, Conv):
         k = ins[0][2] // op.groups * op.kernel[0] * op.kernel[1]

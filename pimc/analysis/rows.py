@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimc.analysis.cut import Cut, cut_cycles, row_cycles
+from pimc.analysis.cut import Cut, cut_cycles, lag_cycles, row_cycles
 from pimc.analysis.facts import Facts, Resources, is_fused, needed_rows
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Concat, HostCall, Op, Relay
@@ -74,7 +74,7 @@ def _run(
         arrival = np.concatenate([[0.0], np.maximum.accumulate(ends[value])])
         ready = np.maximum(ready, arrival[need])
     steps = np.arange(rows) * duration
-    done = np.maximum.accumulate(ready - steps) + steps + duration
+    done = np.maximum.accumulate(ready - steps) + steps + duration + lag_cycles(facts, res)
     before = np.concatenate([[0.0], done[:-1]])
     in_order = np.zeros(rows)
     for n, (need, value) in enumerate(zip(needs, op.inputs, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,7 +35,7 @@ def convolution(seed: int, form: Form) -> Net:
     net = Net(seed, **form)
     rng = net.rng
     x = net.input(6, int(rng.integers(5, 12)), int(rng.integers(5, 12)))
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     match int(rng.integers(0, 4)):
         case 0:
             options["pads"] = [int(v) for v in rng.integers(0, 2, 4)]

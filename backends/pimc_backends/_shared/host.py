@@ -6,7 +6,7 @@ import numpy as np
 
 from pimc.analysis.wires import HOST, Wires
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall
+from pimc.ir.ops import HostCall, Op
 from pimc_backends._shared.tilecode import TileCode, all_rows
 from pimc_isa import instructions as isa
 from pimc_isa.define import Instr
@@ -48,7 +48,8 @@ class _Host:
         self.tensors[f"h{number}"] = self.graph.constants[op.model]
         if op.type is not None:
             self.name[op.name] = f"v{len(self.name)}"
-            self._whole(self.name[op.name], op)
+            # Two images' rows: the next image's call may run while this image's rows are still being sent.
+            self._whole(self.name[op.name], op, 2)
         feeds = tuple((t, self._place(v)) for t, v in op.feeds)
         fetches = tuple((t, self._place(v)) for t, v in op.fetches)
         self.code.calls.append(Call(f"f{number}", f"h{number}", feeds, fetches))
@@ -58,19 +59,15 @@ class _Host:
         if value in self.name:
             return
         self.name[value] = f"v{len(self.name)}"
-        self._whole(self.name[value], self.graph[value])
+        self._whole(self.name[value], self.graph[value], 1)
         for wire in self.wires.recvs[HOST, op.name, index]:
             slab = self.code.part_of(self.name[value], all_rows(0), wire.cols, wire.chans_at_reader)
             rows = self.graph[value].shape[0]
             self.stream.append((isa.Recv(dst=slab, channel=wire.name, until=all_rows(rows)), op.node))
 
-    def _whole(self, name: str, op: object) -> None:
-        from pimc.ir.ops import Op
-
-        assert isinstance(op, Op)
+    def _whole(self, name: str, op: Op, images: int) -> None:
         h, w, c = op.shape
-        views = op.views
-        self.code.buffers.append(Buffer(name, "u8", h, w, c, (0, w), (0, c), h, views))
+        self.code.buffers.append(Buffer(name, "u8", h, w, c, (0, w), (0, c), images * h, op.views))
 
     def _place(self, value: str) -> str:
         return value if value.startswith("$") else self.name[value]

@@ -61,8 +61,15 @@ class Timing:
 
     @property
     def interval_cycles(self) -> int:
-        """Cycles between the last two images; for a single image its latency."""
-        return self.image_ends[-1] - (self.image_ends[-2] if self.images > 1 else 0)
+        """Cycles between images in a filled pipeline; for a single image its latency.
+
+        The time between the last two images, but never less than the busiest unit or link is busy for each: a short
+        stream may end faster than a long one can go on.
+        """
+        if self.images == 1:
+            return self.latency_cycles
+        busiest = max([0, *self.unit_busy.values(), *self.link_busy.values()])
+        return max(self.image_ends[-1] - self.image_ends[-2], -(-busiest // self.images))
 
     @property
     def total_cycles(self) -> int:
