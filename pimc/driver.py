@@ -203,9 +203,8 @@ class CompiledProgram:
 
     @property
     def interval_cycles(self) -> int:
-        """Cycles between images of a filled pipeline; the last image of a stream can be quicker, so not that one."""
-        ends = self.timing.image_ends
-        return ends[-2] - ends[-3]
+        """Cycles between images of a filled pipeline."""
+        return self.timing.interval_cycles
 
     @cached_property
     def latency_cycles(self) -> int:

@@ -73,25 +73,29 @@ class Flow:
 class Conversion:
     """One conversion of a block's sum: round to multiples of ``step``, clip to ``lo``..``hi`` (in units of 1).
 
-    Rounding is to the nearest multiple, halves up.
+    Rounding is to the nearest multiple, halves up. A ``ranged`` conversion's ``lo`` and ``hi`` are codes; what a code
+    stands for follows from the group (``v_max``, ``gain``).
     """
 
     lo: int
     hi: int
     step: int = 1
+    ranged: bool = False
 
 
 @dataclass(frozen=True)
 class Block:
     """One block of (input slice i, weight slice j) pairs summed in analog before one conversion.
 
-    The block's sum is ``sum 2**exponents[n] * p[pairs[n]]``; the converted value counts ``2**shift`` times.
+    The block's sum is ``sum 2**exponents[n] * p[pairs[n]]``; the converted value counts ``2**shift`` times. ``cell``
+    is what each column sum goes through before it is added (an analog buffer cell).
     """
 
     pairs: tuple[tuple[int, int], ...]
     exponents: tuple[int, ...]
     shift: int
     conversion: Conversion | None
+    cell: Conversion | None = None
 
 
 @dataclass(frozen=True)

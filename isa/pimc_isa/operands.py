@@ -151,6 +151,9 @@ class Group:
     ``k`` (rows; block aligned at its start), ``n`` (outputs of each convolution group) and ``groups`` are ranges into
     the weights. Convolution group g reads input channels [g*c, (g+1)*c) of the tensor, c = channels per group, and
     writes output channels [g*N, (g+1)*N), N = the weights' n.
+
+    ``v_max`` and ``gain`` scale the flow's ranged conversions: a converter's end code stands for the dot product
+    ``block_rows * (2**input_bits - 1) * (2**weight_bits - 1) * v_max / gain``; ``v_max`` 0: nothing is ranged.
     """
 
     name: str
@@ -160,6 +163,8 @@ class Group:
     n: Range
     groups: Range
     copies: int = 1
+    v_max: float = 0.0
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)

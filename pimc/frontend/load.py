@@ -11,6 +11,7 @@ from pimc.frontend.build import build, refusals
 from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes
+from pimc.frontend.unshare import unshare_weights
 from pimc.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -58,4 +59,6 @@ def quantised_model(
         data = None
     if is_float(model):
         model, data = quantise(model, calibration, say), None
+    if unshare_weights(model):
+        data = None
     return model, data or model.SerializeToString(deterministic=True)

@@ -27,6 +27,11 @@ class Target:
     pass decides otherwise. ``chips`` is the number of chips, ``None`` for as many as one copy of the weights needs.
     ``replication``: 'balanced' (spend spare crossbars where a step model says they help most), 'none', 'stride2'
     (twice the copies for each stride of two behind a layer) or 'equal' (the same number of copies everywhere).
+
+    ``encoder`` is how weights become cells: 'flipped' (ISAAC) or 'differential' (two columns, W+ and W-). For flows
+    with ranged conversions, ``ranges`` chooses full scales from calibration data: 'gain' (per layer), 'power2' (gains
+    that are powers of two), 'published' (the paper's three ranges alone) or 'wide' (no value can clip or round), and
+    ``peripherals`` is what stands for the analog circuits: 'ideal', 'fitted' or 'trained'.
     """
 
     name: str
@@ -35,6 +40,9 @@ class Target:
     conv_flow: str
     chips: int | None = None
     replication: str = "balanced"
+    encoder: str = "flipped"
+    ranges: str = "gain"
+    peripherals: str = "ideal"
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""

@@ -340,3 +340,25 @@ def test_initialiser_also_listed_as_input() -> None:
         array = numpy_helper.to_array(tensor)
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, array.shape))
     assert len(load_model(model).inputs) == 1
+
+
+@pytest.mark.parametrize("shared", ["weights", "zero points", "dequantised weights"])
+@pytest.mark.parametrize("qdq", [False, True], ids=["qoperator", "qdq"])
+def test_shared_weights(shared: str, qdq: bool) -> None:
+    """Two layers with the same constants; onnxruntime needs copies (and fails without them)."""
+    net = Net(16, qdq=qdq)
+    y = net.conv(net.input(4, 6, 6), 4, (3, 3), per_channel=False)
+    net.output(net.conv(y, 4, (3, 3), per_channel=False))
+    model = net.model()
+    reads = "DequantizeLinear" if qdq else "QLinearConv"
+    first, second = (n for n in model.graph.node if n.op_type == reads and any(i[:1] == "w" for i in n.input))
+    places = {"weights": [0, 1], "zero points": [2], "dequantised weights": [0, 1, 2]}[shared]
+    for place in places:
+        second.input[place + (0 if qdq else 3)] = first.input[place + (0 if qdq else 3)]
+    if qdq and shared == "dequantised weights":
+        for node in model.graph.node:
+            node.input[:] = [first.output[0] if name == second.output[0] else name for name in node.input]
+        model.graph.node.remove(second)
+    graph = load_model(model)
+    found, _ = differences(graph, {net.inputs[0].name: np.random.default_rng(1).normal(0, 4, (2, 4, 6, 6)).astype("f4")})
+    assert found == []

@@ -39,9 +39,9 @@ Array = np.ndarray
 BLOCK_BYTES = 1 << 20  # window vectors and sums of one block of rows: about a second-level cache
 
 
-def make_plan(program: Program, shared: Shared, kept: Iterable[Content]) -> tuple[Plan, Planner]:
-    """Compile all operations that outputs or ``kept`` contents need."""
-    planner = Planner(program, shared, kept)
+def make_plan(program: Program, shared: Shared, kept: Iterable[Content], prove: bool) -> tuple[Plan, Planner]:
+    """Compile all operations that outputs or ``kept`` contents need; without ``prove`` every slice is computed."""
+    planner = Planner(program, shared, kept, prove)
     for op in planner.operations:
         compile_operation(planner, op)
     return planner.finish(), planner
@@ -109,19 +109,20 @@ class _Sums:
         p.scratch.take(min(self._block, 4 * rows) * cols * g.depth)
 
     def __call__(self, frame: Frame) -> Iterator[tuple[int, int, Array]]:
-        x, g, layer = frame.get(self._value), self._g, self._layer
+        raw, layer = frame.get(self._value), self._layer
         rows, cols = self._positions
         if self._depthwise:
             for image in range(frame.images):
-                sums = layer.depthwise_sums(x[image : image + 1], g)
+                sums = layer.depthwise_sums(raw[image : image + 1], self._g)
                 yield image * rows * cols, (image + 1) * rows * cols, sums.reshape(rows * cols, -1)
             return
+        x, g = layer.prepared(raw, self._g)
         total = frame.images * rows
         block = min(self._block, total)
         scratch = x if is_plain(g, x.shape) else self._scratch.take(block * cols * g.depth)
         for first in range(0, total, block):
             count = min(block, total - first)
-            yield first * cols, (first + count) * cols, layer.sums(x, g, first, count, scratch)
+            yield first * cols, (first + count) * cols, layer.sums(x, g, first, count, scratch, x is not raw)
 
 
 def _summer(p: Planner, op: DotOp, region: Region) -> _Sums:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pimc_isa.encode import Cells, decode
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise
+from pimc_isa.engines.kernels.popcount import WORD, BitProduct, bit_product, pack
 from pimc_isa.engines.kernels.windows import Geometry, gather, is_plain
 from pimc_isa.errors import ProgramError
 from pimc_isa.exactness import conversions_exact, sliced_dot
@@ -43,16 +44,17 @@ def part_channels(part: LayerPart, weights: Weights) -> Range:
 class Layer:
     """The weights of one part, decoded once, with the kernel its flow's normal form asks for."""
 
-    def __init__(self, program: Program, part: LayerPart) -> None:
+    def __init__(self, program: Program, part: LayerPart, prove: bool = True) -> None:
         self.part = part
         self.weights = program.weight[part.weights]
         self.cells = _cells(program, self.weights, part)
         self.form: NormalForm = normal_form(program.flow[part.flow])
         _check_centre(self.cells, self.weights, self.form)
-        self.exact = conversions_exact(self.cells, self.weights, self.form).holds
+        self.exact = prove and conversions_exact(self.cells, self.weights, self.form).holds
         self.groups = part.groups[1] - part.groups[0]
         self.outputs = self.groups * (part.n[1] - part.n[0])
         self._kernel: Product | None = None
+        self._bits: BitProduct | None = None
         self._w: Array | None = None
 
     @property
@@ -70,13 +72,38 @@ class Layer:
         """Input channels of one convolution group."""
         return self.weights.k // taps
 
-    def dense(self, a: Array) -> Array:
+    def prepared(self, x: Array, g: Geometry) -> tuple[Array, Geometry]:
+        """What ``sums`` wants: the array as it is, or as bit planes where bits are counted."""
+        taps = g.kernel[0] * g.kernel[1]
+        chans = g.chans[1] - g.chans[0]
+        whole = self.part.k == (0, self.weights.k) and self.weights.groups == 1
+        if self.exact or not whole or chans % WORD or g.chans != (0, x.shape[3]):
+            return x, g
+        if self._bits is None:
+            self._bits = bit_product(self.cells, self.weights, self.form, taps, chans)
+        return (x, g) if self._bits is None else (pack(_padded(x, g)), _unpadded(g))
+
+    def dense(self, a: Array, packed: bool) -> Array:
         """Sums i32 [m, n] of window vectors u8 [m, k], for one convolution group."""
+        if packed:
+            assert self._bits is not None
+            return self._bits(a)
         if not self.exact:
-            return self.sliced(a[:, None])
+            return self._counted(a)
         if self._kernel is None:
             self._kernel = product(self.w[0])
         return self._kernel(a)
+
+    def _counted(self, a: Array) -> Array:
+        """Slice by slice, packing the window vectors; the reference where bits cannot be counted."""
+        width = -(-a.shape[1] // WORD) * WORD
+        if self._bits is None:
+            self._bits = bit_product(self.cells, self.weights, self.form, 1, width)
+        if self._bits is None:
+            return self.sliced(a[:, None])
+        wide = np.zeros((len(a), width), np.uint8)
+        wide[:, : a.shape[1]] = a
+        return self._bits(pack(wide))
 
     def grouped(self, a: Array) -> Array:
         """Sums i32 [m, groups * n] of window vectors u8 [m, groups, k]."""
@@ -109,14 +136,28 @@ class Layer:
             flat = np.ascontiguousarray(flat[..., k0:k1])
         return flat
 
-    def sums(self, x: Array, g: Geometry, first: int, count: int, scratch: Array) -> Array:
-        """i32 [m, outputs] for some output rows (rows of all images in sequence)."""
+    def sums(self, x: Array, g: Geometry, first: int, count: int, scratch: Array, packed: bool = False) -> Array:
+        """i32 [m, outputs] for some output rows (rows of all images in sequence); ``packed`` as ``prepared`` made it."""
         a = self.vectors(x, g, first, count, scratch)
-        return self.dense(a) if self.weights.groups == 1 else self.grouped(a)
+        return self.dense(a, packed) if self.weights.groups == 1 else self.grouped(a)
 
     def depthwise_sums(self, x: Array, g: Geometry) -> Array:
         """i32 [images, rows, columns, channels] of a depthwise layer."""
         return depthwise(x, g, np.ascontiguousarray(self.w[:, :, 0].T))
+
+
+def _padded(x: Array, g: Geometry) -> Array:
+    """The array with padding all around, so that no window leaves it."""
+    sizes = [(0, 0)]
+    for axis in (0, 1):
+        last = g.origin[axis] + (g.out[axis] - 1) * g.step[axis] + (g.kernel[axis] - 1) * g.dilation[axis]
+        sizes.append((max(0, -g.origin[axis]), max(0, last + 1 - x.shape[1 + axis])))
+    return np.pad(x, [*sizes, (0, 0)], constant_values=g.pad_value) if any(map(any, sizes)) else x
+
+
+def _unpadded(g: Geometry) -> Geometry:
+    """The same windows over the padded array."""
+    return replace(g, origin=(max(0, g.origin[0]), max(0, g.origin[1])))
 
 
 def _cells(program: Program, weights: Weights, part: LayerPart) -> Cells:

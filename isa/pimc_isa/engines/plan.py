@@ -84,8 +84,8 @@ class Plan:
 class Planner:
     """Turns operations into calls. ``kept`` contents stay alive to the end."""
 
-    def __init__(self, program: Program, shared: Shared, kept: Iterable[Content]) -> None:
-        self.program = program
+    def __init__(self, program: Program, shared: Shared, kept: Iterable[Content], prove: bool) -> None:
+        self.program, self._prove = program, prove
         self.values: list[Value] = list(shared.holdings.values)
         self.scratch = Scratch()
         self.layers: dict[LayerPart, Layer] = {}
@@ -101,7 +101,7 @@ class Planner:
     def layer(self, part: LayerPart) -> Layer:
         """Weights of a part, decoded once."""
         if part not in self.layers:
-            self.layers[part] = Layer(self.program, part)
+            self.layers[part] = Layer(self.program, part, self._prove)
         return self.layers[part]
 
     # ---- operands ----

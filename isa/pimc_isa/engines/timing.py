@@ -63,13 +63,14 @@ class Timing:
     def interval_cycles(self) -> int:
         """Cycles between images in a filled pipeline; for a single image its latency.
 
-        The time between the last two images, but never less than the busiest unit or link is busy for each: a short
-        stream may end faster than a long one can go on.
+        The time between two images, the last left out where there are three or more (with nobody behind it, it is
+        quicker), but never less than the busiest unit or link is busy for each.
         """
         if self.images == 1:
             return self.latency_cycles
         busiest = max([0, *self.unit_busy.values(), *self.link_busy.values()])
-        return max(self.image_ends[-1] - self.image_ends[-2], -(-busiest // self.images))
+        last = -1 if self.images == 2 else -2
+        return max(self.image_ends[last] - self.image_ends[last - 1], -(-busiest // self.images))
 
     @property
     def total_cycles(self) -> int:

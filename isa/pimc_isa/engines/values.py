@@ -53,10 +53,14 @@ class _Kept:
 
 
 class Executor:
-    """A program lifted once. ``rowwise`` runs every tile row by row; without ``merge`` tiles share nothing (tests)."""
+    """A program lifted once.
 
-    def __init__(self, program: Program, rowwise: bool = False, merge: bool = True) -> None:
-        self.program = program
+    ``rowwise`` runs every tile row by row; without ``merge`` tiles share nothing; without ``prove`` every slice is
+    computed with every conversion. The values are the same.
+    """
+
+    def __init__(self, program: Program, rowwise: bool = False, merge: bool = True, prove: bool = True) -> None:
+        self.program, self._prove = program, prove
         self.lifted: Lifted = lift(program, rowwise)
         self.shared: Shared = share(self.lifted, merge)
         self._plans: dict[frozenset[str], tuple[Plan, tuple[_Kept, ...], Planner]] = {}
@@ -96,7 +100,7 @@ class Executor:
             raise RunError(f"no buffer of the program holds tensor '{unknown[0]}'")
         if names not in self._plans:
             kept = self._kept(names)
-            plan, planner = make_plan(self.program, self.shared, [k.content for k in kept])
+            plan, planner = make_plan(self.program, self.shared, [k.content for k in kept], self._prove)
             self._plans[names] = plan, kept, planner
         return self._plans[names]
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_directory", "compiled"]
+__all__ = ["cache_directory", "cached", "compiled", "numba_or_none"]
 
 
 def cache_directory() -> Path:
@@ -17,23 +17,29 @@ def cache_directory() -> Path:
     return Path(base) / "pimc" / "numba"
 
 
-@cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """``function`` compiled in nopython mode, or None where numba is missing or switched off (``PIMC_NUMBA=0``).
-
-    No fast-math: floating-point operations keep the order and rounding they are written in.
-    """
+def numba_or_none() -> Any:
+    """The module, or None where it is missing or switched off (``PIMC_NUMBA=0``)."""
     if os.environ.get("PIMC_NUMBA") == "0":
         return None
     try:
         import numba
     except ImportError:
         return None
-    return _cached(numba, function)
+    return numba
 
 
-def _cached(numba: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with an on-disk cache, or without where no directory can be written."""
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """``function`` compiled in nopython mode, or None without numba.
+
+    No fast-math: floating-point operations keep the order and rounding they are written in.
+    """
+    return None if numba_or_none() is None else cached(function)
+
+
+def cached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with an on-disk cache, or without where no directory can be written. Needs numba."""
+    numba = numba_or_none()
     before = numba.config.CACHE_DIR
     options = {"nogil": True, "fastmath": False, "boundscheck": False, "error_model": "numpy"}
     try:
