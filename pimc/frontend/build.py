@@ -101,7 +101,9 @@ def _lower_all(lw: Lowering, built: Built) -> None:
                 _lower(lw, built, part)
                 continue
             except NotOnChipError as error:
-                built.host[number] = error
+                error.node = error.node or part.node
+                for covered in part.nodes if isinstance(part, Unit) else (number,):
+                    built.host.setdefault(covered, error)
                 reads = _reads(part)
                 reads_chip = any(name in lw.refs or name in from_chip for name in reads)
                 if isinstance(part, Unit) and error.blocked and RULES.get(part.op, TABLE).weighted:
@@ -172,10 +174,11 @@ def refusals(built: Built) -> FrontendError | None:
 
 def _list_nodes(built: Built) -> str:
     lines: dict[str, None] = {}
-    for number, error in sorted(built.host.items()):
+    for _, error in sorted(built.host.items()):
         if error.blocked or error.reason == HEAD:
             continue
-        node = error.node or built.source.nodes[number]
+        node = error.node
+        assert node is not None
         lines[f"  {node.name or node.output[0]} ({node.op_type}): {error.reason}"] = None
     head = "These nodes stand between layers and have no unit on the chip:"
     return "\n".join([head, *lines])

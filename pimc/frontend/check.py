@@ -95,13 +95,19 @@ def _report(built: Built, number: int, node: onnx.NodeProto, host_macs: Mapping[
     macs = host_macs.get(number, 0)
     error = _error_of(built, number, node)
     if error is not None:
-        blamed = error.node is None or error.node is node
-        refused = bool(built.blocking) and blamed and not error.blocked and error.reason != HEAD
-        reason = error.reason if blamed or error.node is None else f"behind {error.node.name}"
-        return NodeReport(name, node.op_type, "unsupported" if refused else "host", reason, macs)
+        return NodeReport(name, node.op_type, *_verdict(built, node, error), macs)
     after = any(t in built.from_chip for t in node.output)
     reason = "behind the last quantised operator" if after else "before the first quantised operator"
     return NodeReport(name, node.op_type, "host", reason, macs)
+
+
+def _verdict(built: Built, node: onnx.NodeProto, error: NotOnChipError) -> tuple[str, str]:
+    """Where a node that no rule takes is, and why."""
+    if error.blocked or error.reason == HEAD or error.node is None:
+        return "host", error.reason
+    if error.node is not node:
+        return "host", f"with {error.node.name or error.node.output[0]}"
+    return "unsupported" if built.blocking else "host", error.reason
 
 
 def _error_of(built: Built, number: int, node: onnx.NodeProto) -> NotOnChipError | None:
@@ -121,7 +127,7 @@ def _host_macs(built: Built) -> dict[int, int]:
     """Multiply-accumulates of nodes with weights that are not on the chip, from the shapes onnxruntime finds."""
     source = built.source
     left = [n for n, node in enumerate(source.nodes) if node.op_type in WEIGHTED and n not in built.taken]
-    shapes = _shapes(source, [name for n in left for name in (source.nodes[n].input[0], source.nodes[n].output[0])])
+    shapes = _shapes(source, [name for n in left for name in (*source.nodes[n].input, source.nodes[n].output[0])])
     constants: dict[str, Sequence[int]] = {t.name: tuple(t.dims) for t in source.initialisers.values()}
     return {n: _node_macs(source.nodes[n], constants | shapes) for n in left}
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import onnx
 
 from pimc.frontend.match import match
-from pimc.frontend.source import Source
+from pimc.frontend.source import QUANTISE, Source
+from pimc.frontend.unit import Unit
 
 __all__ = ["with_all_outputs"]
 
@@ -21,12 +22,20 @@ def with_all_outputs(model: bytes | onnx.ModelProto, wanted: Iterable[str] | Non
     proto = onnx.ModelProto.FromString(model) if isinstance(model, bytes) else _copy(model)
     source = Source(proto)
     made = {name for node in source.nodes for name in node.output}
-    found = [part.output.tensor if hasattr(part, "output") else part.tensor for _, part in match(source)]
+    found = _activations(source)
     chosen = set(found if wanted is None else wanted) & made
     names = [name for name in dict.fromkeys(found) if name in chosen and name not in source.outputs]
     for name in names:
         proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return proto.SerializeToString(), names
+
+
+def _activations(source: Source) -> list[str]:
+    """8-bit tensors that depend on the inputs, in the order of their nodes."""
+    parts = {n: part.output.tensor if isinstance(part, Unit) else part.tensor for n, part in match(source)}
+    heads = {n: node.output[0] for n, node in enumerate(source.nodes) if node.op_type == QUANTISE}
+    found = heads | parts
+    return [found[n] for n in sorted(found) if source.constant(found[n]) is None]
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -81,6 +81,8 @@ def _load_external(model: onnx.ModelProto, where: str, folder: Path | None) -> b
         load_external_data_for_model(model, str(folder))
     except (ValueError, OSError, onnx.checker.ValidationError) as error:
         raise FrontendError(f"{where}: weights in {', '.join(files)} cannot be read: {_first_line(error)}") from None
+    for tensor in outside:
+        tensor.ClearField("data_location")
     return True
 
 
@@ -117,14 +119,22 @@ def convert_opset(model: onnx.ModelProto, version: int) -> None:
 
 
 def _check(model: onnx.ModelProto, where: str) -> None:
+    shapeless = [v.type.tensor_type for v in (*model.graph.input, *model.graph.output) if not _has_shape(v)]
+    for tensor in shapeless:  # the checker wants shapes; outputs may go without, inputs are looked at later
+        tensor.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        if "Field 'shape' of 'type'" in str(error):  # outputs may go without; inputs are looked at later
-            return
         raise FrontendError(f"{where}: not a valid ONNX model: {_first_line(error)}") from None
     except ValueError as error:
         raise FrontendError(f"{where}: the model is too large for one file (2 GiB): {_first_line(error)}") from None
+    finally:
+        for tensor in shapeless:
+            tensor.ClearField("shape")
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    return not value.type.HasField("tensor_type") or value.type.tensor_type.HasField("shape")
 
 
 def _first_line(error: BaseException) -> str:

@@ -277,6 +277,22 @@ def test_float_bias() -> None:
     check(net)
 
 
+@pytest.mark.parametrize(("factor", "exact"), [(1.005, True), (2.0, False)])
+def test_bias_of_another_scale(factor: float, exact: bool) -> None:
+    """Within 1 % onnxruntime takes the bias as it is; beyond, it computes in float, and the tensor is named inexact."""
+    net = Net(10, qdq=True)
+    y = net.conv(net.input(3, 6, 5), 4, (3, 3))
+    for tensor in net.constants:
+        if tensor.name.startswith("bs"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), tensor.name))
+    net.output(y)
+    graph = load_model(net.model())
+    feeds = {net.inputs[0].name: np.random.default_rng(1).normal(0, 4, (4, 3, 6, 5)).astype(np.float32)}
+    found, _ = differences(graph, feeds)
+    assert [d for d in found if exact or d.largest > 1] == []
+    assert (y.name in graph.meta.get("inexact", "")) != exact
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_8_bit_ports(signed: bool) -> None:
     """Inputs and outputs that are 8-bit tensors of the chip pass through the host as they are."""
@@ -347,8 +363,8 @@ def test_initialiser_also_listed_as_input() -> None:
 def test_shared_weights(shared: str, qdq: bool) -> None:
     """Two layers with the same constants; onnxruntime needs copies (and fails without them)."""
     net = Net(16, qdq=qdq)
-    y = net.conv(net.input(4, 6, 6), 4, (3, 3), per_channel=False)
-    net.output(net.conv(y, 4, (3, 3), per_channel=False))
+    y = net.conv(net.input(4, 6, 6), 4, (3, 3), per_channel=False, bias=False)
+    net.output(net.conv(y, 4, (3, 3), per_channel=False, bias=False))
     model = net.model()
     reads = "DequantizeLinear" if qdq else "QLinearConv"
     first, second = (n for n in model.graph.node if n.op_type == reads and any(i[:1] == "w" for i in n.input))
@@ -360,5 +376,7 @@ def test_shared_weights(shared: str, qdq: bool) -> None:
             node.input[:] = [first.output[0] if name == second.output[0] else name for name in node.input]
         model.graph.node.remove(second)
     graph = load_model(model)
-    found, _ = differences(graph, {net.inputs[0].name: np.random.default_rng(1).normal(0, 4, (2, 4, 6, 6)).astype("f4")})
+    found, _ = differences(
+        graph, {net.inputs[0].name: np.random.default_rng(1).normal(0, 4, (2, 4, 6, 6)).astype("f4")}
+    )
     assert found == []

@@ -17,6 +17,9 @@ from pimc_isa.numerics import F32
 
 __all__ = ["convolution", "gemm", "matmul"]
 
+SAME_SCALE = 0.01
+"""How far, relatively, onnxruntime lets a bias scale be from input scale times weight scale."""
+
 
 def convolution(lw: Lowering, unit: Unit) -> Ref:
     """Conv on N x C x H x W; weights O x I/groups x kh x kw become O x kh x kw x I/groups."""
@@ -116,7 +119,7 @@ def _emit(
         like,
         weights=taps,
         multiplier=multiplier,
-        bias=_bias(unit.maybe(2), products, taps.shape[0]),
+        bias=_bias(lw, unit, products, taps.shape[0]),
         kernel=kernel,
         x_zero=source.one_zero + x.offset,
         y_zero=out.one_zero + like.offset,
@@ -126,8 +129,13 @@ def _emit(
     )
 
 
-def _bias(bias: Operand | None, scale: Array, outputs: int) -> Array:
-    """i32 bias; a float bias is quantised with the product of input and weight scale, as onnxruntime does."""
+def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
+    """The i32 bias at ``scale``, input scale times weight scale.
+
+    A float bias is quantised so, as onnxruntime does. A Conv's bias with a scale of its own is brought to it:
+    onnxruntime then computes in floating point (but takes a Gemm's bias as it is, whatever its scale says).
+    """
+    bias = unit.maybe(2)
     if bias is None:
         return np.zeros(1, np.int32)
     if bias.value is None:
@@ -135,4 +143,11 @@ def _bias(bias: Operand | None, scale: Array, outputs: int) -> Array:
     value = bias.value.reshape(-1)
     if value.dtype == np.float32:
         value = np.rint(value / scale)
+    elif bias.scale is not None and unit.op == "Conv":
+        own = bias.scale.astype(F32).reshape(-1)
+        if np.any(np.abs(own - scale) > SAME_SCALE * scale):
+            lw.inexact[unit.output.tensor] = (
+                "its bias has a scale of its own, so onnxruntime computes in floating point"
+            )
+            value = np.rint(value * (own.astype(np.float64) / scale))
     return np.broadcast_to(value.astype(np.int32), (outputs,) if value.size > 1 else (1,))
