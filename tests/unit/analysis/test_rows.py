@@ -17,7 +17,7 @@ from tests.properties.nets import small_machine
 from tests.unit.passes.graphs import Net
 
 
-def _residual(depth: int) -> Graph:
+def residual(depth: int) -> Graph:
     net = Net((24, 24, 8))
     x = net.conv(net.x, 8)
     y = x
@@ -26,29 +26,33 @@ def _residual(depth: int) -> Graph:
     return net.finish(net.add(y, x))
 
 
-def _compile(graph: Graph) -> Program:
+def compiled(graph: Graph) -> Program:
     target = isaac.target()
     return isaac.emit(run_passes(graph, isaac.pipeline(), target), target)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 6])
 def test_skip_channel_holds_the_lag_of_the_main_branch(depth: int) -> None:
-    program = _compile(_residual(depth))
+    program = compiled(residual(depth))
     deepest = max((c for c in program.channels if c.source and c.dests != (0,)), key=lambda c: c.depth)
     # Every 3x3 convolution needs one row more than it has made: the main branch lags by one row each.
     assert depth + 1 <= deepest.depth <= 3 * depth + 4
     assert simulate(program, images=2).interval_cycles > 0
 
 
-def test_too_shallow_a_skip_channel_deadlocks_and_names_who_waits() -> None:
-    program = _compile(_residual(4))
+def too_shallow() -> Program:
+    """A residual block whose skip connection holds fewer rows than the main branch lags."""
+    program = compiled(residual(4))
     shallow = tuple(replace(c, depth=min(c.depth, 1)) for c in program.channels)
     slots = tuple(
         replace(t, buffers=tuple(replace(b, slots=min(b.slots, 3)) for b in t.buffers)) for t in program.tiles
     )
-    host = program.tiles[0]
+    return replace(program, channels=shallow, tiles=(program.tiles[0], *slots[1:]))
+
+
+def test_too_shallow_a_skip_channel_deadlocks_and_names_who_waits() -> None:
     with pytest.raises(DeadlockError, match="waits for"):
-        simulate(replace(program, channels=shallow, tiles=(host, *slots[1:])), images=1)
+        simulate(too_shallow(), images=1)
 
 
 def test_relay_holds_rows_where_the_reader_has_no_memory() -> None:

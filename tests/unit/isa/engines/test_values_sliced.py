@@ -1,0 +1,122 @@
+"""Counting bits against the slow reference: every conversion of every slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pimc_isa.encode import Cells
+from pimc_isa.engines.kernels import jit
+from pimc_isa.engines.kernels.popcount import BitProduct, bit_product, pack
+from pimc_isa.engines.values import Executor
+from pimc_isa.exactness import sliced_dot
+from pimc_isa.flow import Block, Conversion, NormalForm
+from pimc_isa.operands import Weights
+from tests.unit.isa.engines.nets import layer
+from tests.unit.isa.engines.test_values import chain_program, images, strips_program
+
+Array = np.ndarray
+
+
+def random_form(rng: np.random.Generator, slices: tuple[int, ...], bipolar: bool, alike: bool) -> NormalForm:
+    """Singletons whose conversions clip and, sometimes, round; all alike or each its own."""
+    width = int(rng.choice([1, 4]))
+    inputs = tuple((lo, lo + width) for lo in range(0, 8, width))
+    shifts = tuple(sum(slices[:j]) for j in range(len(slices)))
+
+    def conversion() -> Conversion | None:
+        if rng.random() < 0.1:
+            return None
+        top = int(rng.integers(3, 200))
+        return Conversion(-top if bipolar else 0, top, int(rng.choice([1, 1, 4])))
+
+    one = conversion()
+    blocks = tuple(
+        Block(((i, j),), (0,), lo + shift, one if alike else conversion())
+        for i, (lo, _) in enumerate(inputs)
+        for j, shift in enumerate(shifts)
+    )
+    return NormalForm(inputs, shifts, blocks, tuple(conversion() for _ in inputs))
+
+
+def random_layer(rng: np.random.Generator, bipolar: bool) -> tuple[Cells, Weights]:
+    """Cells, polarities and centres of any kind, as a file might hold them."""
+    k, n, rows = int(rng.integers(1, 200)), int(rng.integers(1, 40)), 64
+    slices = [(2, 2, 2, 2), (4, 2, 2)][int(rng.integers(2))]
+    blocks = -(-k // rows)
+    low, kind = (-255, np.int16) if bipolar else (0, np.uint8)
+    codes = rng.integers(low, 256, (1, k, n)).astype(kind)
+    polarity = rng.integers(0, 2 ** len(slices), (1, blocks, n)).astype(np.uint8)
+    centre = rng.integers(-300, 300, (1, blocks, n)).astype(np.int32)
+    return Cells(codes, polarity, centre), Weights("w", 1, k, n, rows, slices, bipolar)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+def test_counting_bits_is_the_reference(seed: int, bipolar: bool, alike: bool) -> None:
+    rng = np.random.default_rng(seed)
+    cells, weights = random_layer(rng, bipolar)
+    form = random_form(rng, weights.slices, bipolar, alike)
+    x = rng.integers(0, 256, (9, weights.k), dtype=np.uint8)
+    x[:3] = 255
+    width = -(-weights.k // 32) * 32
+    wide = np.zeros((9, width), np.uint8)
+    wide[:, : weights.k] = x
+    ours = bit_product(cells, weights, form, 1, width)
+    assert isinstance(ours, BitProduct)
+    expected = sliced_dot(x[:, None], cells, weights, form)[:, 0]
+    np.testing.assert_array_equal(ours(pack(wide)), expected)
+
+
+def test_taps_packed_one_by_one_make_the_same_window() -> None:
+    rng = np.random.default_rng(3)
+    weights, held = layer("w", rng.integers(-128, 128, (1, 9 * 64, 10), dtype=np.int8), 128)
+    cells = Cells(held["w.codes"], held["w.polarity"], held["w.centre"])
+    form = random_form(rng, weights.slices, bipolar=False, alike=True)
+    x = rng.integers(0, 256, (20, 9, 64), dtype=np.uint8)
+    ours = bit_product(cells, weights, form, 9, 64)
+    assert ours is not None
+    packed = pack(x).reshape(20, -1)
+    expected = sliced_dot(x.reshape(20, 1, -1), cells, weights, form)[:, 0]
+    np.testing.assert_array_equal(ours(packed), expected)
+
+
+@pytest.mark.parametrize("form", ["compiled", "numpy"])
+def test_pack_puts_bit_b_of_byte_c_into_plane_b(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if form == "numpy":
+        monkeypatch.setenv("PIMC_NUMBA", "0")
+    jit.compiled.cache_clear()
+    x = np.random.default_rng(0).integers(0, 256, (3, 5, 64), dtype=np.uint8)
+    planes = np.unpackbits(pack(x), axis=-1, bitorder="little").reshape(3, 5, 8, 64)
+    for bit in range(8):
+        np.testing.assert_array_equal(planes[:, :, bit], x >> bit & 1)
+    jit.compiled.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"blocks": (Block(((0, 0), (0, 1)), (0, 2), 0, Conversion(0, 99)),)},
+        {"input_slices": ((0, 16),)},
+    ],
+)
+def test_other_forms_are_left_to_the_reference(change: dict[str, object]) -> None:
+    weights, held = layer("w", np.ones((1, 64, 4), np.int8), 32)
+    cells = Cells(held["w.codes"], held["w.polarity"], held["w.centre"])
+    fields = {"input_slices": ((0, 8),), "weight_shifts": (0, 2, 4, 6), "blocks": (Block(((0, 0),), (0,), 0, None),)}
+    assert bit_product(cells, weights, NormalForm(**fields), 1, 64) is not None  # type: ignore[arg-type]
+    assert bit_product(cells, weights, NormalForm(**(fields | change)), 1, 64) is None  # type: ignore[arg-type]
+    assert bit_product(cells, weights, NormalForm(**fields), 1, 48) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [strips_program, chain_program])
+@pytest.mark.parametrize("numba", ["0", "1"])
+def test_every_slice_gives_what_the_proof_promises(make: type, numba: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIMC_NUMBA", numba)
+    jit.compiled.cache_clear()
+    x = images(5, 6, 4)
+    proved, sliced = (Executor(make(), prove=prove).run({"x": x}, keep=True) for prove in (True, False))
+    np.testing.assert_array_equal(proved.tensors["y"], sliced.tensors["y"])
+    jit.compiled.cache_clear()
