@@ -10,8 +10,10 @@ import onnx
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
 from pimc.frontend.host import Host, ports
-from pimc.frontend.lowering import Lowering, Ref
+from pimc.frontend.lowering import Lowering
 from pimc.frontend.match import Refused, match
+from pimc.frontend.ref import Ref
+from pimc.frontend.relabels import relabelled
 from pimc.frontend.rules import RULES, TABLE
 from pimc.frontend.session import ort_config
 from pimc.frontend.source import QUANTISE, Source
@@ -128,8 +130,11 @@ def _lower(lw: Lowering, built: Built, part: Unit | Refused) -> None:
     if rule.where == "relabel" and part.activations[0].tensor not in lw.refs:
         raise NotOnChipError(HEAD)
     ref = rule.lower(lw, part)
+    for node in part.after:
+        ref = relabelled(node, ref, lw.integers)
     lw.refs[part.output.tensor] = ref
-    lw.graph.add_view(ref.value, View(part.output.tensor, ref.order, ref.dims, ref.offset))
+    if not ref.is_padded:
+        lw.graph.add_view(ref.value, View(part.output.tensor, ref.order, ref.dims, ref.offset))
     reason = part.inexact or _cut_range(lw, part, ref)
     if reason:
         lw.inexact[part.output.tensor] = reason

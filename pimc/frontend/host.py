@@ -11,7 +11,8 @@ import onnx
 
 from pimc.frontend.batch import batched, inferred, typed
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.lowering import Lowering, Ref, image_like, stem_of
+from pimc.frontend.lowering import Lowering, stem_of
+from pimc.frontend.ref import Ref, image_like, vector_like
 from pimc.frontend.session import run
 from pimc.frontend.source import Array, Source
 from pimc.frontend.subgraph import BATCH, Typed, as_constant, cut, nodes_between
@@ -68,7 +69,7 @@ def _head(lw: Lowering, tensor: str) -> Ref:
     if elem not in (UINT8, INT8) or dims is None or len(dims) not in (2, 4) or dims[0] != 1 or 0 in dims:
         raise NotOnChipError(f"{tensor} has shape {dims}, not batch x channels x rows x columns or batch x channels")
     offset = 128 if elem == INT8 else 0
-    like = image_like((dims[2], dims[3], dims[1]), offset) if len(dims) == 4 else _vector(dims[1], offset)
+    like = image_like((dims[2], dims[3], dims[1]), offset) if len(dims) == 4 else vector_like(dims[1], offset)
     model = batched(source, nodes, given, [Typed(tensor, elem, dims)], "in")
     name = lw.unique(_head_name(source, tensor))
     feeds = tuple((f"{v.name}.in" if v.name == tensor else v.name, f"${v.name}") for v in given)
@@ -97,7 +98,7 @@ def _fixed(lw: Lowering, operand: Operand) -> Ref:
     if len(dims) not in (1, 3):
         raise NotOnChipError(f"{operand.tensor} is a constant of shape {list(value.shape)}")
     offset = 128 if value.dtype == np.int8 else 0
-    like = image_like((dims[1], dims[2], dims[0]), offset) if len(dims) == 3 else _vector(dims[0], offset)
+    like = image_like((dims[1], dims[2], dims[0]), offset) if len(dims) == 3 else vector_like(dims[0], offset)
     name = lw.unique(operand.tensor.lstrip("/"))
     lw.graph.add(
         HostCall(
@@ -132,10 +133,6 @@ def _repeated(given: onnx.ValueInfoProto, name: str, value: Array) -> onnx.Model
         [onnx.numpy_helper.from_array(array, key) for key, array in constants.items()],
     )
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 15)], ir_version=8)
-
-
-def _vector(channels: int, offset: int) -> Ref:
-    return Ref("", (1, 1, channels), "CHW", (channels,), offset)
 
 
 def _head_name(source: Source, tensor: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.integers import known_integers
+from pimc.frontend.ref import Ref
+from pimc.frontend.relabels import relabelled
 from pimc.frontend.source import Array, Source, quantise_linear
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.graph import Graph
@@ -17,39 +19,7 @@ from pimc.ir.ops import Op, TensorType
 from pimc_isa.numerics import F32
 from pimc_isa.operands import View
 
-__all__ = ["Lowering", "Ref", "image_like", "output_offset", "stem_of", "stored_limits"]
-
-Shape = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Ref:
-    """An ONNX tensor held by a value of the graph.
-
-    ``shape`` is the value's (rows, columns, channels); ``dims`` the ONNX shape without batch, which is those three in
-    the order ``order`` (CHW or HWC), reshaped; ``offset`` is 128 for int8 tensors.
-    """
-
-    value: str
-    shape: Shape
-    order: str
-    dims: tuple[int, ...]
-    offset: int
-
-    @property
-    def chw(self) -> tuple[int, int, int]:
-        """The value's sizes in ONNX order."""
-        return self.shape[2], self.shape[0], self.shape[1]
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the ONNX tensor is N x C x H x W as it stands."""
-        return self.dims == self.chw and (self.order == "CHW" or 1 in (self.shape[2], self.shape[0] * self.shape[1]))
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether the ONNX tensor is N x C, one position."""
-        return self.shape[:2] == (1, 1) and self.dims == (self.shape[2],)
+__all__ = ["Host", "Lowering", "output_offset", "stem_of", "stored_limits"]
 
 
 class Host(Protocol):
@@ -90,13 +60,25 @@ class Lowering:
         if operand.tensor not in self.refs:
             self.refs[operand.tensor] = self.host.head(self, operand.tensor)
         found = self.refs[operand.tensor]
+        for node in operand.through:
+            found = relabelled(node, found, self.integers)
         if operand.offset is not None and operand.offset != found.offset:
             raise NotOnChipError(f"{operand.tensor} is read as another 8-bit type than it is")
         return found
 
-    def image(self, operand: Operand) -> Ref:
-        """As `ref`, for operators on N x C x H x W."""
+    def integers(self, tensor: str) -> Array | None:
+        """The value of an integer tensor that depends on constants and shapes only."""
+
+        def dims(name: str) -> tuple[int, ...] | None:
+            return self.refs[name].dims if name in self.refs else None
+
+        return known_integers(self.source, dims, tensor)
+
+    def image(self, operand: Operand, *, padded: bool = False) -> Ref:
+        """As `ref`, for operators on N x C x H x W; ``padded`` allows one that adds the zeros of a Pad itself."""
         found = self.ref(operand)
+        if found.is_padded and not padded:
+            raise NotOnChipError(f"{operand.tensor} is padded; only a convolution can add that")
         if not found.is_image:
             raise NotOnChipError(f"{operand.tensor} is {list(found.dims)}, not a channels x rows x columns map")
         return found
@@ -140,7 +122,7 @@ class Lowering:
         A ``hidden`` result is an intermediate that no ONNX tensor equals; the word ends its name.
         """
         name = self.unique(stem_of(unit) + hidden)
-        views = () if hidden else (View(unit.output.tensor, like.order, like.dims, like.offset),)
+        views = () if hidden or unit.after else (View(unit.output.tensor, like.order, like.dims, like.offset),)
         named = {f: self.constant(f"{name}.{f}", a) if isinstance(a, np.ndarray) else a for f, a in fields.items()}
         self.graph.add(
             kind(
@@ -159,11 +141,6 @@ def stem_of(unit: Unit) -> str:
     """A value's name: the ONNX node's without the decoration of quantisers, or the tensor's."""
     name = unit.node.name or unit.output.tensor
     return name.lstrip("/").removesuffix("_quant") or unit.output.tensor
-
-
-def image_like(shape: Shape, offset: int) -> Ref:
-    """The result of an operator on maps."""
-    return Ref("", shape, "CHW", (shape[2], shape[0], shape[1]), offset)
 
 
 def stored_limits(unit: Unit, offset: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.relabels import RELABELS
 from pimc.frontend.rules import ELEMENTWISE, RULES
 from pimc.frontend.source import DEQUANTISE, QUANTISE, Array, Source, attributes, input_at
 from pimc.frontend.unit import Operand, Unit
@@ -52,6 +53,8 @@ def _match_node(source: Source, number: int, node: onnx.NodeProto, eight_bit: se
     except NotOnChipError as error:
         return Refused(error.node or node, node.output[0], tuple(node.input), error.reason)
     if node.op_type == DEQUANTISE or not any(name in eight_bit for name in node.input):
+        return None
+    if node.op_type in ("Shape", "Size"):
         return None
     if rule and rule.integers:
         operands = tuple(Operand(name, value=source.constant(name)) if name else None for name in node.input)
@@ -134,8 +137,8 @@ def _region(source: Source, tensor: str) -> _Region:
     while pending:
         name = pending.pop()
         number = source.producer.get(name)
-        if number is None:
-            if name not in source.initialisers:
+        if number is None or source.constant(name) is not None:
+            if number is None and name not in source.initialisers:
                 floats.add(name)
             continue
         node = source.nodes[number]
@@ -166,7 +169,12 @@ def _limited(source: Source, unit: Unit, tensor: str) -> Unit | None:
         node = source.nodes[number]
         reason = unit.inexact or ("" if source.private(tensor) else "its result is also used before quantisation")
         unit = replace(unit, nodes=(number, *unit.nodes), inexact=reason)
-        if node.op_type not in _LIMITS or _dequantised(source, node.input[0]) is not None:
+        if _dequantised(source, node.input[0]) is not None:
+            break
+        if node.op_type in RELABELS:
+            unit, tensor = replace(unit, after=(node, *unit.after)), node.input[0]
+            continue
+        if node.op_type not in _LIMITS:
             break
         limits = _clip_limits(source, node)
         if limits is None:
@@ -205,7 +213,7 @@ def _real(operand: Operand) -> Array | None:
 
 
 #: Inputs that are operands; others (a target shape, axes) are parameters of the operator.
-_OPERANDS = {"Reshape": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceMean": 1, "Clip": 1, "Dropout": 1}
+_OPERANDS = {"Reshape": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceMean": 1, "Clip": 1, "Dropout": 1, "Pad": 1}
 
 
 def _with_operands(source: Source, unit: Unit, node: onnx.NodeProto) -> Unit | None:
@@ -215,17 +223,33 @@ def _with_operands(source: Source, unit: Unit, node: onnx.NodeProto) -> Unit | N
         if not name:
             operands.append(None)
             continue
-        operand = _dequantised(source, name)
+        operand, covered = _behind_relabels(source, name)
         if operand is None:
             value = source.constant(name)
             if value is None:
                 return None
             operand = Operand(name, value=value)
-        else:
-            numbers.add(source.producer[name])
+        numbers.update(covered)
         operands.append(operand)
     found = replace(unit, op=node.op_type, node=node, attributes=attributes(node))
     return replace(found, nodes=tuple(sorted(numbers)), inputs=tuple(operands))
+
+
+def _behind_relabels(source: Source, tensor: str) -> tuple[Operand | None, list[int]]:
+    """The operand behind a DequantizeLinear and relabelling float nodes, and the numbers of all these nodes."""
+    through: list[onnx.NodeProto] = []
+    covered = [source.producer[tensor]] if tensor in source.producer else []
+    while True:
+        operand = _dequantised(source, tensor)
+        if operand is not None:
+            known = bool(through) and operand.is_constant
+            return (None, []) if known else (replace(operand, through=tuple(through)), covered)
+        node = source.maker(tensor)
+        if node is None or node.op_type not in RELABELS or node.op_type == "Pad":
+            return None, []
+        through.insert(0, node)
+        tensor = node.input[0]
+        covered.extend([source.producer[tensor]] if tensor in source.producer else [])
 
 
 def _dequantised(source: Source, tensor: str) -> Operand | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pimc.frontend.lower import concat, conv, elementwise, pool, relabel, table
-from pimc.frontend.lowering import Lowering, Ref
+from pimc.frontend.lowering import Lowering
+from pimc.frontend.ref import Ref
 from pimc.frontend.unit import Unit
 
 __all__ = ["ELEMENTWISE", "RULES", "TABLE", "Rule"]
@@ -48,13 +49,14 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "GlobalAveragePool": Rule(pool.global_average, "chip"),
         "ReduceMean": Rule(pool.mean, "chip"),
         "Concat": Rule(concat.concat, "chip", integers=True),
-        "Reshape": Rule(relabel.reshape, "relabel", integers=True),
-        "Flatten": Rule(relabel.flatten, "relabel", integers=True),
-        "Squeeze": Rule(relabel.squeeze, "relabel", integers=True),
-        "Unsqueeze": Rule(relabel.unsqueeze, "relabel", integers=True),
-        "Transpose": Rule(relabel.transpose, "relabel", integers=True),
-        "Identity": Rule(relabel.identity, "relabel", integers=True),
-        "Dropout": Rule(relabel.identity, "relabel", integers=True),
+        "Reshape": Rule(relabel.relabel, "relabel", integers=True),
+        "Flatten": Rule(relabel.relabel, "relabel", integers=True),
+        "Squeeze": Rule(relabel.relabel, "relabel", integers=True),
+        "Unsqueeze": Rule(relabel.relabel, "relabel", integers=True),
+        "Transpose": Rule(relabel.relabel, "relabel", integers=True),
+        "Identity": Rule(relabel.relabel, "relabel", integers=True),
+        "Dropout": Rule(relabel.relabel, "relabel", integers=True),
+        "Pad": Rule(relabel.pad, "relabel", integers=True),
         "Relu": Rule(table.table, "table", integers=True),
         "Clip": Rule(table.table, "table", integers=True),
         "QuantizeLinear": Rule(table.requantise, "table"),

@@ -6,7 +6,8 @@ import onnx
 
 from pimc.frontend.batch import batched, inferred, typed
 from pimc.frontend.host import why
-from pimc.frontend.lowering import Lowering, Ref
+from pimc.frontend.lowering import Lowering
+from pimc.frontend.ref import Ref
 from pimc.frontend.subgraph import Typed, as_constant, cut, nodes_between
 from pimc.ir.ops import HostCall
 from pimc_isa.program import Port

@@ -25,7 +25,8 @@ class Operand:
     """An 8-bit tensor as one operator sees it.
 
     ``scale`` and ``zero`` are None where an operator works on the integers themselves; ``value`` is a constant's array;
-    ``axis`` is the channel axis of per-channel parameters (None: the operator's own).
+    ``axis`` is the channel axis of per-channel parameters (None: the operator's own). ``through`` are relabelling float
+    nodes between the DequantizeLinear and the operator.
     """
 
     tensor: str
@@ -33,6 +34,7 @@ class Operand:
     zero: Array | None = None
     value: Array | None = None
     axis: int | None = None
+    through: tuple[onnx.NodeProto, ...] = ()
 
     @property
     def is_constant(self) -> bool:
@@ -73,8 +75,8 @@ class Unit:
     """One quantised operator: ``op`` is its key in the table of rules, ``node`` the ONNX node it is named after.
 
     ``nodes`` are the numbers of all nodes it covers, ``inputs`` its operands in ONNX order (None: left out), ``lo`` and
-    ``hi`` real limits of a Relu or Clip between operator and quantisation. ``inexact`` is '' or why onnxruntime may
-    compute this one in floating point, which can differ by one step.
+    ``hi`` real limits of a Relu or Clip between operator and quantisation, ``after`` relabelling float nodes there.
+    ``inexact`` is '' or why onnxruntime may compute this one in floating point, which can differ by one step.
     """
 
     op: str
@@ -85,6 +87,7 @@ class Unit:
     attributes: dict[str, Any] = field(default_factory=dict)
     lo: float = -math.inf
     hi: float = math.inf
+    after: tuple[onnx.NodeProto, ...] = ()
     inexact: str = ""
 
     def operand(self, index: int) -> Operand:

@@ -217,6 +217,70 @@ def test_transposed_input(form: Form) -> None:
     assert head.shape == (8, 7, 3)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_relabels_between_float_operators(signed: bool) -> None:
+    """Flatten behind a pool and before a Gemm, with no quantisation between them."""
+    net = Net(17, qdq=True, signed=signed)
+    y = net.conv(net.input(3, 6, 5), 4, (3, 3))
+    pooled = net.node("Flatten", [net.node("GlobalAveragePool", [net.dq(y)])])
+    z = net.quantise(pooled, net.result((1, 4), y.scale * 0.3))
+    net.output(net.gemm(z, 5))
+    names, scale, _ = net.weights((7, 48), 0, True)
+    flat = net.node("Reshape", [net.dq(y), net.const(np.array([0, 48], np.int64))])
+    weights = net.node("DequantizeLinear", names, axis=0)
+    value = net.node("Gemm", [flat, weights], transB=1)
+    net.output(net.quantise(value, net._spread(y, scale, 48, None, (1, 7))))
+    graph = load_model(net.model())
+    found, compared = differences(
+        graph, {net.inputs[0].name: np.random.default_rng(0).normal(0, 4, (3, 3, 6, 5)).astype("f4")}
+    )
+    assert compared == 5
+    assert found == []
+
+
+@form
+def test_reshape_to_a_computed_shape(form: Form) -> None:
+    """``x.view(x.size(0), -1)`` as exporters write it."""
+    net = Net(18, **form)
+    y = net.conv(net.input(3, 6, 5), 4, (3, 3))
+    size = net.node("Gather", [net.node("Shape", [y.name]), net.const(np.array(0, np.int64))])
+    first = net.node("Unsqueeze", [size, net.const(np.array([0], np.int64))])
+    target = net.node("Concat", [first, net.const(np.array([-1], np.int64))], axis=0)
+    if net.qdq:
+        z = net.quantise(net.node("Reshape", [net.dq(y), target]), net.result((1, 48), y.scale, y.zero))
+    else:
+        z = Tensor(net.node("Reshape", [y.name, target]), y.scale, y.zero, (1, 48))
+    net.output(net.gemm(z, 5))
+    check(net)
+
+
+@form
+def test_padding_before_a_convolution(form: Form) -> None:
+    net = Net(19, **form)
+    y = net.conv(net.input(3, 6, 5), 4, (3, 3))
+    pads = np.array([0, 0, 1, 0, 0, 0, 2, 1], np.int64)
+    shape = (1, 4, 7, 4)
+    if net.qdq:
+        fill = net.const(np.asarray(0, np.float32))
+        z = net.quantise(net.node("Pad", [net.dq(y), net.const(pads), fill]), net.result(shape, y.scale, y.zero))
+    else:
+        fill = net.scale_of(y)[1]
+        z = Tensor(net.node("Pad", [y.name, net.const(pads), fill]), y.scale, y.zero, shape)
+    net.output(net.conv(z, 3, (3, 3), pads=[1, 0, 0, 0]))
+    convs = list(check(net).of(Conv))
+    assert convs[1].pads == (2, 0, 2, 1)
+
+
+def test_limits_from_constant_nodes() -> None:
+    """Bounds of a Clip in Constant nodes; alone it is a table, behind a convolution part of it."""
+    net = Net(20, qdq=True)
+    bounds = [net.node("Constant", [], value_float=v) for v in (0.0, 6.0)]
+    y = net.conv(net.input(3, 6, 5), 4, (3, 3))
+    z = net.quantise(net.node("Clip", [net.dq(y), *bounds]), net.result(y.shape, 6 / 255, 0))
+    net.output(net.conv(z, 4, (1, 1)))
+    assert [op.kind for op in check(net).ops()][1:4] == ["q.conv", "q.lut", "q.conv"]
+
+
 # -- constants and formats
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.table import to_scale_of
-from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset
+from pimc.frontend.lowering import Lowering, output_offset
+from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.unit import Unit
 from pimc.ir.ops import Concat
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.window import sliding
-from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
+from pimc.frontend.lowering import Lowering, output_offset, stored_limits
+from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.source import Array, along
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Conv
@@ -26,9 +27,9 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
     w = centred(unit.operand(1), 0)
     if w.ndim != 4:
         raise NotOnChipError(f"a convolution over {w.ndim - 2} axes; the chip has two")
-    x = lw.image(unit.operand(0))
+    x = lw.image(unit.operand(0), padded=True)
     groups = int(unit.attributes.get("group", 1))
-    window = sliding(unit.attributes, w.shape[2:], *x.shape[:2])
+    window = sliding(unit.attributes, w.shape[2:], *x.shape[:2], x.pads)
     shape = (*window.size, w.shape[0])
     like = image_like(shape, output_offset(unit, 0))
     return _emit(lw, unit, x, like, w.transpose(0, 2, 3, 1), groups=groups, **window.fields())

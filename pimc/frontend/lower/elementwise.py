@@ -6,7 +6,8 @@ from typing import Any
 
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.table import table
-from pimc.frontend.lowering import Lowering, Ref, output_offset, stored_limits
+from pimc.frontend.lowering import Lowering, output_offset, stored_limits
+from pimc.frontend.ref import Ref
 from pimc.frontend.unit import Unit
 from pimc.ir.ops import Add, Mul
 

@@ -7,7 +7,8 @@ import numpy as np
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.table import requantised, to_scale_of
 from pimc.frontend.lower.window import sliding
-from pimc.frontend.lowering import Lowering, Ref, image_like, output_offset, stored_limits
+from pimc.frontend.lowering import Lowering, output_offset, stored_limits
+from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.unit import Unit
 from pimc.ir.ops import AvgPool, Gap, MaxPool
 from pimc_isa.numerics import F32

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pimc.frontend.lowering import Lowering, Ref, output_offset
+from pimc.frontend.lowering import Lowering, output_offset
+from pimc.frontend.ref import Ref
 from pimc.frontend.source import Array, quantise_linear
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Lut

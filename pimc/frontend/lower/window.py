@@ -33,14 +33,24 @@ def _pair(values: Any, what: str) -> Pair:
     return int(values[0]), int(values[1])
 
 
-def sliding(attributes: dict[str, Any], kernel: tuple[int, ...], rows: int, columns: int) -> Sliding:
-    """Resolve auto_pad and ceil_mode (ONNX Conv and Pool) for a map of ``rows`` x ``columns``."""
+def sliding(
+    attributes: dict[str, Any],
+    kernel: tuple[int, ...],
+    rows: int,
+    columns: int,
+    outer: tuple[int, int, int, int] = (0, 0, 0, 0),
+) -> Sliding:
+    """Resolve auto_pad and ceil_mode (ONNX Conv and Pool) for a map of ``rows`` x ``columns``.
+
+    ``outer`` (top, left, bottom, right) are zeros around the map that the operator sees as part of it.
+    """
     k = _pair(kernel, "kernel")
     stride = _pair(attributes.get("strides", (1, 1)), "strides")
     dilation = _pair(attributes.get("dilations", (1, 1)), "dilations")
-    before, after = _pads(attributes, k, stride, dilation, (rows, columns))
+    lengths = rows + outer[0] + outer[2], columns + outer[1] + outer[3]
+    before, after = _pads(attributes, k, stride, dilation, lengths)
     size = []
-    for axis, length in enumerate((rows, columns)):
+    for axis, length in enumerate(lengths):
         reach = (k[axis] - 1) * dilation[axis] + 1
         span = length + before[axis] + after[axis] - reach
         if span < 0:
@@ -54,7 +64,8 @@ def sliding(attributes: dict[str, Any], kernel: tuple[int, ...], rows: int, colu
             steps += 1
             after[axis] += stride[axis] - span % stride[axis]
         size.append(steps + 1)
-    return Sliding(k, stride, (before[0], before[1], after[0], after[1]), dilation, (size[0], size[1]))
+    top, left, bottom, right = (inner + more for inner, more in zip((*before, *after), outer, strict=True))
+    return Sliding(k, stride, (top, left, bottom, right), dilation, (size[0], size[1]))
 
 
 def _starts_inside(step: int, stride: int, end: int) -> bool:
