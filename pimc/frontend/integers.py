@@ -38,7 +38,8 @@ def known_integers(source: Source, dims: Callable[[str], tuple[int, ...] | None]
     from onnx.reference import ReferenceEvaluator
 
     feeds = {name: v for name, v in zip(node.input, values, strict=True) if name}
-    return np.asarray(ReferenceEvaluator(node).run(None, feeds)[0])
+    results: Any = ReferenceEvaluator(node).run(None, feeds)
+    return np.asarray(results[0])
 
 
 def _shape(
