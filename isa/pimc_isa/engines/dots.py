@@ -137,7 +137,7 @@ class Layer:
         return flat
 
     def sums(self, x: Array, g: Geometry, first: int, count: int, scratch: Array, packed: bool = False) -> Array:
-        """i32 [m, outputs] for some output rows (rows of all images in sequence); ``packed`` as ``prepared`` made it."""
+        """i32 [m, outputs] for some output rows (of all images in turn); ``packed``: ``prepared`` made bit planes."""
         a = self.vectors(x, g, first, count, scratch)
         return self.dense(a, packed) if self.weights.groups == 1 else self.grouped(a)
 
