@@ -212,7 +212,7 @@ def _link_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     leaving = result * facts.readers
     if cut.chain > 1:
         entering, leaving = entering + 4 * result, max(leaving, 4 * result)
-    return -(-max(entering, leaving) // res.machine.network.link_bytes_per_cycle)
+    return int(max(entering, leaving) / (res.machine.network.link_bytes_per_cycle * res.link_share)) + 1
 
 
 def grow(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...]) -> Cut | None:

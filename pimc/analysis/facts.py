@@ -16,11 +16,15 @@ __all__ = ["Facts", "Resources", "facts_of", "is_fused", "is_virtual", "needed_c
 
 @dataclass(frozen=True)
 class Resources:
-    """The machine, the flow convolutions use, and how many chips there are (``None``: as many as one copy needs)."""
+    """The machine, the flow convolutions use, and how many chips there are (``None``: as many as one copy needs).
+
+    ``link_share`` is the part of a link's bandwidth that a tile may count on; other tiles' messages take the rest.
+    """
 
     machine: Machine
     flow: Flow
     chips: int | None = None
+    link_share: float = 1.0
 
     @property
     def slices(self) -> tuple[int, ...]:

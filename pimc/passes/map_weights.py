@@ -3,7 +3,9 @@
     %y: u8[28x28x128] = q.conv(%x) {...}
     ->                                 {..., mapping = {strips = [[0, 14], [14, 28]], parts = [[0, 128]], ...}}
 
-The search is `pimc.analysis.replicate`; this pass applies its plan. Where an input must wait for more rows than the
+The search is `pimc.analysis.replicate`; this pass applies its plan. Links are shared, which a plan made tile by tile does
+not see: so plans are made for several shares of a link's bandwidth, and the one whose slowest tile or busiest link (once
+laid out) is fastest is taken. Where an input must wait for more rows than the
 tiles of its reader have memory for, a relay (a buffer tile) is put in front and the search is run again.
 """
 
@@ -18,9 +20,14 @@ from pimc.analysis.replicate import DeepChannelError, Plan, make_plan
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Mapping, Op, Relay
 from pimc.passes.base import Pass
+from pimc.passes.place import lay_out
 from pimc.passes.target import Target
 
 __all__ = ["MapWeights", "mapping_of", "resources"]
+
+
+#: Parts of a link's bandwidth that plans are made for.
+LINK_SHARES = (1.0, 0.7, 0.5, 0.35)
 
 
 def resources(target: Target) -> Resources:
@@ -38,22 +45,31 @@ class MapWeights(Pass):
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Apply the replication plan."""
-        graph = graph.copy()
         res = resources(target)
-        plan = _plan(graph, res, target.replication)
-        for op in list(graph.ops()):
-            if isinstance(op, HostCall) or is_virtual(op):
-                continue
-            if is_fused(graph, op):
-                graph.update(_mapped(op, _as_producer(graph[op.inputs[0]])))
-                continue
-            graph.update(_mapped(op, mapping_of(facts_of(graph, op), plan.cuts[op.name], res)))
-        graph.meta |= {
-            "chips": str(plan.chips),
-            "arrays_one_copy": str(plan.arrays_one_copy),
-            "expected_interval_cycles": str(plan.interval_cycles),
-        }
-        return graph
+        if target.replication != "balanced":
+            return _mapped_graph(graph, res, target.replication)[0]
+        candidates = [_mapped_graph(graph, replace(res, link_share=s), "balanced") for s in LINK_SHARES]
+        candidates.append(_mapped_graph(graph, res, "stride2"))
+        return min(candidates, key=lambda c: max(c[1], lay_out(c[0].copy(), target.machine)[1]))[0]
+
+
+def _mapped_graph(graph: Graph, res: Resources, strategy: str) -> tuple[Graph, int]:
+    """A copy with one strategy's plan applied, and the cycles between images the step model expects of it."""
+    graph = graph.copy()
+    plan = _plan(graph, res, strategy)
+    for op in list(graph.ops()):
+        if isinstance(op, HostCall) or is_virtual(op):
+            continue
+        if is_fused(graph, op):
+            graph.update(_mapped(op, _as_producer(graph[op.inputs[0]])))
+            continue
+        graph.update(_mapped(op, mapping_of(facts_of(graph, op), plan.cuts[op.name], res)))
+    graph.meta |= {
+        "chips": str(plan.chips),
+        "arrays_one_copy": str(plan.arrays_one_copy),
+        "expected_interval_cycles": str(plan.interval_cycles),
+    }
+    return graph, plan.interval_cycles
 
 
 def _plan(graph: Graph, res: Resources, strategy: str) -> Plan:

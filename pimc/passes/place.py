@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 from pimc.analysis.connect import connect
 from pimc.analysis.facts import facts_of, is_fused, is_virtual
-from pimc.analysis.placement import best_curve
+from pimc.analysis.placement import Curve, best_curve
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Mapping, Op, Part
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
+from pimc_isa.machine import Machine
 
-__all__ = ["Place"]
+__all__ = ["Place", "lay_out"]
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,21 @@ class Place(Pass):
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Number tiles in the order of the ops, then choose the curve."""
         graph = graph.copy()
-        tiles = _number(graph)
-        placed = [op for op in graph.ops() if op.placement]
-        facts = {op.name: facts_of(graph, op) for op in placed}
-        heights = {op.name: op.shape[0] for op in graph.ops() if op.type is not None}
-        heights |= {f"{name}#sums": rows for name, rows in heights.items()}
-        curve, load = best_curve(target.machine, connect(graph, facts), tiles, heights)
+        curve, load = lay_out(graph, target.machine)
         graph.meta["busiest_link_cycles"] = str(load)
-        for op in placed:
+        for op in [op for op in graph.ops() if op.placement]:
             at = ((p, curve.node(p.tile - 1, target.machine.chip)) for p in op.placement or ())
             _put(graph, op, tuple(replace(p, chip=chip, x=x, y=y) for p, (chip, x, y) in at))
         return graph
+
+
+def lay_out(graph: Graph, machine: Machine) -> tuple[Curve, int]:
+    """Number the tiles of a mapped graph in place; returns the best curve and its busiest link's cycles per image."""
+    tiles = _number(graph)
+    facts = {op.name: facts_of(graph, op) for op in graph.ops() if op.placement}
+    heights = {op.name: op.shape[0] for op in graph.ops() if op.type is not None}
+    heights |= {f"{name}#sums": rows for name, rows in heights.items()}
+    return best_curve(machine, connect(graph, facts), tiles, heights)
 
 
 def _put(graph: Graph, op: Op, parts: tuple[Part, ...]) -> None:
