@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 
     import onnx
 
-    Builder = Callable[[int, int, int], onnx.ModelProto]
+    from pimc_models.builders.net import Net
 
-__all__ = ["TOPOLOGIES", "UnknownTopologyError", "build"]
+    Builder = Callable[[Net, int], onnx.ModelProto]
+
+__all__ = ["LEAST", "SIZES", "TOPOLOGIES", "UnknownTopologyError", "build", "build_int8"]
 
 TOPOLOGIES: Mapping[str, str] = MappingProxyType(
     {
+        "alexnet": "alexnet:alexnet",
         "googlenet": "googlenet:googlenet",
+        "inception_v3": "inception:inception_v3",
         "mobilenet_v2": "mobilenet:mobilenet_v2",
         "resnet18": "resnet:resnet18",
         "resnet50": "resnet:resnet50",
+        "resnet101": "resnet:resnet101",
         "squeezenet1_1": "squeezenet:squeezenet1_1",
         "vgg16": "vgg:vgg16",
+        "vgg19": "vgg:vgg19",
     }
 )
 """Name to `module:function` below `pimc_models.builders`."""
@@ -34,14 +40,37 @@ class UnknownTopologyError(PimcError):
     """A name that is not in the table."""
 
 
-def build(name: str, seed: int = 0, size: int = 224, classes: int = 1000) -> onnx.ModelProto:
+SIZES: Mapping[str, int] = MappingProxyType(dict.fromkeys(TOPOLOGIES, 224) | {"inception_v3": 299})
+"""Height and width of the image each network was published with."""
+
+LEAST: Mapping[str, int] = MappingProxyType(dict.fromkeys(TOPOLOGIES, 32) | {"alexnet": 63, "inception_v3": 75})
+"""The smallest image from which something is left behind the last layer."""
+
+
+def build(name: str, seed: int = 0, size: int | None = None, classes: int = 1000) -> onnx.ModelProto:
     """Build one topology with random weights: float32, opset 17, input "input" 1 x 3 x size x size, logits 1 x classes.
 
-    The weights depend on `seed` and not on `size` (but for VGG-16, whose dense layers take the whole feature map);
-    the same arguments give the same bytes. `size` is at least 32. Raises UnknownTopologyError.
+    The weights depend on `seed` and not on `size` (but for AlexNet and VGG, whose dense layers take the whole feature
+    map); the same arguments give the same bytes. `size` is that of `SIZES` unless given, and at least that of `LEAST`.
+    Raises UnknownTopologyError.
     """
+    from pimc_models.builders.net import Net
+
+    builder = _builder(name)
+    return builder(Net(name, seed, size or SIZES[name]), classes)
+
+
+def build_int8(name: str, seed: int = 0, size: int | None = None, classes: int = 1000) -> onnx.ModelProto:
+    """Build one topology with random 8-bit weights and computed scales; see `pimc_models.builders.int8`."""
+    from pimc_models.builders.int8 import Int8Net
+
+    builder = _builder(name)
+    return builder(Int8Net(name, seed, size or SIZES[name]), classes)
+
+
+def _builder(name: str) -> Builder:
     if name not in TOPOLOGIES:
         raise UnknownTopologyError(f"no topology {name!r}; known: {', '.join(TOPOLOGIES)}")
     module, function = TOPOLOGIES[name].split(":")
     builder: Builder = getattr(import_module(f"pimc_models.builders.{module}"), function)
-    return builder(seed, size, classes)
+    return builder

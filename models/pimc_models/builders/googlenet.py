@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net
-
 if TYPE_CHECKING:
     import onnx
 
     from pimc_models.builders.layer import Value
+    from pimc_models.builders.net import Net
 
 INCEPTIONS = {
     "inception3a": (64, 96, 128, 16, 32, 32),
@@ -28,9 +27,8 @@ INCEPTIONS = {
 """Table 1 of the paper: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool projection."""
 
 
-def googlenet(seed: int, size: int, classes: int) -> onnx.ModelProto:
+def googlenet(net: Net, classes: int) -> onnx.ModelProto:
     """Return GoogLeNet."""
-    net = Net("googlenet", seed, size)
     x = _conv(net, net.input, "conv1", 64, 7, stride=2)
     x = net.max_pool(x, "maxpool1", kernel=3, stride=2, ceil_mode=True)
     x = _conv(net, _conv(net, x, "conv2", 64, 1), "conv3", 192, 3)

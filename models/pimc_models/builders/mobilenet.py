@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import BRANCH_SCALE, Net
+from pimc_models.builders.net import BRANCH_SCALE
 
 if TYPE_CHECKING:
     import onnx
 
     from pimc_models.builders.layer import Value
+    from pimc_models.builders.net import Net
 
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """(expansion, channels, repeats, stride of the first) of each stage: table 2 of the paper."""
 
 
-def mobilenet_v2(seed: int, size: int, classes: int) -> onnx.ModelProto:
+def mobilenet_v2(net: Net, classes: int) -> onnx.ModelProto:
     """Return MobileNetV2."""
-    net = Net("mobilenet_v2", seed, size)
     x = _conv_relu6(net, net.input, "features.0", 32, 3, stride=2)
     index = 1
     for expansion, channels, repeats, stride in BLOCKS:

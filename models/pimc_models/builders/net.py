@@ -49,19 +49,20 @@ class Net:
         x: Value,
         name: str,
         outputs: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         stride: int = 1,
         pad: int | None = None,
         groups: int = 1,
         *,
         bias: bool = False,
     ) -> Value:
-        """Convolve with a square kernel; `pad` defaults to "same" at stride 1.
+        """Convolve with a square kernel, or height x width; `pad` defaults to "same" at stride 1.
 
         He-normal weights; centred ones with a bias, since then no normalisation follows to remove the common mode.
         """
-        edge = kernel // 2 if pad is None else pad
-        shape = (outputs, x.channels // groups, kernel, kernel)
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        edges = [height // 2, width // 2] if pad is None else [pad, pad]
+        shape = (outputs, x.channels // groups, height, width)
         inputs = [x.name, self._weight(f"{name}.weight", shape, centred=bias)]
         if bias:
             inputs.append(self._constant(f"{name}.bias", self._normal((outputs,), 0.05)))
@@ -70,9 +71,9 @@ class Net:
             inputs,
             name,
             outputs,
-            kernel_shape=[kernel] * 2,
+            kernel_shape=[height, width],
             strides=[stride] * 2,
-            pads=[edge] * 4,
+            pads=edges * 2,
             group=groups,
         )
 
@@ -118,6 +119,19 @@ class Net:
             strides=[stride] * 2,
             pads=[pad] * 4,
             **extra,
+        )
+
+    def average_pool(self, x: Value, name: str, kernel: int, stride: int, pad: int) -> Value:
+        """Average over a square window; padding counts as zeros."""
+        return self._node(
+            "AveragePool",
+            [x.name],
+            name,
+            x.channels,
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[pad] * 4,
+            count_include_pad=1,
         )
 
     def global_average(self, x: Value, name: str = "avgpool") -> Value:

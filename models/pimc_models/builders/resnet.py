@@ -1,10 +1,10 @@
-"""ResNet-18 and ResNet-50 (He et al., 2016), a bottleneck's stride in its 3x3 convolution as torchvision has it."""
+"""ResNet-18, ResNet-50 and ResNet-101 (He et al., 2016), a bottleneck's stride in its 3x3 convolution as in torchvision."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import BRANCH_SCALE, Net
+from pimc_models.builders.net import BRANCH_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     import onnx
 
     from pimc_models.builders.layer import Value
+    from pimc_models.builders.net import Net
 
 
-def resnet18(seed: int, size: int, classes: int) -> onnx.ModelProto:
+def resnet18(net: Net, classes: int) -> onnx.ModelProto:
     """Return ResNet-18: basic blocks, (2, 2, 2, 2)."""
-    return _resnet(Net("resnet18", seed, size), classes, (2, 2, 2, 2), _basic, expansion=1)
+    return _resnet(net, classes, (2, 2, 2, 2), _basic, expansion=1)
 
 
-def resnet50(seed: int, size: int, classes: int) -> onnx.ModelProto:
+def resnet50(net: Net, classes: int) -> onnx.ModelProto:
     """Return ResNet-50: bottlenecks, (3, 4, 6, 3)."""
-    return _resnet(Net("resnet50", seed, size), classes, (3, 4, 6, 3), _bottleneck, expansion=4)
+    return _resnet(net, classes, (3, 4, 6, 3), _bottleneck, expansion=4)
+
+
+def resnet101(net: Net, classes: int) -> onnx.ModelProto:
+    """Return ResNet-101: bottlenecks, (3, 4, 23, 3)."""
+    return _resnet(net, classes, (3, 4, 23, 3), _bottleneck, expansion=4)
 
 
 def _resnet(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimc_models.builders.net import Net
-
 if TYPE_CHECKING:
     import onnx
 
     from pimc_models.builders.layer import Value
+    from pimc_models.builders.net import Net
 
 FIRES = (
     (3, 16, 64),
@@ -24,9 +23,8 @@ FIRES = (
 """(index in the feature list, squeeze channels, channels of each expansion); a max pool precedes 3, 6 and 9."""
 
 
-def squeezenet1_1(seed: int, size: int, classes: int) -> onnx.ModelProto:
+def squeezenet1_1(net: Net, classes: int) -> onnx.ModelProto:
     """Return SqueezeNet 1.1; its classifier is a 1x1 convolution."""
-    net = Net("squeezenet1_1", seed, size)
     x = _conv_relu(net, net.input, "features.0", 64, 3, stride=2, pad=0)
     for index, squeeze, expand in FIRES:
         if index in (3, 6, 9):
