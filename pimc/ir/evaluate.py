@@ -6,7 +6,7 @@ Arithmetic comes from `pimc_isa.numerics`; host calls run in onnxruntime. Images
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -31,16 +31,20 @@ from pimc_isa import numerics
 from pimc_isa.define import Meaning
 from pimc_isa.operands import Elementwise, RowExpr, Slab, View, Window
 
-__all__ = ["evaluate", "from_onnx", "to_onnx"]
+__all__ = ["Sums", "evaluate", "from_onnx", "to_onnx"]
 
 Array = npt.NDArray[Any]
+#: i32 sums of (x - zero point) * w of a convolution: images x rows x columns x outputs, from its input and weights.
+Sums = Callable[[Conv, Array, Array], Array]
 
 
-def evaluate(graph: Graph, inputs: Mapping[str, Array], keep: bool = True) -> dict[str, Array]:
+def evaluate(
+    graph: Graph, inputs: Mapping[str, Array], keep: bool = True, sums: Sums | None = None
+) -> dict[str, Array]:
     """Return values by name (u8, images x rows x columns x channels) and model outputs by ``$NAME``.
 
     ``inputs`` are the model's inputs with a batch axis. With ``keep=False`` values are dropped after their last use and
-    only outputs are returned.
+    only outputs are returned. ``sums`` computes convolutions in another way, or watches them.
     """
     values: dict[str, Array] = {}
     left = {op.name: len(graph.users(op.name)) for op in graph.ops()}
@@ -48,7 +52,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], keep: bool = True) -> di
         if isinstance(op, HostCall):
             values |= _host(graph, op, values, inputs)
         else:
-            values[op.name] = _value(op, [values[v] for v in op.inputs], graph.constants)
+            values[op.name] = _value(op, [values[v] for v in op.inputs], graph.constants, sums or _convolve)
         for used in dict.fromkeys(op.inputs):
             left[used] -= 1
             if not keep and not left[used]:
@@ -72,10 +76,10 @@ def from_onnx(tensor: Array, view: View, shape: tuple[int, int, int]) -> Array:
     return np.ascontiguousarray(stored.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1))
 
 
-def _value(op: Op, x: list[Array], constants: Mapping[str, Array]) -> Array:
+def _value(op: Op, x: list[Array], constants: Mapping[str, Array], dot: Sums) -> Array:
     match op:
         case Conv():
-            sums = _convolve(op, x[0], constants[op.weights])
+            sums = dot(op, x[0], constants[op.weights])
             bias = constants[op.bias].astype(np.int32)
             return numerics.requantise(sums, constants[op.multiplier], bias, op.y_zero, op.lo, op.hi)
         case Gap():

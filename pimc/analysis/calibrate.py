@@ -1,0 +1,187 @@
+"""What calibration images make of every convolution: all its windows for the largest sums, a sample of them for errors.
+
+The images run through the graph exactly. So every layer sees the inputs of an ideal chip, not those that earlier
+layers' rounding would give it; the error of a layer is its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pimc.analysis.ranges import Observed, block_sums
+from pimc.ir.evaluate import evaluate
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Conv, window_of
+
+__all__ = ["Watch", "gemm_matrix", "observe", "windows"]
+
+Array = npt.NDArray[Any]
+
+#: Multiply-accumulates that calibration may cost: a large network sees fewer images.
+MACS = 3e10
+#: Partial sums of a layer that are kept to measure errors.
+SAMPLE = 1 << 19
+#: Outputs of a layer among them, and windows at most.
+OUTPUTS, WINDOWS = 128, 4096
+#: Elements of window vectors held at once.
+CHUNK = 1 << 22
+
+
+def gemm_matrix(weights: Array, groups: int) -> Array:
+    """Weights s8 [O, kh, kw, I/groups] as [groups, k, n]: rows in the order kernel-y, kernel-x, channel."""
+    return np.ascontiguousarray(weights.reshape(groups, weights.shape[0] // groups, -1).transpose(0, 2, 1))
+
+
+def windows(op: Conv, x: Array) -> Iterator[tuple[slice, Array]]:
+    """Window vectors u8 [m, groups, k] of a convolution's input [images, rows, columns, channels], some at a time.
+
+    Each comes with the range of positions (images, rows, columns in turn) that it covers.
+    """
+    window, (rows, columns, _), channels = window_of(op), op.shape, x.shape[3]
+    top, left, bottom, right = op.pads
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=op.x_zero)
+    taps = [(ky * op.dilation[0], kx * op.dilation[1]) for ky in range(op.kernel[0]) for kx in range(op.kernel[1])]
+    at_once = max(1, CHUNK // (columns * len(taps) * channels))
+    (down, across), depth = window.stride, channels // op.groups
+    for image in range(len(x)):
+        for first in range(0, rows, at_once):
+            count = min(at_once, rows - first)
+            parts = [
+                padded[image, first * down + ky :: down, kx::across][:count, :columns].reshape(-1, op.groups, 1, depth)
+                for ky, kx in taps
+            ]
+            start = (image * rows + first) * columns
+            vectors = np.concatenate(parts, axis=2)
+            yield slice(start, start + count * columns), vectors.reshape(count * columns, op.groups, -1)
+
+
+@dataclass
+class _Layer:
+    """What was seen of one convolution so far."""
+
+    largest: int = 0
+    kept: list[Array] = field(default_factory=list)
+
+
+@dataclass
+class Watch:
+    """Computes convolutions exactly, one row block at a time, and keeps what ranges are chosen from.
+
+    ``block_rows``: rows of one conversion. ``share``: part of a layer's windows to keep for one call.
+    """
+
+    block_rows: int
+    images: int
+    layers: dict[str, _Layer] = field(default_factory=dict)
+
+    def __call__(self, op: Conv, x: Array, w: Array) -> Array:
+        """i32 sums of (x - zero point) * w, as `pimc.ir.evaluate` wants them."""
+        seen = self.layers.setdefault(op.name, _Layer())
+        matrix = gemm_matrix(w, op.groups)
+        positions = len(x) * op.shape[0] * op.shape[1]
+        every = _every(op, matrix, positions * math.ceil(self.images / len(x)), self.block_rows)
+        total = np.empty((positions, op.shape[2]), np.int32)
+        for where, vectors in windows(op, x):
+            sums = block_sums(vectors, matrix, self.block_rows)
+            seen.largest = max(seen.largest, int(max(sums.max(), -sums.min())))
+            total[where] = sums.sum(axis=1, dtype=np.float64)
+            seen.kept.append(vectors[-where.start % every :: every].copy())
+        zero = op.x_zero * matrix.sum(axis=1, dtype=np.int32).reshape(-1)
+        return (total - zero).reshape(len(x), *op.shape)
+
+
+def _every(op: Conv, matrix: Array, positions: int, block_rows: int) -> int:
+    """Every how many windows one is kept; odd, so that it does not fall into step with rows of even width."""
+    blocks = -(-matrix.shape[1] // block_rows)
+    outputs = min(OUTPUTS, op.shape[2])
+    wanted = max(16, min(WINDOWS, SAMPLE // (blocks * outputs)))
+    return max(1, positions // wanted) | 1
+
+
+def observe(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    block_rows: int,
+    input_slices: tuple[tuple[int, int], ...],
+    slices: tuple[int, ...],
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Observed]:
+    """Run calibration inputs (batch first, by port) and return what was seen of every convolution, by op name.
+
+    ``input_slices`` are bit ranges [lo, hi) driven at once, ``slices`` the bits of one weight in each column pair.
+    """
+    given = len(next(iter(inputs.values()))) if inputs else 1
+    images = max(1, min(given, int(MACS / max(1, _macs(graph)))))
+    watch = Watch(block_rows, images)
+    batch = max(1, int(4e7 / max(1, _elements(graph))))
+    for first in range(0, images, batch):
+        if progress:
+            progress(f"calibration image {first + 1} of {images}")
+        last = min(first + batch, images)
+        evaluate(graph, {name: array[first:last] for name, array in inputs.items()}, keep=False, sums=watch)
+    return {
+        op.name: _observed(graph, op, watch.layers[op.name], block_rows, input_slices, slices) for op in graph.of(Conv)
+    }
+
+
+def _macs(graph: Graph) -> int:
+    return sum(graph.constants[op.weights].size * op.shape[0] * op.shape[1] for op in graph.of(Conv))
+
+
+def _elements(graph: Graph) -> int:
+    return sum(math.prod(op.shape) for op in graph.ops() if op.type is not None)
+
+
+def _observed(
+    graph: Graph,
+    op: Conv,
+    seen: _Layer,
+    block_rows: int,
+    input_slices: tuple[tuple[int, int], ...],
+    slices: tuple[int, ...],
+) -> Observed:
+    matrix = gemm_matrix(graph.constants[op.weights], op.groups)
+    vectors = np.concatenate(seen.kept)
+    chosen = np.linspace(0, op.shape[2] - 1, min(OUTPUTS, op.shape[2])).astype(int)
+    sums = _some_sums(vectors, matrix, chosen, block_rows)
+    bias = graph.constants[op.bias].astype(np.float64)
+    zero = op.x_zero * matrix.sum(axis=1, dtype=np.int64).reshape(-1)
+    multiplier = np.broadcast_to(graph.constants[op.multiplier], op.shape[2:]).astype(np.float64)
+    offset = (np.broadcast_to(bias, op.shape[2:]) - zero) * multiplier + op.y_zero
+    line = _largest_line(vectors, matrix, chosen, block_rows, input_slices, slices)
+    return Observed(sums, seen.largest, line, multiplier[chosen], offset[chosen], op.lo, op.hi)
+
+
+def _some_sums(vectors: Array, matrix: Array, outputs: Array, block_rows: int) -> npt.NDArray[np.float32]:
+    """Partial sums of some outputs (numbered over all convolution groups)."""
+    if matrix.shape[0] == 1:
+        return block_sums(vectors, matrix[:, :, outputs], block_rows)
+    group, n = np.divmod(outputs, matrix.shape[2])
+    return block_sums(vectors[:, group], matrix[group, :, n][:, :, None], block_rows)
+
+
+def _largest_line(
+    vectors: Array,
+    matrix: Array,
+    outputs: Array,
+    block_rows: int,
+    input_slices: tuple[tuple[int, int], ...],
+    slices: tuple[int, ...],
+) -> int:
+    """The largest difference of a W+ and its W- bit line in one read, over a sample."""
+    some = vectors[:: max(1, len(vectors) // 256)]
+    magnitude, sign = np.abs(matrix.astype(np.int16)), np.sign(matrix)
+    largest = 0
+    for lo, hi in input_slices:
+        x = (some >> lo) & ((1 << hi - lo) - 1)
+        for s, width in enumerate(slices):
+            field_ = (magnitude >> sum(slices[:s]) & ((1 << width) - 1)) * sign
+            sums = _some_sums(x, field_, outputs, block_rows)
+            largest = max(largest, int(np.abs(sums).max()))
+    return largest
