@@ -89,8 +89,8 @@ def main() -> None:
             print(json.dumps(found))
         else:
             print(
-                f"{network}, batch {found['batch']}: {found['values_ms']} ms an image, "
-                f"onnxruntime fp32 {found['onnxruntime_fp32_ms']} ms, ratio {found['ratio']} (lifted in {found['lift_ms']} ms)"
+                f"{network}, batch {found['batch']}: {found['values_ms']} ms an image, onnxruntime fp32 "
+                f"{found['onnxruntime_fp32_ms']} ms, ratio {found['ratio']} (lifted in {found['lift_ms']} ms)"
             )
 
 

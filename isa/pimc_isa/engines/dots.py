@@ -55,18 +55,20 @@ class Layer:
         self.outputs = self.groups * (part.n[1] - part.n[0])
         self._kernel: Product | None = None
         self._bits: BitProduct | None = None
-        self._w: Array | None = None
+        self._taps: Array | None = None
 
-    @property
     def w(self) -> Array:
-        """Integer weights [groups, k, n] of this part."""
-        if self._w is None:
-            self._w = decode(self.cells, self.weights)
-        return self._w
+        """Integer weights [groups, k, n] of this part: int8 where they fit. Decoded anew at each call, not kept."""
+        if sum(self.weights.slices) <= 8:
+            try:
+                return decode(self.cells, self.weights, np.int8)
+            except ProgramError:  # a centre can lift 8-bit cells beyond int8
+                pass
+        return decode(self.cells, self.weights)
 
     def is_depthwise(self, taps: int) -> bool:
         """One input channel and one output channel per convolution group, all rows."""
-        return self.exact and self.weights.groups > 1 and self.weights.k == taps and self.w.shape[1:] == (taps, 1)
+        return self.exact and self.weights.groups > 1 and self.cells.codes.shape[1:] == (taps, 1)
 
     def channels_per_group(self, taps: int) -> int:
         """Input channels of one convolution group."""
@@ -91,7 +93,7 @@ class Layer:
         if not self.exact:
             return self._counted(a)
         if self._kernel is None:
-            self._kernel = product(self.w[0])
+            self._kernel = product(self.w()[0])
         return self._kernel(a)
 
     def _counted(self, a: Array) -> Array:
@@ -110,7 +112,7 @@ class Layer:
         if not self.exact:
             return self.sliced(a)
         if self._kernel is None:
-            self._kernel = product(self.w)
+            self._kernel = product(self.w())
         sums = self._kernel(np.ascontiguousarray(a.transpose(1, 0, 2)))
         return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(a.shape[0], -1)
 
@@ -143,7 +145,9 @@ class Layer:
 
     def depthwise_sums(self, x: Array, g: Geometry) -> Array:
         """i32 [images, rows, columns, channels] of a depthwise layer."""
-        return depthwise(x, g, np.ascontiguousarray(self.w[:, :, 0].T))
+        if self._taps is None:
+            self._taps = np.ascontiguousarray(self.w()[:, :, 0].T, np.int32)
+        return depthwise(x, g, self._taps)
 
 
 def _padded(x: Array, g: Geometry) -> Array:

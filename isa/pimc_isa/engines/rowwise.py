@@ -131,7 +131,7 @@ class RowwiseTile:
         )
         vectors = split[..., g.k[0] : g.k[1]]
         if layer.exact:
-            sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w.astype(np.int64)).astype(np.int32)
+            sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w().astype(np.int64)).astype(np.int32)
         else:
             sums = layer.sliced(vectors)
         return np.asarray(sums).reshape(n, 1, cols, -1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pimc_isa.define import Instr
+from pimc_isa.define import REGISTRY, Instr, Meaning, ref, slab, source
 from pimc_isa.engines.values import Executor, run
 from pimc_isa.errors import DeadlockError, ProgramError, RunError
 from pimc_isa.instructions import Copy, Halt, Loop, Lut, Mvm, Mvma, Quant, Recv, Send
@@ -394,3 +395,48 @@ def test_row_by_row_tiles_that_wait_for_nobody_say_so() -> None:
 def test_lifted_tiles_that_wait_for_nobody_say_so() -> None:
     with pytest.raises(ProgramError, match=r"tile 1, instruction 2 \(lut\): row 3 of x is never complete"):
         run(short_of_a_row(feedback_program(cyclic=False)), {"x": images(4, 2, 3)})
+
+
+# ---- instructions without a kernel ----
+
+
+@pytest.fixture
+def invert() -> Iterator[type[Instr]]:
+    """An instruction that this engine has never heard of: windows' largest element, inverted, plus a row."""
+
+    class Invert(Instr, op=0x7F, name="test.invert", unit="vector"):
+        """255 - max of each window + a, wrapping."""
+
+        dst: Slab = slab("w", "result")
+        src: str = source("window", "input buffer")
+        window: str = ref("window", "the window")
+        a: Slab = slab("r", "what is added")
+
+        def execute(self, m: Meaning) -> None:
+            """In u8."""
+            largest = m.patches(self.dst, self.src, self.window).max(axis=3)
+            m.write(self.dst, np.uint8(255) - largest + m.read(self.a))
+
+    yield Invert
+    del REGISTRY["test.invert"]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_an_instruction_of_ones_own_runs_from_its_meaning(invert: type[Instr], which: int) -> None:
+    shape = (4, 5, 3)
+    code = each_row(
+        4,
+        Recv(dst=Slab("x", RowExpr()), channel="x", until=RowExpr(1, 2)),
+        invert(dst=Slab("z", I), src="x", window="w", a=Slab("x", I)),  # type: ignore[call-arg]
+        Send(channel="back", src=Slab("z", I)),
+    )
+    window = Window("w", (3, 3), pads=(1, 1, 1, 1))
+    tiles = [
+        host(shape, shape, [("x", None)], "back"),
+        tile(1, [ring("x", shape), ring("z", shape)], code, windows=(window,)),
+    ]
+    p = program(tiles, [Channel("x", 0, (1,), 4), Channel("back", 1, (0,), 4)])
+    x = images(*shape)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    largest = np.max([padded[:, ky : ky + 4, kx : kx + 5] for ky in range(3) for kx in range(3)], axis=0)
+    np.testing.assert_array_equal(executors(p)[which].run({"x": x}).outputs["y"], np.uint8(255) - largest + x)
