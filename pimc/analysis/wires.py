@@ -84,14 +84,14 @@ class Wires:
 
     def connect(self, graph: Graph, op: Op, index: int, need: list[tuple[int, Range, Range]], depth: int) -> None:
         """Wire input ``index`` of ``op``: ``need`` lists (tile, columns, channels) of its readers."""
-        made: dict[tuple[int, str, Range, Range], Wire] = {}
+        made: dict[tuple[int, str, int, Range, Range], Wire] = {}
         for piece in pieces(graph, op.inputs[index]):
             for tile, cols, chans in need:
                 c = _meet(piece.cols, cols)
                 h = _meet(piece.chans, (chans[0] - piece.shift, chans[1] - piece.shift))
                 if c is None or h is None:
                     continue
-                key = (piece.tile, piece.value, c, h)
+                key = (piece.tile, piece.value, piece.shift, c, h)
                 if key not in made:
                     made[key] = self._new(piece, c, h, depth)
                 made[key].dests.append(tile)
