@@ -1,7 +1,7 @@
 """The verification itself: the program on the values engine, the model in onnxruntime, tensor by tensor, in batches.
 
 Ideal hardware must give onnxruntime's tensors bit for bit; a single differing element is a bug of the compiler. The
-few operators with a tolerance are named in `pimc.verify.reference`.
+few exceptions are named in `pimc.verify.reference`.
 """
 
 from __future__ import annotations
