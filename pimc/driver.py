@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,9 +48,15 @@ class Hooks:
 def plan(target: str = "isaac", passes: str = "", **options: Any) -> tuple[Target, tuple[Pass, ...]]:
     """Return a target with the options that are not ``None``, and its passes, some replaced by ``passes``."""
     from pimc.passes.spec import override
+    from pimc.passes.target import TargetError
 
     backend = find_target(target)
-    made = backend.target(**{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    known = inspect.signature(backend.target).parameters
+    for name in given:
+        if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise TargetError(f"target {target} has no option {name!r}; its options are {', '.join(known)}")
+    made = backend.target(**given)
     return made, override(backend.pipeline(), passes)
 
 
@@ -64,10 +71,17 @@ def lower(
 ) -> Graph:
     """Import a model (quantising it if it is float) and run the passes; returns the last graph."""
     from pimc.frontend import load_model
+    from pimc.passes.choose_ranges import needs_calibration
     from pimc.passes.manager import run_passes
 
     hooks = hooks or Hooks()
-    graph = load_model(model, calibration=calibration, input_shapes=input_shapes, progress=hooks.progress)
+    graph = load_model(
+        model,
+        calibration=calibration,
+        input_shapes=input_shapes,
+        progress=hooks.progress,
+        calibrate=needs_calibration(target, passes),
+    )
     return run_passes(
         graph,
         passes,
@@ -101,20 +115,25 @@ def compile(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     chips: int | None = None,
     replication: str | None = None,
+    ranges: str | None = None,
+    peripherals: str | None = None,
     passes: str = "",
     progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
     """Compile an ONNX model (path, bytes or ModelProto) to a program.
 
-    ``calibration`` (arrays by input name, or a .npz file) is needed for a float model, which is quantised first.
+    ``calibration`` (arrays by input name, or a .npz file) is needed for a float model, which is quantised first, and by
+    targets that choose converter ranges from data (``ranges``: 'gain', 'power2', 'published', or 'wide' for converters
+    that lose nothing; ``peripherals``: 'ideal', 'fitted' or 'trained'; both default to the target's own choice).
     ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
     ``map-weights{option=value}``. ``progress`` is told what is being done; ``hooks`` hears more. Raises PimcError if
     the model cannot be compiled.
     """
     hooks = hooks or Hooks(progress=progress)
-    chosen, steps = plan(target, passes, chips=chips, replication=replication)
+    options = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
+    chosen, steps = plan(target, passes, **options)
     graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks)
     return emit(graph, chosen)
 

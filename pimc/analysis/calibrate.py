@@ -93,7 +93,7 @@ class Watch:
             total[where] = sums.sum(axis=1, dtype=np.float64)
             seen.kept.append(vectors[-where.start % every :: every].copy())
         zero = op.x_zero * matrix.sum(axis=1, dtype=np.int32).reshape(-1)
-        return (total - zero).reshape(len(x), *op.shape)
+        return np.asarray((total - zero).reshape(len(x), *op.shape))
 
 
 def _every(op: Conv, matrix: Array, positions: int, block_rows: int) -> int:
@@ -131,7 +131,7 @@ def observe(
 
 
 def _macs(graph: Graph) -> int:
-    return sum(graph.constants[op.weights].size * op.shape[0] * op.shape[1] for op in graph.of(Conv))
+    return sum(int(graph.constants[op.weights].size) * math.prod(op.shape[:2]) for op in graph.of(Conv))
 
 
 def _elements(graph: Graph) -> int:

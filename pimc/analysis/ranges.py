@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["LINE_LIMIT", "MODES", "V_MAX", "Converter", "Observed", "RangePlan", "block_sums", "choose", "convert"]
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 #: Full scales of the three converters as parts of VDD, the theoretical full swing.
@@ -98,7 +99,7 @@ class RangePlan:
 
 
 def block_sums(windows: Array, weights: Array, block_rows: int) -> Floats:
-    """Exact partial sums [windows, row blocks, groups * n] of ``windows`` [m, groups, k] and ``weights`` [groups, k, n].
+    """Exact partial sums [windows, blocks, groups * n] of ``windows`` [m, groups, k] and ``weights`` [groups, k, n].
 
     float32 holds them exactly: 8-bit products of up to 512 rows stay below 2**24. Raises ValueError for taller blocks.
     """

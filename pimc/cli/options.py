@@ -14,7 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Calibration = Annotated[
     Path | None,
-    typer.Option("--calibration", metavar="X.npz", help="Typical inputs, to quantise a float model with."),
+    typer.Option(
+        "--calibration",
+        metavar="X.npz",
+        help="Typical inputs: they set scales and converter ranges.",
+    ),
 ]
 InputShape = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""Calibration data for the quantiser: a .npz file, arrays by input name, one array, or seeded random numbers."""
+"""Calibration data for scales and converter ranges: a .npz file, arrays by name, one array, or seeded random ones."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ class CalibrationWarning(UserWarning):
     """Ranges of activations were guessed."""
 
 
-def calibration_arrays(model: onnx.ModelProto, given: Any) -> dict[str, Array]:
-    """Arrays by input name, each with a batch axis, checked against the model's inputs. Raises FrontendError."""
+def calibration_arrays(model: onnx.ModelProto, given: Any, *, warn: bool = True) -> dict[str, Array]:
+    """Arrays by input name, each with a batch axis, checked against the model's inputs; random ones if none are given.
+
+    ``warn``: say so then. Raises FrontendError.
+    """
     inputs = {v.name: v for v in model_inputs(model)}
     if given is None:
-        warnings.warn(
-            "No calibration data: ranges of activations are guessed from random inputs, so predictions of this program "
-            "will be poor. Give images with --calibration X.npz.",
-            CalibrationWarning,
-            stacklevel=5,
-        )
+        if warn:
+            _warn()
         return {name: _random(value) for name, value in inputs.items()}
     arrays = _arrays(given, list(inputs))
     if set(arrays) != set(inputs):
@@ -47,6 +46,15 @@ def calibration_arrays(model: onnx.ModelProto, given: Any) -> dict[str, Array]:
     if len({len(a) for a in checked.values()}) != 1:
         raise FrontendError("Calibration arrays have different numbers of images.")
     return checked
+
+
+def _warn() -> None:
+    warnings.warn(
+        "No calibration data: ranges of activations are guessed from random inputs, so predictions of this program "
+        "will be poor. Give images with --calibration X.npz.",
+        CalibrationWarning,
+        stacklevel=6,
+    )
 
 
 def _random(value: onnx.ValueInfoProto) -> Array:

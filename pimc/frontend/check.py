@@ -68,7 +68,7 @@ def check_model(
 
     Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
     """
-    model, _ = quantised_model(source, calibration, input_shapes, progress or (lambda text: None))
+    model, *_ = quantised_model(source, calibration, input_shapes, progress or (lambda text: None))
     built = build(model)
     error = refusals(built)
     macs = _host_macs(built)

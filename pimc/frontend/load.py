@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.frontend.build import build, refusals
+from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes
@@ -28,19 +29,24 @@ def load_model(
     calibration: Any = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
+    calibrate: bool = False,
 ) -> Graph:
     """Read a model and return its graph at stage 'quantised'.
 
     ``calibration``: a .npz path, arrays by input name, or one array, each with a batch axis; used to quantise float
-    models. ``input_shapes`` fixes dynamic shapes. ``progress`` is told what is being done. Raises FrontendError.
+    models, and kept in the graph for passes that choose converter ranges. ``calibrate``: the graph must have such data;
+    without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``progress`` is told what is
+    being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
-    model, data = quantised_model(source, calibration, input_shapes, say)
+    model, data, was_float = quantised_model(source, calibration, input_shapes, say)
     say("lowering")
     built = build(model)
     error = refusals(built)
     if error:
         raise error
+    if calibrate or calibration is not None:
+        built.graph.calibration = calibration_arrays(model, calibration, warn=not was_float)
     built.graph.reference = data
     built.graph.meta["model_sha256"] = hashlib.sha256(data).hexdigest()
     return built.graph
@@ -51,14 +57,15 @@ def quantised_model(
     calibration: Any,
     input_shapes: Mapping[str, Sequence[int]] | None,
     say: Progress,
-) -> tuple[onnx.ModelProto, bytes]:
-    """Read a model, fix its shapes, and quantise it if it is float; returns it with its bytes."""
+) -> tuple[onnx.ModelProto, bytes, bool]:
+    """Read a model, fix its shapes, and quantise it if it is float; returns it, its bytes, and whether it was float."""
     say("reading the model")
     model, data = read_model(source)
     if fix_input_shapes(model, input_shapes):
         data = None
-    if is_float(model):
+    was_float = is_float(model)
+    if was_float:
         model, data = quantise(model, calibration, say), None
     if unshare_weights(model):
         data = None
-    return model, data or model.SerializeToString(deterministic=True)
+    return model, data or model.SerializeToString(deterministic=True), was_float

@@ -23,8 +23,8 @@ class Graph:
     """Ops by name in a DAG whose edges follow values. Passes work on a copy (constants are shared, never changed).
 
     ``stage`` is the last stage whose invariants hold. ``reference`` is the quantised ONNX model (bytes) that the
-    program must equal; ``meta`` holds further strings (session options, model hash). ``calibration`` holds sample inputs
-    by port (batch first) for passes that choose ranges; it is not part of the text form.
+    program must equal; ``meta`` holds further strings (session options, model hash). ``calibration`` holds sample
+    inputs by port (batch first) for passes that choose ranges; it is not part of the text form.
     """
 
     name: str

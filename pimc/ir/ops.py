@@ -151,6 +151,7 @@ class Conv(Op, op="q.conv"):
     """Convolution or matrix product with constant weights (QLinearConv, QGemm, QLinearMatMul), requantised.
 
     ``weights`` s8 [O, kh, kw, I/groups]; ``multiplier`` f32 [O] or [1]; ``bias`` i32 [O] without the zero-point term.
+    ``scale``: v_max and gain of the flow's ranged conversions (see `pimc_isa.operands.Group`), ``None``: not ranged.
     """
 
     weights: str
@@ -167,6 +168,7 @@ class Conv(Op, op="q.conv"):
     hi: int = 255
     cells: Cells | None = None
     flow: str | None = None
+    scale: tuple[float, float] | None = None
 
     @property
     def pad_value(self) -> int:

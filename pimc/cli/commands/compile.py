@@ -35,6 +35,23 @@ class Replication(StrEnum):
     EQUAL = "equal"
 
 
+class Ranges(StrEnum):
+    """How converter ranges are chosen."""
+
+    GAIN = "gain"
+    POWER2 = "power2"
+    PUBLISHED = "published"
+    WIDE = "wide"
+
+
+class Peripherals(StrEnum):
+    """What stands for the analog circuits."""
+
+    IDEAL = "ideal"
+    FITTED = "fitted"
+    TRAINED = "trained"
+
+
 def compile_command(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model, float or 8-bit.")],
     output: Annotated[
@@ -49,6 +66,10 @@ def compile_command(
     replication: Annotated[
         Replication | None, typer.Option(help="How spare crossbars hold further copies of weights.")
     ] = None,
+    ranges: Annotated[
+        Ranges | None, typer.Option(help="Converter ranges: from --calibration data, or 'wide' (nothing is lost).")
+    ] = None,
+    peripherals: Annotated[Peripherals | None, typer.Option(help="Models of the analog circuits.")] = None,
     passes: Annotated[
         str, typer.Option(metavar="SPEC", help="Passes with options, such as 'map-weights{option=value};place'.")
     ] = "",
@@ -68,7 +89,8 @@ def compile_command(
 ) -> None:
     """Compile an ONNX model to a program.
 
-    A float model is quantised first, on the inputs given with --calibration.
+    A float model is quantised first, on the inputs given with --calibration. Targets with lossy converters choose their
+    ranges from the same inputs.
 
     Examples:
 
@@ -94,7 +116,13 @@ def compile_command(
             on_print=lambda name, graph: printed.append(f"# after {name}\n{_graph_text(graph)}"),
             on_pass=times.__setitem__,
         )
-        chosen, steps = driver.plan(target, passes, chips=chips, replication=replication and replication.value)
+        options = {
+            "chips": chips,
+            "replication": replication and replication.value,
+            "ranges": ranges and ranges.value,
+            "peripherals": peripherals and peripherals.value,
+        }
+        chosen, steps = driver.plan(target, passes, **options)
         graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks)
         text, values, program = "", {}, None
         if emit is Emit.IR or stop_after:

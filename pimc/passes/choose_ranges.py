@@ -1,0 +1,131 @@
+"""Choose the converter range and gain of every layer from calibration data (range-aware conversion).
+
+    %y: u8[28x28x128] = q.conv(%x) {..., flow = "npim8"}
+    ->                                 {..., flow = "npim8", scale = [0.125, 10.6]}
+
+Flows whose conversions are not ranged stay as they are; so does everything with ranges 'wide'. What is chosen, and the
+error measure, are in `pimc.analysis.ranges`; every layer is looked at with the inputs an ideal chip would give it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from pimc.analysis.calibrate import observe
+from pimc.analysis.ranges import MODES, Converter, RangePlan, choose
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Conv
+from pimc.passes.base import Pass, PassError
+from pimc.passes.target import Target
+from pimc_isa.flow import Flow, normal_form
+
+__all__ = ["WIDE", "ChooseRanges", "converter_of", "needs_calibration", "plans"]
+
+#: Ranges that neither clip nor round: nothing is ranged.
+WIDE = "wide"
+
+
+@dataclass(frozen=True)
+class ChooseRanges(Pass):
+    """Choose converter ranges and gains from calibration data."""
+
+    name = "choose-ranges"
+    from_stage = "programmed"
+    to_stage = "programmed"
+
+    ranges: str = ""  # empty: the target's own choice
+    force: str = ""  # V_MAX/GAIN for every layer, such as 0.125/8: no calibration is needed
+
+    def apply(self, graph: Graph, target: Target) -> Graph:
+        """Set the scale of every convolution with ranged conversions, and note the plan in the graph's meta."""
+        mode = self.ranges or target.ranges
+        if mode not in (*MODES, WIDE):
+            raise PassError(f"ranges {mode!r} do not exist; choose one of {', '.join((*MODES, WIDE))}")
+        converters = {op.name: converter_of(target.flow[op.flow or ""], _rows(op)) for op in graph.of(Conv)}
+        if mode == WIDE or not any(converters.values()):
+            return graph
+        graph = graph.copy()
+        chosen = _forced(graph, self.force) if self.force else {}
+        found = [] if chosen else plans(graph, target, mode)
+        chosen |= {plan.layer: (plan.v_max, plan.gain) for plan in found}
+        for op in list(graph.of(Conv)):
+            if converters[op.name] is not None:
+                graph.update(replace(op, scale=chosen[op.name]))
+        graph.meta["range_plan"] = json.dumps([_plain(plan) for plan in found])
+        return graph
+
+
+def needs_calibration(target: Target, passes: Iterable[Pass]) -> bool:
+    """Whether these passes will ask for calibration data, also of a model that is quantised already."""
+    form = normal_form(target.flow[target.conv_flow])
+    ranged = any(block.conversion and block.conversion.ranged for block in form.blocks)
+    asks = any(isinstance(p, ChooseRanges) and not p.force and (p.ranges or target.ranges) != WIDE for p in passes)
+    return ranged and asks
+
+
+def plans(graph: Graph, target: Target, mode: str) -> list[RangePlan]:
+    """The plan of every convolution with ranged conversions. Raises PassError without calibration data."""
+    missing = [port.name for port in graph.inputs if port.name not in graph.calibration]
+    if missing:
+        raise PassError(
+            f"target {target.name} chooses converter ranges from data, and there is none for {', '.join(missing)}\n"
+            "give typical inputs with --calibration X.npz, or choose lossless converters with --ranges wide"
+        )
+    found = []
+    for flow, rows in sorted({(op.flow or "", _rows(op)) for op in graph.of(Conv)}):
+        converter = converter_of(target.flow[flow], rows)
+        if converter is None:
+            continue
+        micro = target.flow[flow]
+        seen = observe(graph, graph.calibration, rows, normal_form(micro).input_slices, micro.slices)
+        found += [
+            choose(op.name, seen[op.name], converter, mode)
+            for op in graph.of(Conv)
+            if (op.flow, _rows(op)) == (flow, rows)
+        ]
+    return found
+
+
+def converter_of(flow: Flow, rows: int) -> Converter | None:
+    """The ranged conversion of a flow that reads row blocks of ``rows`` rows, ``None`` if it has none.
+
+    Raises PassError for a flow that ranges parts of a dot product: one range for all of them would mean little.
+    """
+    form = normal_form(flow)
+    ranged = [block for block in form.blocks if block.conversion and block.conversion.ranged]
+    if not ranged:
+        return None
+    if len(form.blocks) != 1 or form.blocks[0].shift:
+        raise PassError(f"flow {flow.name} has ranged conversions of parts of a dot product; convert each sum once")
+    conversion = ranged[0].conversion
+    assert conversion is not None
+    widest = max(hi - lo for lo, hi in form.input_slices)
+    return Converter(
+        conversion.lo,
+        conversion.hi,
+        rows * ((1 << flow.input_bits) - 1) * ((1 << sum(flow.slices)) - 1),
+        rows * ((1 << widest) - 1) * ((1 << max(flow.slices)) - 1),
+    )
+
+
+def _rows(op: Conv) -> int:
+    assert op.cells is not None
+    return op.cells.block_rows
+
+
+def _forced(graph: Graph, text: str) -> dict[str, tuple[float, float]]:
+    try:
+        v_max, gain = (float(part) for part in text.split("/"))
+    except ValueError:
+        v_max = gain = 0.0
+    if not (0 < v_max <= 1 and gain > 0):
+        raise PassError(f"pass choose-ranges: force={text!r} is not of the form V_MAX/GAIN, such as 0.125/8")
+    return {op.name: (v_max, gain) for op in graph.of(Conv)}
+
+
+def _plain(plan: RangePlan) -> dict[str, object]:
+    """A plan for the program's meta: infinite ratios as null."""
+    values = asdict(plan)
+    return {**values, "sqnr_db": None if values["sqnr_db"] == float("inf") else round(plan.sqnr_db, 2)}
