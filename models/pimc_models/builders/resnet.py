@@ -1,4 +1,4 @@
-"""ResNet-18, ResNet-50 and ResNet-101 (He et al., 2016), a bottleneck's stride in its 3x3 convolution as in torchvision."""
+"""ResNet-18, -50 and -101 (He et al., 2016), a bottleneck's stride in its 3x3 convolution as torchvision has it."""
 
 from __future__ import annotations
 
