@@ -14,7 +14,7 @@ import numpy as np
 from pimc_isa.errors import ProgramError
 from pimc_isa.operands import Weights
 
-__all__ = ["Cells", "column_sums", "decode", "encode", "row_blocks", "slice_shifts"]
+__all__ = ["Cells", "column_sums", "decode", "encode", "encode_differential", "row_blocks", "slice_shifts"]
 
 Array = np.ndarray
 
@@ -68,6 +68,25 @@ def encode(weights: Array, slices: tuple[int, ...], block_rows: int) -> Cells:
             flips[:, block] |= flip.astype(kind) * kind(top << shift)
         np.bitwise_xor(part, flips[:, block, None], out=part)
     return Cells(codes, polarity, flips.astype(np.int32) - half)
+
+
+def encode_differential(weights: Array, slices: tuple[int, ...], block_rows: int) -> Cells:
+    """Integer weights [groups, k, n] as differences: ``w = P - N``, one of them 0, each in the slices of ``|w|``.
+
+    Codes are the weights themselves (sign and magnitude), i16, or i32 where slices have more than 15 bits; centre 0,
+    nothing flipped. W+ and W- lie in neighbouring columns (Neural-PIM, section 5.2.1). Raises ValueError for weights
+    whose magnitude does not fit the slices.
+    """
+    bits, (groups, k, n) = sum(slices), weights.shape
+    if bits > 31:
+        raise ValueError(f"weights of {bits} bits; at most 31")
+    top = (1 << bits) - 1
+    if not _within(weights, -top, top):
+        raise ValueError(f"weights outside {-top}..{top} do not fit slices of {bits} bits")
+    blocks = -(-k // block_rows)
+    codes = weights.astype(np.int16 if bits <= 15 else np.int32, order="C")
+    polarity = np.zeros((groups, blocks, n), np.uint8 if len(slices) <= 8 else np.uint16)
+    return Cells(codes, polarity, np.zeros((groups, blocks, n), np.int32))
 
 
 def decode(cells: Cells, weights: Weights, dtype: type[np.integer[Any]] = np.int32) -> Array:

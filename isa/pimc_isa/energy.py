@@ -188,7 +188,7 @@ def _scaled(machine: Machine, per: str) -> Iterator[tuple[Component, Budget]]:
 
 def peak(machine: Machine, flow: Flow) -> Peak:
     """Operations per second of a full chip running ``flow`` in every crossbar, over its power and area."""
-    weights = machine.array.rows * outputs_per_array(len(flow.slices), machine.array)
+    weights = machine.array.rows * outputs_per_array(flow.columns, machine.array)
     crossbars = machine.tile.arrays * machine.chip.tiles
     gops = 2 * weights * crossbars / (flow.interval_cycles / machine.clock_hz) / 1e9
     chip = total(machine)

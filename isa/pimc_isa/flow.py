@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc_isa.errors import FlowError
-from pimc_isa.hazards import check_latches, check_limits, check_resources, fail, latest
+from pimc_isa.forms import Block, Conversion, NormalForm
+from pimc_isa.hazards import check_latches, check_limits, check_resources
+from pimc_isa.meaning import MAX_BITS, normal_form
 from pimc_isa.microops import OPS, MicroOp, OpSpec, arguments, parse_flow_lines, print_flow_lines
 
 if TYPE_CHECKING:
     from pimc_isa.machine import Machine
 
 __all__ = [
+    "MAX_BITS",
     "OPS",
     "Block",
     "Conversion",
@@ -36,10 +39,6 @@ __all__ = [
     "print_flow",
     "print_flow_lines",
 ]
-
-
-#: Bits of an input, and of a weight, that a flow may have.
-MAX_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,16 @@ class Flow:
     ops: tuple[MicroOp, ...]
 
     @property
+    def pairs(self) -> bool:
+        """Whether reads sample differences of two columns (W+ and W-), so that weights must be bipolar."""
+        return any(op.op == "read" and op.args == ("pairs",) for op in self.ops)
+
+    @property
+    def columns(self) -> int:
+        """Physical columns of one output."""
+        return len(self.slices) * (2 if self.pairs else 1)
+
+    @property
     def interval_cycles(self) -> int:
         """Clock cycles between two positions of one copy."""
         return self.interval * self.step_cycles
@@ -67,49 +76,6 @@ class Flow:
     def latency_cycles(self) -> int:
         """Clock cycles from start to end of one position."""
         return self.latency * self.step_cycles
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """One conversion of a block's sum: round to multiples of ``step``, clip to ``lo``..``hi`` (in units of 1).
-
-    Rounding is to the nearest multiple, halves up. A ``ranged`` conversion's ``lo`` and ``hi`` are codes; what a code
-    stands for follows from the group (``v_max``, ``gain``).
-    """
-
-    lo: int
-    hi: int
-    step: int = 1
-    ranged: bool = False
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block of (input slice i, weight slice j) pairs summed in analog before one conversion.
-
-    The block's sum is ``sum 2**exponents[n] * p[pairs[n]]``; the converted value counts ``2**shift`` times. ``cell``
-    is what each column sum goes through before it is added (an analog buffer cell).
-    """
-
-    pairs: tuple[tuple[int, int], ...]
-    exponents: tuple[int, ...]
-    shift: int
-    conversion: Conversion | None
-    cell: Conversion | None = None
-
-
-@dataclass(frozen=True)
-class NormalForm:
-    """What a flow computes: input slices as bit ranges [lo, hi), weight slices as bit positions, and the blocks.
-
-    ``unit_conversions``: how the sum of each input slice is converted (unit column); empty if the flow sums no inputs,
-    and then only weights with centre 0 can use it.
-    """
-
-    input_slices: tuple[tuple[int, int], ...]
-    weight_shifts: tuple[int, ...]
-    blocks: tuple[Block, ...]
-    unit_conversions: tuple[Conversion | None, ...] = ()
 
 
 # ---- text ----
@@ -160,83 +126,6 @@ def flow_actions(flow: Flow) -> Counter[str]:
     return counts
 
 
-# ---- meaning ----
-
-
-def _driven(flow: Flow, read: MicroOp) -> tuple[int, int]:
-    """The input bits on the word lines during a read."""
-    drives = [o for o in flow.ops if o.op == "drive" and o.step == read.step]
-    if not drives:
-        fail(flow, read, "no input bits are driven in this step", "add a drive at the same step")
-    lo, hi = (int(bit) for bit in arguments(drives[0], f"flow {flow.name}: "))
-    if not lo < hi <= flow.input_bits:
-        fail(flow, drives[0], "these are not input bits", f"drive bits within 0:{flow.input_bits}")
-    return lo, hi
-
-
-def _conversion(flow: Flow, op: MicroOp) -> Conversion:
-    sign, bits, step = arguments(op, f"flow {flow.name}: ")
-    scale, codes = int(step or 1), 2 ** int(bits)
-    if sign == "unsigned":
-        return Conversion(0, (codes - 1) * scale, scale)
-    return Conversion(-codes // 2 * scale, (codes // 2 - 1) * scale, scale)
-
-
-def _converted(flow: Flow, op: MicroOp) -> tuple[tuple[int, int], Conversion]:
-    """Which input bits an ``accumulate`` or ``sum-inputs`` adds, and how they were converted; the shift must fit."""
-    convert = latest(flow, op, "codes")
-    bits = _driven(flow, latest(flow, convert, "samples"))
-    if int(arguments(op, f"flow {flow.name}: ")[0]) != bits[0]:
-        fail(flow, op, f"the codes are of input bits {bits[0]}:{bits[1]}", f"shift them by <<{bits[0]}")
-    return bits, _conversion(flow, convert)
-
-
-def _refuse_gaps(flow: Flow, bits: list[tuple[int, int]], what: str) -> None:
-    """Input slices must cover every input bit exactly once."""
-    covered = Counter(bit for lo, hi in bits for bit in range(lo, hi))
-    for bit in range(flow.input_bits):
-        if covered[bit] != 1:
-            raise FlowError(
-                f"flow {flow.name}: {what} input bit {bit} {covered[bit]} times instead of once\n"
-                "drive, read, convert and add every input bit exactly once"
-            )
-
-
-def _unit_conversions(flow: Flow, slices: list[tuple[int, int]]) -> tuple[Conversion, ...]:
-    """How the sum of each input slice is converted, in the order of ``slices``."""
-    summed = [_converted(flow, op) for op in flow.ops if op.op == "sum-inputs"]
-    corrects = any(op.op == "correct" for op in flow.ops)
-    if corrects != bool(summed):
-        raise FlowError(f"flow {flow.name}: sum-inputs and correct need each other\nuse both or neither")
-    if not summed:
-        return ()
-    _refuse_gaps(flow, [bits for bits, _ in summed], "sums")
-    if {bits for bits, _ in summed} != set(slices):
-        raise FlowError(f"flow {flow.name}: inputs are summed in other slices than dot products\nsum every conversion")
-    return tuple(dict(summed)[bits] for bits in slices)
-
-
-def normal_form(flow: Flow) -> NormalForm:
-    """Reduce a flow to what it computes: the grid of (input slice, weight slice) pairs cut into blocks.
-
-    Raises FlowError unless the blocks cover every input bit and weight slice exactly once with the right power of two.
-    """
-    if not (0 < flow.input_bits <= MAX_BITS and flow.slices and min(flow.slices) > 0 and sum(flow.slices) <= MAX_BITS):
-        raise FlowError(f"flow {flow.name}: inputs and the slices of a weight must have 1 to {MAX_BITS} bits")
-    for op in flow.ops:
-        arguments(op, f"flow {flow.name}: ")
-    added = [_converted(flow, op) for op in flow.ops if op.op == "accumulate"]
-    _refuse_gaps(flow, [bits for bits, _ in added], "adds")
-    units = _unit_conversions(flow, [bits for bits, _ in added])
-    shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
-    blocks = tuple(
-        Block(((i, j),), (0,), bits[0] + shift, conversion)
-        for i, (bits, conversion) in enumerate(added)
-        for j, shift in enumerate(shifts)
-    )
-    return NormalForm(tuple(bits for bits, _ in added), shifts, blocks, units)
-
-
 # ---- legality ----
 
 
@@ -254,8 +143,8 @@ def check_flow(flow: Flow, machine: Machine) -> NormalForm:
     check_limits(flow, machine)
     check_resources(flow, machine)
     for op in flow.ops:
-        check_latches(flow, op)
-    ends = max(op.step + OPS[op.op].steps for op in flow.ops)
+        check_latches(flow, op, machine)
+    ends = max(op.end for op in flow.ops)
     if ends != flow.latency:
         raise FlowError(f"flow {flow.name}: the last micro-op ends after {ends} steps\nwrite latency={ends}")
     return form

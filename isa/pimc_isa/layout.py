@@ -9,15 +9,16 @@ block-diagonally: several share a crossbar, each on word lines and columns of it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, isfinite, log2
 from typing import TYPE_CHECKING
 
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow import flow_actions
+from pimc_isa.flow import flow_actions, normal_form
 from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
     from pimc_isa.define import Context
+    from pimc_isa.flow import Flow
     from pimc_isa.machine import Array
     from pimc_isa.program import Program
 
@@ -51,33 +52,32 @@ class Footprint:
     sums: int
 
 
-def outputs_per_array(slices: int, array: Array) -> int:
-    """Outputs whose ``slices`` columns fit side by side in one crossbar. Raises ProgramError if not even one does."""
-    outputs = array.columns // slices
+def outputs_per_array(columns: int, array: Array) -> int:
+    """Outputs whose ``columns`` (one or two for each slice) fit side by side in a crossbar; ProgramError if none do."""
+    outputs = array.columns // columns
     if outputs == 0:
         raise ProgramError(
-            f"an output of {slices} slices does not fit a crossbar of {array.columns} columns\nuse fewer, wider slices"
+            f"an output of {columns} columns does not fit a crossbar of {array.columns} columns\nuse fewer, wider slices"
         )
     return outputs
 
 
-def footprint(groups: int, k: int, n: int, slices: int, array: Array, block_rows: int | None = None) -> Footprint:
-    """Lay ``groups`` convolution groups of k rows x n outputs (``slices`` columns each) on crossbars, once.
+def footprint(groups: int, k: int, n: int, columns: int, array: Array, block_rows: int | None = None) -> Footprint:
+    """Lay ``groups`` convolution groups of k rows x n outputs (``columns`` each) on crossbars, once.
 
     ``block_rows`` (default: all word lines) is the height of a row block. Raises ProgramError if it exceeds the array.
     """
     height = array.rows if block_rows is None else block_rows
     if not 0 < height <= array.rows:
         raise ProgramError(f"row blocks of {height} rows do not fit {array.rows} word lines\nuse 1..{array.rows}")
-    packed = _groups_per_array(groups, k, n * slices, array, height)
+    packed = _groups_per_array(groups, k, n * columns, array, height)
     if packed > 1:
-        columns = groups * n * slices
         units = groups if array.unit_columns else 0
-        return Footprint(-(-groups // packed), groups * k, columns, units, groups * n)
-    blocks, across = -(-k // height), -(-n // outputs_per_array(slices, array))
+        return Footprint(-(-groups // packed), groups * k, groups * n * columns, units, groups * n)
+    blocks, across = -(-k // height), -(-n // outputs_per_array(columns, array))
     arrays = groups * blocks * across
     return Footprint(
-        arrays, groups * k * across, groups * blocks * n * slices, arrays * array.unit_columns, groups * blocks * n
+        arrays, groups * k * across, groups * blocks * n * columns, arrays * array.unit_columns, groups * blocks * n
     )
 
 
@@ -89,9 +89,9 @@ def _groups_per_array(groups: int, k: int, columns: int, array: Array, height: i
     return min(array.rows // k, (array.columns + array.unit_columns) // (columns + unit))
 
 
-def arrays_for(groups: int, k: int, n: int, slices: int, array: Array, block_rows: int | None = None) -> int:
-    """Crossbars of one copy of ``groups`` convolution groups of k x n weights in ``slices`` slices."""
-    return footprint(groups, k, n, slices, array, block_rows).arrays
+def arrays_for(groups: int, k: int, n: int, columns: int, array: Array, block_rows: int | None = None) -> int:
+    """Crossbars of one copy of ``groups`` convolution groups of k x n weights in ``columns`` columns."""
+    return footprint(groups, k, n, columns, array, block_rows).arrays
 
 
 def check_group(program: Program, group: Group) -> None:
@@ -115,15 +115,32 @@ def check_group(program: Program, group: Group) -> None:
         raise ProgramError(
             f"group {group.name}: weights in slices {weights.slices}, flow {flow.name} reads {flow.slices}"
         )
+    if weights.bipolar != flow.pairs:
+        kinds = ("pairs of columns", "single columns")
+        have, want = kinds if weights.bipolar else kinds[::-1]
+        raise ProgramError(f"group {group.name}: weights in {have}, flow {flow.name} reads {want}")
+    _check_scale(group, flow)
     if flow.input_bits < 8:
         raise ProgramError(f"group {group.name}: flow {flow.name} reads {flow.input_bits} of 8 input bits")
+
+
+def _check_scale(group: Group, flow: Flow) -> None:
+    """Ranged conversions need a full scale, others must not have one."""
+    ranged = any(op.op == "scale" for op in flow.ops)
+    if ranged and not (0 < group.v_max and isfinite(group.v_max) and 0 < group.gain and isfinite(group.gain)):
+        raise ProgramError(
+            f"group {group.name}: flow {flow.name} has ranged conversions, v_max={group.v_max} gain={group.gain}\n"
+            "give both, above 0"
+        )
+    if not ranged and group.v_max:
+        raise ProgramError(f"group {group.name}: v_max={group.v_max}, but flow {flow.name} has no ranged conversions")
 
 
 def group_footprint(program: Program, group: Group) -> Footprint:
     """The footprint of one copy of a group."""
     weights = program.weight[group.weights]
     groups, k, n = (hi - lo for lo, hi in (group.groups, group.k, group.n))
-    return footprint(groups, k, n, len(weights.slices), program.machine.array, weights.block_rows)
+    return footprint(groups, k, n, weights.columns, program.machine.array, weights.block_rows)
 
 
 def group_arrays(program: Program, group: Group) -> int:
@@ -133,8 +150,7 @@ def group_arrays(program: Program, group: Group) -> int:
 
 def utilisation(program: Program, group: Group) -> float:
     """Cells that hold weights, as a fraction of the group's data cells (unit columns do not count)."""
-    slices = len(program.weight[group.weights].slices)
-    used = slices
+    used = program.weight[group.weights].columns
     for lo, hi in (group.groups, group.k, group.n):
         used *= hi - lo
     array = program.machine.array
@@ -162,20 +178,29 @@ def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) ->
     flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
     place, array = group_footprint(ctx.program, g), ctx.machine.array
     ops, positions = flow_actions(flow), ctx.width(dst)
+    form = normal_form(flow)
     sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
     inputs = (g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]) * ctx.tile.buffer[src].element_bytes
     moved = positions * inputs * ops["load"] + ctx.nbytes(dst) * ops["store"]
     register_bits = flow.input_bits * ops["load"] + ops["driven_bits"]
-    return {
+    codes = positions * place.sums * len(form.blocks)
+    units = positions * place.unit_columns * ops["sum-inputs"]
+    outputs = (g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])
+    actions = {
         "memory_byte": moved,
         "bus_byte": moved,
         "input_register_byte": positions * place.rows * register_bits / 8,
         "dac_drive": positions * place.rows * ops["drive"],
         "array_read": positions * place.arrays * ops["read"],
-        "sample_hold": positions * (place.columns + place.unit_columns) * ops["read"],
-        "adc_conversion": positions * (place.columns * ops["convert"] + place.unit_columns * ops["sum-inputs"]),
-        "shift_add": positions
-        * (place.columns * ops["accumulate"] + place.unit_columns * ops["sum-inputs"] + place.sums * ops["correct"]),
+        "sample_hold": positions * ((place.columns + place.unit_columns) * ops["read"] + place.sums * ops["fold"]),
+        "fold": positions * place.sums * ops["fold"],
+        "buffer_write": positions * place.columns * ops["buffer"],
+        "buffer_read": codes if ops["buffer"] else 0,
+        "adc_conversion": codes + units,
+        "shift_add": (codes if ops["accumulate"] else 0) + units + positions * place.sums * ops["correct"],
+        "input_count": positions * place.rows * ops["count-inputs"],
         "output_register_byte": positions * place.sums * 2 * sum_bytes * ops["accumulate"],
         "merge_add": positions * place.sums * ops["merge"],
+        "scale_multiply": positions * outputs * ops["scale"],
     }
+    return {action: float(number) for action, number in actions.items() if number}

@@ -36,6 +36,11 @@ ACTIONS: Mapping[str, str] = {
     "sample_hold": "one column sum sampled",
     "adc_conversion": "one column sum converted, unit columns included",
     "shift_add": "one converted value shifted and added to a partial sum, or one correction by centre x sum of inputs",
+    "fold": "one analog shift-and-add (NNS+A): all slices of one output and its held sum",
+    "buffer_write": "one column sum written to an analog buffer cell",
+    "buffer_read": "one buffer column read, and summed with its neighbours where there are summing amplifiers",
+    "input_count": "one input slice of one word line added to the sum of inputs, in digital",
+    "scale_multiply": "one total of ranged codes multiplied by what a code stands for",
     "merge_add": "one partial sum of a row block added in the tile",
     "input_register_byte": "one byte written to or read from an input register",
     "output_register_byte": "one byte of a partial sum written to or read from an output register",
@@ -54,6 +59,11 @@ class Array:
 
     ``step_cycles`` is one read in clock cycles; ``conversions_per_step`` is what the converters that serve this array
     can do in that time (a share, where arrays share converters); ``converter_bits`` and ``dac_bits`` are upper limits.
+
+    Analog shift-and-add: ``folds_per_step`` additions over the slices of one output, results held in ``held_copies``
+    sets of sample-and-holds. Analog buffers: ``buffer_arrays`` crossbars as wide as this one, cells of up to
+    ``buffer_bits``, ``buffer_writes_per_step`` column sums written in a step, and summing amplifiers that add up to
+    ``summed_columns`` neighbouring buffer columns in front of a converter.
     """
 
     rows: int
@@ -64,6 +74,12 @@ class Array:
     conversions_per_step: float = 1.0
     converter_bits: int = 8
     dac_bits: int = 1
+    folds_per_step: float = 0.0
+    held_copies: int = 1
+    buffer_arrays: int = 0
+    buffer_bits: int = 0
+    buffer_writes_per_step: float = 0.0
+    summed_columns: int = 1
 
 
 @dataclass(frozen=True)
@@ -221,7 +237,15 @@ def _check(machine: Machine, where: str) -> None:
     _check_figures(machine, where)
 
 
-_MAY_BE_ZERO = {"unit_columns", "hop_cycles", "chip_hop_cycles"}
+_MAY_BE_ZERO = {
+    "unit_columns",
+    "hop_cycles",
+    "chip_hop_cycles",
+    "folds_per_step",
+    "buffer_arrays",
+    "buffer_bits",
+    "buffer_writes_per_step",
+}
 
 
 def _check_figures(machine: Machine, where: str) -> None:

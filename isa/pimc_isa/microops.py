@@ -13,10 +13,12 @@ __all__ = ["OPS", "MicroOp", "OpSpec", "arguments", "parse_flow_lines", "print_f
 
 @dataclass(frozen=True)
 class OpSpec:
-    """How a micro-op is declared: the ``resource`` it occupies for ``steps`` steps, its arguments, what it does.
+    """How a micro-op is declared: the ``resource`` it occupies, its arguments, what it does.
 
-    ``takes`` is the latch it reads; it holds what an earlier step put there. ``makes`` is the latch it writes at the
-    end of its step. ``args`` is a regular expression for the arguments joined by blanks; ``usage`` shows them.
+    ``takes`` is the latch it reads; it holds what an earlier step put there. ``makes`` is the latch it writes: at the
+    end of its last step, or, if it is ``gradual``, little by little from its first step on, so that what it replaces is
+    lost at once. ``args`` is a regular expression for the arguments joined by blanks; ``usage`` shows them. An op that
+    is ``divisible`` may take several steps (``steps=N``) where a resource is shared or slow.
     """
 
     resource: str
@@ -25,31 +27,63 @@ class OpSpec:
     doc: str
     usage: str = ""
     args: str = ""
-    steps: int = 1
+    gradual: bool = False
+    divisible: bool = False
 
 
-_CONVERT = r"(unsigned|signed) ([1-9]\d*)(?: step=([1-9]\d*))?"
+_CONVERT = r"(unsigned|signed) ([1-9]\d*)(?: step=([1-9]\d*)| (ranged))?(?: sum=([1-9]\d*))?"
 _SHIFT = r"<<(\d+)"
+_STEPS = re.compile(r"steps=([1-9]\d*)")
 
 OPS: Mapping[str, OpSpec] = {
     "load": OpSpec("memory", "", "inputs", "copy the position's inputs from the tile's memory to the input registers"),
     "drive": OpSpec(
         "dac", "inputs", "", "put bits LO..HI-1 of every input onto the word lines", "LO:HI", r"(\d+):(\d+)"
     ),
-    "read": OpSpec("array", "", "samples", "sample the column sums of what is driven in the same step"),
+    "read": OpSpec(
+        "array",
+        "",
+        "samples",
+        "sample the column sums of what is driven in the same step; pairs: of each W+ and W- column the difference",
+        "[pairs]",
+        r"(pairs)?",
+    ),
+    "fold": OpSpec(
+        "folder",
+        "samples",
+        "held sums",
+        "add all weight slices' samples and the held sum, scaled by 2**-N (or 2**N), and hold it (NNS+A); "
+        "the first one of a conversion starts from zero",
+        ">>N|<<N [steps=STEPS]",
+        r"(>>|<<)(\d+)",
+        gradual=True,
+        divisible=True,
+    ),
+    "buffer": OpSpec(
+        "buffer-writer",
+        "samples",
+        "buffered sums",
+        "write each sample to an analog cell of BITS bits, N columns higher: cells of equal weight share a column",
+        "<<N BITS [step=STEP] [steps=STEPS]",
+        r"<<(\d+) ([1-9]\d*)(?: step=([1-9]\d*))?",
+        gradual=True,
+        divisible=True,
+    ),
     "convert": OpSpec(
         "converter",
-        "samples",
+        "samples|held sums|buffered sums",
         "codes",
-        "convert every sample: round to STEP, clip to BITS bits",
-        "unsigned|signed BITS [step=STEP]",
+        "convert every sample, held sum or buffer column: round to STEP, clip to BITS bits; ranged: the end code stands "
+        "for the group's full scale; sum: SUM neighbouring buffer columns are added first",
+        "unsigned|signed BITS [step=STEP|ranged] [sum=SUM] [steps=STEPS]",
         _CONVERT,
+        divisible=True,
     ),
     "accumulate": OpSpec(
         "shift-adder",
         "codes",
         "sums",
-        "add codes, shifted by N and by their weight slice, to the partial sums",
+        "add codes, shifted by N and by their weight slice or buffer column, to the partial sums",
         "<<N",
         _SHIFT,
     ),
@@ -61,12 +95,21 @@ OPS: Mapping[str, OpSpec] = {
         "<<N",
         _SHIFT,
     ),
-    "merge": OpSpec("tile-adder", "sums", "totals", "add the partial sums of all row blocks in the tile"),
-    "correct": OpSpec("corrector", "input sums", "", "add centre x sum of inputs to every partial sum as it is merged"),
-    "activate": OpSpec(
-        "function-unit", "totals", "results", "pass the activation unit (requantisation is an instruction)"
+    "count-inputs": OpSpec(
+        "input-adder",
+        "inputs",
+        "input sums",
+        "add bits LO..HI-1 of all inputs to the sums of inputs, in digital",
+        "LO:HI",
+        r"(\d+):(\d+)",
     ),
-    "store": OpSpec("memory", "totals|results", "", "write the position's sums to the tile's memory"),
+    "merge": OpSpec("tile-adder", "sums|codes", "totals", "add the partial sums of all row blocks in the tile"),
+    "correct": OpSpec("corrector", "input sums", "", "add centre x sum of inputs to every partial sum as it is merged"),
+    "scale": OpSpec("multiplier", "totals", "scaled", "multiply every total of ranged codes by what one code stands for"),
+    "activate": OpSpec(
+        "function-unit", "totals|scaled", "results", "pass the activation unit (requantisation is an instruction)"
+    ),
+    "store": OpSpec("memory", "totals|scaled|results", "", "write the position's sums to the tile's memory"),
 }
 
 
@@ -77,6 +120,22 @@ class MicroOp:
     step: int
     op: str
     args: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Steps it takes."""
+        match = _STEPS.fullmatch(self.args[-1]) if self.args else None
+        return int(match[1]) if match else 1
+
+    @property
+    def end(self) -> int:
+        """The first step after it."""
+        return self.step + self.steps
+
+    @property
+    def spec(self) -> OpSpec:
+        """Its declaration."""
+        return OPS[self.op]
 
     def text(self) -> str:
         """``@STEP OP ARG ...``, which ``parse_flow_lines`` reads back."""
@@ -112,7 +171,8 @@ def arguments(op: MicroOp, where: str) -> tuple[str, ...]:
     spec = OPS.get(op.op)
     if spec is None:
         raise FlowError(f"{where}no micro-op is called '{op.op}'\nuse one of: {', '.join(OPS)}")
-    match = re.fullmatch(spec.args, " ".join(op.args))
+    timed = spec.divisible and bool(op.args) and _STEPS.fullmatch(op.args[-1]) is not None
+    match = re.fullmatch(spec.args, " ".join(op.args[:-1] if timed else op.args))
     if match is None:
         raise FlowError(f"{where}'{op.text()}' has wrong arguments\nwrite '@{op.step} {op.op} {spec.usage}'".rstrip())
     return tuple(value or "" for value in match.groups())

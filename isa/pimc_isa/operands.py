@@ -143,6 +143,11 @@ class Weights:
         """Row blocks of one group."""
         return -(-self.k // self.block_rows)
 
+    @property
+    def columns(self) -> int:
+        """Physical columns of one output: one for each slice, two (W+ and W-) where cells are bipolar."""
+        return len(self.slices) * (2 if self.bipolar else 1)
+
 
 @dataclass(frozen=True)
 class Group:

@@ -48,8 +48,8 @@ def channel_unit(facts: Facts, res: Resources) -> int:
     if not facts.is_conv:
         return 1
     if facts.groups == 1:
-        return outputs_per_array(len(res.slices), res.machine.array)
-    return facts.n * _groups_in_one_array(facts.groups, facts.k, facts.n, len(res.slices), res.machine.array)
+        return outputs_per_array(res.columns, res.machine.array)
+    return facts.n * _groups_in_one_array(facts.groups, facts.k, facts.n, res.columns, res.machine.array)
 
 
 @lru_cache(maxsize=4096)
@@ -66,7 +66,7 @@ def parts_of(facts: Facts, parts: int, res: Resources) -> tuple[Range, ...]:
 
 
 def _arrays(groups: int, k: int, n: int, res: Resources) -> int:
-    return arrays_for(groups, k, n, len(res.slices), res.machine.array)
+    return arrays_for(groups, k, n, res.columns, res.machine.array)
 
 
 def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:

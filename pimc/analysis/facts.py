@@ -19,17 +19,24 @@ class Resources:
     """The machine, the flow convolutions use, and how many chips there are (``None``: as many as one copy needs).
 
     ``link_share`` is the part of a link's bandwidth that a tile may count on; other tiles' messages take the rest.
+    ``tiles`` is the most tiles that may be used, ``None`` for all of the chips'.
     """
 
     machine: Machine
     flow: Flow
     chips: int | None = None
     link_share: float = 1.0
+    tiles: int | None = None
 
     @property
     def slices(self) -> tuple[int, ...]:
         """Weight slice widths, low bits first."""
         return self.flow.slices
+
+    @property
+    def columns(self) -> int:
+        """Physical columns of one output."""
+        return self.flow.columns
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
     %y: u8[28x28x128] = q.conv(%x) {weights = @w, ...}
     ->                                 {..., cells = {codes = @w.codes, slices = [2, 2, 2, 2], ...}}
 
-ISAAC's encoding (paper, section 5.2): weights are stored with an offset, columns whose sum could be large are stored
-flipped, which saves one converter bit.
+The target says how. ISAAC's encoding (paper, section 5.2): weights are stored with an offset, columns whose sum could be
+large are stored flipped, which saves one converter bit. Neural-PIM's (section 5.2.1): positive and negative weights in
+neighbouring columns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Cells, Conv
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
-from pimc_isa.encode import encode
+from pimc_isa.encode import encode, encode_differential
 
 __all__ = ["SliceWeights"]
 
@@ -38,17 +39,17 @@ class SliceWeights(Pass):
         for op in list(graph.of(Conv)):
             key = (op.weights, op.groups)
             if key not in done:
-                done[key] = _cells(graph, op, slices, rows)
+                done[key] = _cells(graph, op, slices, rows, target.encoder == "differential")
             graph.update(replace(op, cells=done[key]))
         return graph
 
 
-def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int) -> Cells:
+def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int, bipolar: bool) -> Cells:
     weights = graph.constants[op.weights]
     outputs = weights.shape[0]
     matrix = weights.reshape(op.groups, outputs // op.groups, -1).transpose(0, 2, 1)
-    coded = encode(np.ascontiguousarray(matrix), slices, rows)
+    coded = (encode_differential if bipolar else encode)(np.ascontiguousarray(matrix), slices, rows)
     stem = op.weights if op.groups == 1 else f"{op.weights}.g{op.groups}"
     names = [f"{stem}.codes", f"{stem}.polarity", f"{stem}.centre"]
     graph.constants |= dict(zip(names, (coded.codes, coded.polarity, coded.centre), strict=True))
-    return Cells(names[0], names[1], names[2], slices, rows)
+    return Cells(names[0], names[1], names[2], slices, rows, bipolar)

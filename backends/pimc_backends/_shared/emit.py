@@ -143,7 +143,8 @@ class _Emitter:
         outputs = (
             (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
         )
-        return Group("g", name, op.flow, part.rows_k, outputs, (first, last), op.mapping.copies)
+        v_max, gain = op.scale or (0.0, 1.0)
+        return Group("g", name, op.flow, part.rows_k, outputs, (first, last), op.mapping.copies, v_max, gain)
 
     def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""

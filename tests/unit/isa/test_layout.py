@@ -86,7 +86,7 @@ def test_footprint_of_a_depthwise_layer() -> None:
 
 
 def test_impossible_layouts_are_refused() -> None:
-    with pytest.raises(ProgramError, match="129 slices does not fit"):
+    with pytest.raises(ProgramError, match="129 columns does not fit"):
         arrays_for(1, 5, 1, 129, ISAAC.array)
     with pytest.raises(ProgramError, match="row blocks of 256 rows"):
         arrays_for(1, 5, 1, 4, ISAAC.array, block_rows=256)
