@@ -100,7 +100,7 @@ def _every(op: Conv, matrix: Array, positions: int, block_rows: int) -> int:
     """Every how many windows one is kept; odd, so that it does not fall into step with rows of even width."""
     blocks = -(-matrix.shape[1] // block_rows)
     outputs = min(OUTPUTS, op.shape[2])
-    wanted = max(16, min(WINDOWS, SAMPLE // (blocks * outputs)))
+    wanted: int = max(16, min(WINDOWS, SAMPLE // (blocks * outputs)))
     return max(1, positions // wanted) | 1
 
 
@@ -131,11 +131,12 @@ def observe(
 
 
 def _macs(graph: Graph) -> int:
-    return sum(int(graph.constants[op.weights].size) * math.prod(op.shape[:2]) for op in graph.of(Conv))
+    layers: list[Conv] = list(graph.of(Conv))
+    return sum(graph.constants[op.weights].size * math.prod(op.shape[:2]) for op in layers)
 
 
 def _elements(graph: Graph) -> int:
-    return sum(math.prod(op.shape) for op in graph.ops() if op.type is not None)
+    return sum(int(math.prod(op.shape)) for op in graph.ops() if op.type is not None)
 
 
 def _observed(

@@ -23,6 +23,7 @@ __all__ = [
     "accuracy",
     "fp32_path",
     "int8_path",
+    "load_all_test",
     "load_calibration",
     "load_test",
     "logits",
@@ -65,6 +66,17 @@ def preprocess(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def load_test() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Return the first 1,000 test images (float32 NCHW, pre-processed) and their labels."""
     return _load("test_1000.npz")
+
+
+def load_all_test() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return all 10,000 test images (float32 NCHW, pre-processed) and their labels, from Debian's package.
+
+    It is fetched with apt once, into the user's cache. Raises `pimc_models.fashion.package.DatasetError`.
+    """
+    from pimc_models.fashion.package import test_arrays
+
+    images, labels = test_arrays()
+    return preprocess(images), labels.astype(np.int64)
 
 
 def load_calibration() -> npt.NDArray[np.float32]:
