@@ -66,7 +66,7 @@ def make_plan(graph: Graph, res: Resources, strategy: str = "balanced") -> Plan:
     problem = _Problem(graph, {op.name: facts_of(graph, op) for op in ops}, res)
     single = _base(problem, None)
     chips = _chips(problem, single)
-    capacity = chips * res.machine.chip.tiles
+    capacity = chips * res.machine.chip.tiles if res.tiles is None else res.tiles
     budget = capacity
     for _ in range(8):
         cuts = STRATEGIES[strategy](problem, single, budget)
@@ -110,6 +110,11 @@ def _chips(problem: _Problem, single: dict[str, Cut]) -> int:
     per_chip = problem.res.machine.chip.tiles
     tiles = sum(c.tiles for c in single.values())
     need = -(-tiles // per_chip)
+    allowed = problem.res.tiles
+    if allowed is not None:
+        if tiles > allowed:
+            raise MappingError(f"the network needs {tiles} tiles for one copy, but {allowed} are allowed")
+        need = -(-allowed // per_chip)
     if problem.res.chips is None:
         return max(1, need)
     if need > problem.res.chips:

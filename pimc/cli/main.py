@@ -8,6 +8,7 @@ import typer
 
 from pimc.cli.commands.assembly import asm, disasm
 from pimc.cli.commands.check import check
+from pimc.cli.commands.compare import compare
 from pimc.cli.commands.compile import compile_command
 from pimc.cli.commands.demo import demo
 from pimc.cli.commands.run import run
@@ -50,6 +51,7 @@ app.command("compile")(compile_command)
 app.command("check")(check)
 app.command("run")(run)
 app.command("verify")(verify)
+app.command("compare")(compare)
 app.command("disasm")(disasm)
 app.command("asm")(asm)
 app.command("targets")(targets)

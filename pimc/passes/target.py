@@ -25,6 +25,7 @@ class Target:
 
     ``flows`` are the analog micro-programs the chip knows and ``conv_flow`` names the one convolutions use unless a
     pass decides otherwise. ``chips`` is the number of chips, ``None`` for as many as one copy of the weights needs.
+    ``tiles`` is the most tiles that may be used, whatever the chips have (``None``: all): a comparison at equal area.
     ``replication``: 'balanced' (spend spare crossbars where a step model says they help most), 'none', 'stride2'
     (twice the copies for each stride of two behind a layer) or 'equal' (the same number of copies everywhere).
 
@@ -43,6 +44,7 @@ class Target:
     encoder: str = "flipped"
     ranges: str = "gain"
     peripherals: str = "ideal"
+    tiles: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
@@ -52,6 +54,8 @@ class Target:
             )
         if self.chips is not None and self.chips < 1:
             raise TargetError(f"chips={self.chips}: a network needs at least one chip")
+        if self.tiles is not None and self.tiles < 1:
+            raise TargetError(f"tiles={self.tiles}: a network needs at least one tile")
         if self.conv_flow not in self.flow:
             raise TargetError(f"target {self.name} has no flow {self.conv_flow!r}; it has {', '.join(self.flow)}")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray
 
-__all__ = ["verify"]
+__all__ = ["verify", "without_labels"]
 
 
 def verify(
@@ -52,7 +52,7 @@ def verify(
         loaded = load(program)
         report = compare(
             loaded.program,
-            None if data is None else _without_labels(load_arrays(data)),
+            None if data is None else without_labels(load_arrays(data)),
             None if labels is None else load_labels(labels),
             images=images,
             seed=seed,
@@ -67,6 +67,6 @@ def verify(
     raise typer.Exit(0 if report.passed else NO)
 
 
-def _without_labels(arrays: dict[str, Array]) -> dict[str, Array]:
+def without_labels(arrays: dict[str, Array]) -> dict[str, Array]:
     """Images beside their labels in one file: the labels are no input."""
     return {name: array for name, array in arrays.items() if name != "labels"} if len(arrays) > 1 else arrays

@@ -1,0 +1,1 @@
+"""Design-space exploration: one machine for each point of a grid, scored by its peak and by a network's program."""
