@@ -32,7 +32,7 @@ LINK_SHARES = (1.0, 0.7, 0.5, 0.35)
 
 def resources(target: Target) -> Resources:
     """What the searches in `pimc.analysis` need of a target."""
-    return Resources(target.machine, target.flow[target.conv_flow], target.chips)
+    return Resources(target.machine, target.flow[target.conv_flow], target.chips, tiles=target.tiles)
 
 
 @dataclass(frozen=True)
