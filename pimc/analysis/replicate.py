@@ -113,7 +113,10 @@ def _chips(problem: _Problem, single: dict[str, Cut]) -> int:
     allowed = problem.res.tiles
     if allowed is not None:
         if tiles > allowed:
-            raise MappingError(f"the network needs {tiles} tiles for one copy, but {allowed} are allowed")
+            raise MappingError(
+                f"the network needs {tiles} tiles of {problem.res.machine.name} for one copy, but {allowed} are allowed\n"
+                "allow more (a larger area)"
+            )
         need = -(-allowed // per_chip)
     if problem.res.chips is None:
         return max(1, need)
