@@ -46,7 +46,7 @@ def test_the_area_decides_how_many_tiles_there_are(files: Files) -> None:
         assert isinstance(found["tiles"], int)
         assert found["tiles"] <= area / ISAAC_TILE_MM2
         assert found["fidelity"] is None
-    assert large["images_per_second"] > small["images_per_second"]  # type: ignore[operator]
+    assert large["images_per_second"] >= small["images_per_second"]  # type: ignore[operator]
     assert large["conversions"] == small["conversions"]
 
 
@@ -96,7 +96,7 @@ def test_from_python(files: Files) -> None:
         (["--area", "-3"], ("-3 mm2",)),
         (["--area", "nan"], ("nan mm2",)),
         (["--area", "0.1"], ("hold no tile of isaac", "larger area")),
-        (["--area", "1"], ("for one copy", "2 are allowed")),
+        (["--area", "1"], ("one copy", "2 are allowed")),
         (["--images", "-1"], ("--images",)),
     ],
 )
