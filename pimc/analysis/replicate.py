@@ -114,7 +114,7 @@ def _chips(problem: _Problem, single: dict[str, Cut]) -> int:
     if allowed is not None:
         if tiles > allowed:
             raise MappingError(
-                f"one copy of the network needs {tiles} tiles of {problem.res.machine.name}, but {allowed} are allowed\n"
+                f"one copy of the network needs {tiles} tiles of {problem.res.machine.name}, {allowed} are allowed\n"
                 "allow more (a larger area)"
             )
         need = -(-allowed // per_chip)
