@@ -3,8 +3,9 @@
     %y: u8[28x28x128] = q.conv(%x) {..., flow = "npim8"}
     ->                                 {..., flow = "npim8", scale = [0.125, 10.6]}
 
-Flows whose conversions are not ranged stay as they are; so does everything with ranges 'wide'. What is chosen, and the
-error measure, are in `pimc.analysis.ranges`; every layer is looked at with the inputs an ideal chip would give it.
+Flows whose conversions are not ranged stay as they are. What is chosen, and the error measure, are in
+`pimc.analysis.ranges`; every layer is looked at with the inputs an ideal chip would give it. With ranges 'wide' a code
+counts one unit of the dot product and no sum can clip, which takes a flow with wide converters and no data.
 """
 
 from __future__ import annotations
@@ -44,16 +45,21 @@ class ChooseRanges(Pass):
         if mode not in (*MODES, WIDE):
             raise PassError(f"ranges {mode!r} do not exist; choose one of {', '.join((*MODES, WIDE))}")
         converters = {op.name: converter_of(target.flow[op.flow or ""], _rows(op)) for op in graph.of(Conv)}
-        if mode == WIDE or not any(converters.values()):
+        if not any(converters.values()):
             return graph
         graph = graph.copy()
-        chosen = _forced(graph, self.force) if self.force else {}
-        found = [] if chosen else plans(graph, target, mode)
-        chosen |= {plan.layer: (plan.v_max, plan.gain) for plan in found}
+        found: list[RangePlan] = []
+        if self.force:
+            chosen = dict.fromkeys(converters, _forced(self.force))
+        elif mode == WIDE:
+            chosen = {name: _wide(name, converter) for name, converter in converters.items() if converter}
+        else:
+            found = plans(graph, target, mode)
+            chosen = {plan.layer: (plan.v_max, plan.gain) for plan in found}
         for op in list(graph.of(Conv)):
             if converters[op.name] is not None:
                 graph.update(replace(op, scale=chosen[op.name]))
-        graph.meta["range_plan"] = json.dumps([_plain(plan) for plan in found])
+        graph.meta |= {"ranges": self.force or mode, "range_plan": json.dumps([_plain(plan) for plan in found])}
         return graph
 
 
@@ -115,14 +121,25 @@ def _rows(op: Conv) -> int:
     return op.cells.block_rows
 
 
-def _forced(graph: Graph, text: str) -> dict[str, tuple[float, float]]:
+def _wide(layer: str, converter: Converter) -> tuple[float, float]:
+    """A code counts one: full scale of ``hi`` units. Raises PassError if a sum could clip."""
+    if converter.hi < converter.theoretical:
+        bits = converter.theoretical.bit_length() + 1
+        raise PassError(
+            f"{layer}: sums of up to {converter.theoretical} clip in converters that end at {converter.hi}\n"
+            f"ranges 'wide' need a flow that converts to at least {bits} bits"
+        )
+    return float(converter.hi), float(converter.theoretical)  # their products are exact in float64
+
+
+def _forced(text: str) -> tuple[float, float]:
     try:
         v_max, gain = (float(part) for part in text.split("/"))
     except ValueError:
         v_max = gain = 0.0
     if not (0 < v_max <= 1 and gain > 0):
         raise PassError(f"pass choose-ranges: force={text!r} is not of the form V_MAX/GAIN, such as 0.125/8")
-    return {op.name: (v_max, gain) for op in graph.of(Conv)}
+    return v_max, gain
 
 
 def _plain(plan: RangePlan) -> dict[str, object]:
