@@ -126,6 +126,8 @@ def _copies(flow: Flow, latch: str, machine: Machine) -> int:
     array = machine.array
     if latch == "held sums":
         return array.held_copies
+    if latch == "input sums":
+        return array.input_sum_copies
     if latch == "buffered sums":
         return max(1, array.buffer_arrays * array.columns // buffer_columns(flow, array))
     return 1

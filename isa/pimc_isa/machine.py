@@ -63,7 +63,8 @@ class Array:
     Analog shift-and-add: ``folds_per_step`` additions over the slices of one output, results held in ``held_copies``
     sets of sample-and-holds. Analog buffers: ``buffer_arrays`` crossbars as wide as this one, cells of up to
     ``buffer_bits``, ``buffer_writes_per_step`` column sums written in a step, and summing amplifiers that add up to
-    ``summed_columns`` neighbouring buffer columns in front of a converter.
+    ``summed_columns`` neighbouring buffer columns in front of a converter. ``input_sum_copies``: registers for sums of
+    inputs, of so many positions.
     """
 
     rows: int
@@ -80,6 +81,7 @@ class Array:
     buffer_bits: int = 0
     buffer_writes_per_step: float = 0.0
     summed_columns: int = 1
+    input_sum_copies: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""Targets whose flow is made by the modulo scheduler from a dataflow and a machine file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pimc.analysis.modulo import Dataflow, lossless, schedule
+from pimc.passes.base import Pass
+from pimc.passes.choose_ranges import ChooseRanges
+from pimc.passes.map_weights import MapWeights
+from pimc.passes.place import Place
+from pimc.passes.schedule_analog import ScheduleAnalog
+from pimc.passes.schedule_rows import ScheduleRows
+from pimc.passes.slice_weights import SliceWeights
+from pimc.passes.target import Target
+from pimc_isa.flow import Flow
+from pimc_isa.machine import Machine, load_machine
+
+__all__ = ["analog_pipeline", "make_target", "packaged_machine", "scheduled_flow", "widened"]
+
+
+@cache
+def packaged_machine(package: str) -> Machine:
+    """The machine file ``machine.toml`` in a package."""
+    with resources.as_file(resources.files(package) / "machine.toml") as path:
+        return load_machine(Path(path))
+
+
+def scheduled_flow(name: str, dataflow: Dataflow, machine: Machine) -> Flow:
+    """The flow of a dataflow on a machine; the search is made once."""
+    key = replace(machine, notes={}, components=(), energies=())
+    return _schedule(name, dataflow, _Key(key))
+
+
+class _Key:
+    """A machine as a cache key: by value of what schedules depend on."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def __hash__(self) -> int:
+        return hash((self.machine.array, self.machine.clock_hz))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.machine == other.machine
+
+
+@cache
+def _schedule(name: str, dataflow: Dataflow, key: _Key) -> Flow:
+    return schedule(dataflow, key.machine, name)
+
+
+def make_target(
+    name: str, machine: Machine, dataflow: Dataflow, flow: str, *, ranges: str = "gain", **options: Any
+) -> Target:
+    """A target with one scheduled flow; ``options`` are fields of `Target`.
+
+    ``ranges='wide'`` gives it converters and cells that lose nothing.
+    """
+    if ranges == "wide":
+        dataflow = lossless(dataflow, machine.array.rows)
+        machine = widened(machine, dataflow)
+    return Target(
+        name,
+        machine,
+        (scheduled_flow(flow, dataflow, machine),),
+        flow,
+        encoder="differential" if dataflow.encoding == "pairs" else "flipped",
+        ranges=ranges,
+        **options,
+    )
+
+
+def widened(machine: Machine, dataflow: Dataflow) -> Machine:
+    """The machine with converters and buffer cells as wide as a dataflow asks for: a thought experiment."""
+    array = machine.array
+    bits = max(array.converter_bits, dataflow.conversion_bits(array.rows))
+    cells = max(array.buffer_bits, dataflow.buffer_bits or 0)
+    if (bits, cells) == (array.converter_bits, array.buffer_bits):
+        return machine
+    note = (
+        f"Not a real chip: converters of {bits} bits instead of {array.converter_bits}"
+        + (f" and buffer cells of {cells} bits instead of {array.buffer_bits}" if cells else "")
+        + ", so that nothing is lost; speed, power and area are those of the real ones."
+    )
+    wide = replace(array, converter_bits=bits, buffer_bits=cells)
+    return replace(machine, array=wide, notes={**machine.notes, "wide": note})
+
+
+def analog_pipeline() -> tuple[Pass, ...]:
+    """The passes, in order: cells need the cut's row blocks; ranges need the flow."""
+    return (MapWeights(), SliceWeights(), Place(), ScheduleAnalog(), ChooseRanges(), ScheduleRows())

@@ -1,0 +1,50 @@
+"""The neural-pim target: sums added in analog over weight slices and input slices, one conversion per output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pimc.analysis.modulo import Dataflow
+from pimc.passes.base import Pass
+from pimc.passes.target import Target
+from pimc_backends._shared.emit import emit
+from pimc_backends._shared.target import analog_pipeline, make_target, packaged_machine, scheduled_flow
+from pimc_isa.flow import Flow
+from pimc_isa.machine import Machine
+
+__all__ = ["DATAFLOW", "FLOW", "emit", "flow", "machine", "pipeline", "target"]
+
+#: The dataflow with the paper's precisions.
+DATAFLOW = Dataflow("C", dac_bits=4, encoding="pairs", ranged=True)
+
+#: Name of the flow.
+FLOW = "npim8"
+
+
+def machine(*, held_copies: int = 1) -> Machine:
+    """Neural-PIM at N128-D4-A4-S64. ``held_copies``: sets of held sums, see the file's notes."""
+    base = packaged_machine(__package__)
+    return replace(base, array=replace(base.array, held_copies=held_copies))
+
+
+def flow() -> Flow:
+    """The flow ``npim8``."""
+    return scheduled_flow(FLOW, DATAFLOW, machine())
+
+
+def target(
+    *,
+    chips: int | None = None,
+    replication: str = "balanced",
+    ranges: str = "gain",
+    peripherals: str = "ideal",
+    held_copies: int = 1,
+) -> Target:
+    """Neural-PIM with 8-bit inputs, weights and outputs. ``ranges``: see `Target`; 'wide' loses nothing."""
+    options = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
+    return make_target("neural-pim", machine(held_copies=held_copies), DATAFLOW, FLOW, **options)
+
+
+def pipeline() -> tuple[Pass, ...]:
+    """The passes, in order."""
+    return analog_pipeline()
