@@ -11,6 +11,7 @@ counts one unit of the dot product and no sum can clip, which takes a flow with 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
@@ -45,9 +46,11 @@ class ChooseRanges(Pass):
         if mode not in (*MODES, WIDE):
             raise PassError(f"ranges {mode!r} do not exist; choose one of {', '.join((*MODES, WIDE))}")
         converters = {op.name: converter_of(target.flow[op.flow or ""], _rows(op)) for op in graph.of(Conv)}
+        graph = graph.copy()
+        if mode == WIDE:
+            graph.meta["ranges"] = WIDE
         if not any(converters.values()):
             return graph
-        graph = graph.copy()
         found: list[RangePlan] = []
         if self.force:
             chosen = dict.fromkeys(converters, _forced(self.force))
@@ -59,7 +62,10 @@ class ChooseRanges(Pass):
         for op in list(graph.of(Conv)):
             if converters[op.name] is not None:
                 graph.update(replace(op, scale=chosen[op.name]))
-        graph.meta |= {"ranges": self.force or mode, "range_plan": json.dumps([_plain(plan) for plan in found])}
+        nodes = {op.name: op.node for op in graph.of(Conv)}
+        graph.meta |= {"ranges": self.force or mode, "peripherals": target.peripherals}
+        if found:
+            graph.meta["range_plan"] = json.dumps([_plain(plan, nodes[plan.layer]) for plan in found])
         return graph
 
 
@@ -142,7 +148,12 @@ def _forced(text: str) -> tuple[float, float]:
     return v_max, gain
 
 
-def _plain(plan: RangePlan) -> dict[str, object]:
-    """A plan for the program's meta: infinite ratios as null."""
-    values = asdict(plan)
-    return {**values, "sqnr_db": None if values["sqnr_db"] == float("inf") else round(plan.sqnr_db, 2)}
+def _plain(plan: RangePlan, node: str) -> dict[str, object]:
+    """A plan for the program's meta, under the layer's ONNX node: short numbers, infinite ratios as null."""
+    short = {
+        "layer": node or plan.layer,
+        "clipped": float(f"{plan.clipped:.4g}"),
+        "sqnr_db": round(plan.sqnr_db, 2) if math.isfinite(plan.sqnr_db) else None,
+        "error_lsb": float(f"{plan.error_lsb:.4g}"),
+    }
+    return asdict(plan) | short

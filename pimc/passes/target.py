@@ -9,7 +9,10 @@ from pimc_isa.errors import PimcError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
-__all__ = ["REPLICATIONS", "Target", "TargetError"]
+__all__ = ["PERIPHERALS", "RANGES", "REPLICATIONS", "Target", "TargetError"]
+
+#: How full scales of ranged conversions are chosen, and what stands for the analog circuits.
+RANGES, PERIPHERALS = ("gain", "power2", "published", "wide"), ("ideal", "fitted", "trained")
 
 #: How spare crossbars are spent on further copies of weights.
 REPLICATIONS = ("balanced", "none", "stride2", "equal")
@@ -52,6 +55,12 @@ class Target:
             raise TargetError(
                 f"replication {self.replication!r} does not exist; choose one of {', '.join(REPLICATIONS)}"
             )
+        for option, value, known in (
+            ("ranges", self.ranges, RANGES),
+            ("peripherals", self.peripherals, PERIPHERALS),
+        ):
+            if value not in known:
+                raise TargetError(f"{option} {value!r} do not exist; choose one of {', '.join(known)}")
         if self.chips is not None and self.chips < 1:
             raise TargetError(f"chips={self.chips}: a network needs at least one chip")
         if self.tiles is not None and self.tiles < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ class LayerReport:
 
     ``arrays`` of all copies; ``copies`` is how many positions are worked on at once; ``utilisation`` the share of
     cells that hold weights; ``busy`` the share of time its busiest unit works in a filled pipeline; ``joules`` of one
-    image.
+    image. Where conversions are ranged: ``v_max`` and ``gain``, the largest sum in calibration, and what the range
+    costs there: ratio of signal to quantisation noise of the sums, root mean square error of the result in steps of its
+    tensor.
     """
 
     name: str
@@ -34,6 +37,11 @@ class LayerReport:
     utilisation: float
     busy: float
     joules: float
+    v_max: float | None = None
+    gain: float | None = None
+    largest_sum: int | None = None
+    sqnr_db: float | None = None
+    error_lsb: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -48,7 +56,8 @@ def layer_report(program: Program, timing: Timing, energy: EnergyReport, interva
             layers.setdefault(name, []).append(work)
     time = timing.images * max(1, interval_cycles)
     busy = {key: cycles / time for key, cycles in timing.unit_busy.items()}
-    return [_layer(program, name, work, busy, energy) for name, work in layers.items()]
+    plans = {plan["layer"]: plan for plan in json.loads(program.meta.get("range_plan", "[]"))}
+    return [_layer(program, name, work, busy, energy, plans.get(name, {})) for name, work in layers.items()]
 
 
 @dataclass
@@ -75,7 +84,12 @@ def _work(tile: Tile) -> dict[str, _Work]:
 
 
 def _layer(
-    program: Program, name: str, works: list[_Work], busy: Mapping[tuple[int, str], float], energy: EnergyReport
+    program: Program,
+    name: str,
+    works: list[_Work],
+    busy: Mapping[tuple[int, str], float],
+    energy: EnergyReport,
+    plan: Mapping[str, Any],
 ) -> LayerReport:
     groups = [group for work in works for group in work.groups.values()]
     arrays = [group_arrays(program, group) for group in groups]
@@ -91,4 +105,9 @@ def _layer(
         utilisation=used / sum(arrays) if arrays else 0.0,
         busy=max((busy.get((work.tile, unit), 0.0) for work in works for unit in work.units), default=0.0),
         joules=sum(energy.layers.get(name, {}).values()),
+        v_max=next((group.v_max for group in groups if group.v_max), None),
+        gain=next((group.gain for group in groups if group.v_max), None),
+        largest_sum=plan.get("largest"),
+        sqnr_db=plan.get("sqnr_db"),
+        error_lsb=plan.get("error_lsb"),
     )
