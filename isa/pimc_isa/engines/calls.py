@@ -103,7 +103,7 @@ class _Sums:
         self._layer, self._value, self._g, self._scratch = layer, source.value, g, p.scratch
         rows, cols = g.out
         self._depthwise = layer.is_depthwise(g.kernel[0] * g.kernel[1])
-        each = cols * (g.depth + 4 * layer.outputs) * (1 if layer.exact else 16)
+        each = cols * (g.depth + layer.position_bytes())
         self._block = max(1, BLOCK_BYTES // each)
         self._positions = (rows, cols)
         p.scratch.take(min(self._block, 4 * rows) * cols * g.depth)

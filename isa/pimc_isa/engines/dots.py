@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from pimc_isa.engines.kernels.pointwise import depthwise
 from pimc_isa.engines.kernels.popcount import WORD, BitProduct, bit_product, pack
 from pimc_isa.engines.kernels.windows import Geometry, gather, is_plain
 from pimc_isa.errors import ProgramError
-from pimc_isa.exactness import conversions_exact, sliced_dot
+from pimc_isa.engines.summed import SummedProduct, converts_whole_sums
+from pimc_isa.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.flow import NormalForm, normal_form
-from pimc_isa.operands import Range, Weights
+from pimc_isa.operands import Group, Range, Weights
 from pimc_isa.program import Program
 
 __all__ = ["Layer", "LayerPart", "part_channels"]
@@ -24,13 +26,30 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class LayerPart:
-    """A part of a layer's weights: rows, outputs of each convolution group, convolution groups, and the flow."""
+    """A part of a layer's weights: rows, outputs of each convolution group, convolution groups, and the flow.
+
+    ``v_max`` and ``gain`` as in ``operands.Group``. ``cuts``: rows where another crossbar group begins, which rounds its
+    own result.
+    """
 
     weights: str
     flow: str
     k: Range
     n: Range
     groups: Range
+    v_max: float = 0.0
+    gain: float = 1.0
+    cuts: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, group: Group) -> LayerPart:
+        """What a crossbar group holds."""
+        return cls(group.weights, group.flow, group.k, group.n, group.groups, group.v_max, group.gain)
+
+    def full_scale(self, program: Program) -> float:
+        """The dot product that the end code of a ranged conversion stands for; 0 where nothing is ranged."""
+        flow = program.flow[self.flow]
+        return full_scale(program.weight[self.weights], flow.input_bits, self.v_max, self.gain)
 
 
 def part_channels(part: LayerPart, weights: Weights) -> Range:
@@ -50,9 +69,15 @@ class Layer:
         self.cells = _cells(program, self.weights, part)
         self.form: NormalForm = normal_form(program.flow[part.flow])
         _check_centre(self.cells, self.weights, self.form)
-        self.exact = prove and conversions_exact(self.cells, self.weights, self.form).holds
+        self.scale = part.full_scale(program)
+        self.exact = prove and conversions_exact(self.cells, self.weights, self.form, self.scale).holds
         self.groups = part.groups[1] - part.groups[0]
         self.outputs = self.groups * (part.n[1] - part.n[0])
+        self.summed: SummedProduct | None = None
+        if prove and not self.exact and converts_whole_sums(self.cells, self.form):
+            depth = self.cells.codes.shape[1]
+            cuts = tuple(cut - part.k[0] for cut in part.cuts)
+            self.summed = SummedProduct(self.w, depth, self.weights, self.form, self.scale, cuts)
         self._kernel: Product | None = None
         self._bits: BitProduct | None = None
         self._taps: Array | None = None
@@ -68,7 +93,14 @@ class Layer:
 
     def is_depthwise(self, taps: int) -> bool:
         """One input channel and one output channel per convolution group, all rows."""
-        return self.exact and self.weights.groups > 1 and self.cells.codes.shape[1:] == (taps, 1)
+        one_block = self.summed is not None and len(self.summed.rows) == 1
+        return (self.exact or one_block) and self.weights.groups > 1 and self.cells.codes.shape[1:] == (taps, 1)
+
+    def position_bytes(self) -> int:
+        """Working memory of one position, apart from its window vector."""
+        if self.summed is not None:
+            return 4 * self.outputs * (1 + len(self.summed.rows)) // 2
+        return 4 * self.outputs * (1 if self.exact else 16)
 
     def channels_per_group(self, taps: int) -> int:
         """Input channels of one convolution group."""
@@ -79,7 +111,7 @@ class Layer:
         taps = g.kernel[0] * g.kernel[1]
         chans = g.chans[1] - g.chans[0]
         whole = self.part.k == (0, self.weights.k) and self.weights.groups == 1
-        if self.exact or not whole or chans % WORD or g.chans != (0, x.shape[3]):
+        if self.exact or self.summed or not whole or chans % WORD or g.chans != (0, x.shape[3]):
             return x, g
         if self._bits is None:
             self._bits = bit_product(self.cells, self.weights, self.form, taps, chans)
@@ -90,6 +122,8 @@ class Layer:
         if packed:
             assert self._bits is not None
             return self._bits(a)
+        if self.summed is not None:
+            return self.summed.dense(a)
         if not self.exact:
             return self._counted(a)
         if self._kernel is None:
@@ -109,6 +143,9 @@ class Layer:
 
     def grouped(self, a: Array) -> Array:
         """Sums i32 [m, groups * n] of window vectors u8 [m, groups, k]."""
+        if self.summed is not None:
+            sums = self.summed.grouped(np.ascontiguousarray(a.transpose(1, 0, 2)))
+            return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(a.shape[0], -1)
         if not self.exact:
             return self.sliced(a)
         if self._kernel is None:
@@ -118,8 +155,15 @@ class Layer:
 
     def sliced(self, a: Array) -> Array:
         """As ``grouped``, slice by slice with every conversion."""
-        sums = sliced_dot(a, self.cells, self.weights, self.form)
-        return sums.astype(np.int32).reshape(a.shape[0], -1)
+        edges = [0, *(cut - self.part.k[0] for cut in self.part.cuts), a.shape[2]]
+        total = np.zeros((a.shape[0], self.outputs), np.int32)
+        for first, last in pairwise(edges):
+            blocks = slice(first // self.weights.block_rows, -(-last // self.weights.block_rows))
+            c = self.cells
+            cells = Cells(c.codes[:, first:last], c.polarity[:, blocks], c.centre[:, blocks])
+            sums = sliced_dot(a[:, :, first:last], cells, self.weights, self.form, self.scale)
+            total += sums.astype(np.int32).reshape(total.shape)
+        return total
 
     def vectors(self, x: Array, g: Geometry, first: int, count: int, scratch: Array) -> Array:
         """Window vectors of some output rows: u8 [m, k], or [m, groups, k] for grouped weights."""
@@ -147,7 +191,8 @@ class Layer:
         """i32 [images, rows, columns, channels] of a depthwise layer."""
         if self._taps is None:
             self._taps = np.ascontiguousarray(self.w()[:, :, 0].T, np.int32)
-        return depthwise(x, g, self._taps)
+        sums = depthwise(x, g, self._taps)
+        return sums if self.summed is None else self.summed.one_block(sums)
 
 
 def _padded(x: Array, g: Geometry) -> Array:

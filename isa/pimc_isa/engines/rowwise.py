@@ -117,7 +117,7 @@ class RowwiseTile:
     def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
         """i32 [images, 1, columns, channels]."""
         g = self.tile.group[group]
-        layer = _layer(self.program, LayerPart(g.weights, g.flow, g.k, g.n, g.groups))
+        layer = _layer(self.program, LayerPart.of(g))
         held, w = self.tile.buffer[src], self.tile.window[window]
         per_group = layer.channels_per_group(w.kernel[0] * w.kernel[1])
         chans = (0, held.chans[1] - held.chans[0])

@@ -196,7 +196,7 @@ class _Builder:
     def _dot(self, instr: Mvm | Mvma, tile: Tile, part: _Part, out: int) -> DotOp:
         group, window, x = tile.group[instr.group], tile.window[instr.window], tile.buffer[instr.src]
         weights = self.program.weight[group.weights]
-        own = LayerPart(group.weights, group.flow, group.k, group.n, group.groups)
+        own = LayerPart.of(group)
         if part_channels(own, weights) != slab_chans(tile, instr.dst):
             raise ProgramError(
                 f"tile {tile.number}: {instr.dst.buffer} does not hold the channels of group {group.name}"
@@ -220,11 +220,12 @@ class _Builder:
         made = self.holdings.values[before.out].region
         unmoved = (base.dcol, base.dchan) == (0, 0) and (base.rows[region.rows] == region.rows).all()
         same = replace(before.window, name="") == replace(op.window, name="") and before.size == op.size
-        adjacent = before.part.k[1] == op.part.k[0] and replace(before.part, k=op.part.k) == op.part
+        adjacent = before.part.k[1] == op.part.k[0] and replace(before.part, k=op.part.k, cuts=()) == op.part
         inputs = before.chans == op.chans and content_key(before.x) == content_key(op.x)
         if not (unmoved and same and adjacent and inputs and made == region):
             return op
-        whole = replace(op.part, k=(before.part.k[0], op.part.k[1]))
+        cuts = (*before.part.cuts, op.part.k[0])
+        whole = replace(op.part, k=(before.part.k[0], op.part.k[1]), cuts=cuts)
         return replace(op, part=whole, base=before.base)
 
     def _call(self, step: StepId, instr: CallHost) -> None:

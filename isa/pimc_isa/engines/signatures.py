@@ -124,7 +124,7 @@ def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:
         case Mvm() | Mvma():
             x, g = tile.buffer[instr.src], tile.group[instr.group]
             window = replace(tile.window[instr.window], name="")
-            return (instr.mnemonic, size, x.rows, x.width, x.channels, window, g.weights, g.flow, g.k)
+            return (instr.mnemonic, size, x.rows, x.width, x.channels, window, g.weights, g.flow, g.k, g.v_max, g.gain)
         case Quant():
             return ("quant", size, replace(tile.requant[instr.requant], name=""), _offset(tile, step, instr.src))
         case Lut():

@@ -10,7 +10,7 @@ import numpy as np
 from pimc_isa.encode import Cells
 from pimc_isa.engines.step_host import run_call
 from pimc_isa.errors import RunError
-from pimc_isa.exactness import sliced_dot
+from pimc_isa.exactness import full_scale, sliced_dot
 from pimc_isa.flow import NormalForm, normal_form
 from pimc_isa.operands import Buffer, Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
@@ -133,7 +133,9 @@ class RowMeaning:
             chans = held if weights.groups == 1 else (number * c, number * c + c)
             x = self._windows(dst, src, window, chans)
             vectors.append(x.reshape(len(x), -1)[:, g.k[0] : g.k[1]])
-        y = sliced_dot(np.stack(vectors, axis=1), cells, weights, form)
+        bits = self.memory.program.flow[g.flow].input_bits
+        scale = full_scale(weights, bits, g.v_max, g.gain)
+        y = sliced_dot(np.stack(vectors, axis=1), cells, weights, form, scale)
         return y.reshape(1, 1, len(y), -1).astype(np.int32)
 
     def tensor(self, name: str) -> Array:

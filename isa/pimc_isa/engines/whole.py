@@ -68,7 +68,7 @@ class WholeRows:
     def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
         """i32 sums."""
         g, held = self.tile.group[group], self.tile.buffer[src]
-        layer = self._layer(LayerPart(g.weights, g.flow, g.k, g.n, g.groups))
+        layer = self._layer(LayerPart.of(g))
         array, at = self._sources[src]
         chans = held.chans
         if layer.weights.groups > 1:

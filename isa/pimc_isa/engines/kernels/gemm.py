@@ -6,12 +6,13 @@ onnxruntime's MatMulInteger where it is installed, otherwise exact floating-poin
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["FloatProduct", "OrtProduct", "Product", "product", "signed_products_saturate"]
+__all__ = ["FloatProduct", "OrtProduct", "Product", "block_products", "product", "signed_products_saturate"]
 
 Array = np.ndarray
 
@@ -70,6 +71,26 @@ def product(w: Array) -> Product:
     return OrtProduct(w.astype(np.int8), signed_products_saturate())
 
 
+def block_products(w: Array, rows: Sequence[slice]) -> Callable[[Array], list[Array]]:
+    """A function of u8 ``a`` [m, k] that gives the i32 products of each of the row blocks of ``w`` [k, n]."""
+    fits = w.size > 0 and int(w.min()) >= -128 and int(w.max()) <= 127
+    if fits and _onnxruntime() is not None and len(rows) > 1:
+        return _OrtBlocks(w.astype(np.int8), rows, signed_products_saturate())
+    products = [product(np.ascontiguousarray(w[r])) for r in rows]
+    return lambda a: [p(np.ascontiguousarray(a[:, r])) for p, r in zip(products, rows, strict=True)]
+
+
+class _OrtBlocks:
+    """All row blocks in one onnxruntime session: split, then a product each."""
+
+    def __init__(self, w: Array, rows: Sequence[slice], unsigned: bool) -> None:
+        self._run = _session(w, unsigned, rows).run
+
+    def __call__(self, a: Array) -> list[Array]:
+        results: list[Array] = self._run(None, {"a": a})
+        return results
+
+
 @lru_cache(maxsize=1)
 def signed_products_saturate() -> bool:
     """Self test: does u8 x s8 saturate in 16 bits here, as on x86-64 without VNNI? Then weights go in as u8."""
@@ -91,23 +112,30 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _session(w: Array, unsigned: bool) -> Any:
+def _session(w: Array, unsigned: bool, rows: Sequence[slice] = ()) -> Any:
+    """A session of MatMulInteger with ``w``; with ``rows`` one product ``y0``, ``y1``, ... for each row block."""
     from onnx import TensorProto, helper, numpy_helper
 
     ort = _onnxruntime()
     weights = (w.astype(np.int16) + 128).astype(np.uint8) if unsigned else w
-    constants = [numpy_helper.from_array(np.ascontiguousarray(weights), "b")]
-    names = ["a", "b"]
-    if unsigned:
-        constants += [
-            numpy_helper.from_array(np.zeros((), np.uint8), "za"),
-            numpy_helper.from_array(np.full((), 128, np.uint8), "zb"),
-        ]
-        names += ["za", "zb"]
+    zeros = ["za", "zb"] if unsigned else []
+    constants = [numpy_helper.from_array(np.zeros((), np.uint8), "za")] if unsigned else []
+    constants += [numpy_helper.from_array(np.full((), 128, np.uint8), "zb")] if unsigned else []
     lead = [w.shape[0]] if w.ndim == 3 else []
+    parts = [weights[..., r, :] for r in rows] or [weights]
+    for n, part in enumerate(parts):
+        constants.append(numpy_helper.from_array(np.ascontiguousarray(part), f"b{n}"))
+    a_parts, nodes = ["a"], []
+    if rows:
+        a_parts = [f"a{n}" for n in range(len(rows))]
+        constants.append(numpy_helper.from_array(np.array([r.stop - r.start for r in rows], np.int64), "sizes"))
+        nodes.append(helper.make_node("Split", ["a", "sizes"], a_parts, axis=-1))
+    names = [f"y{n}" for n in range(len(parts))] if rows else ["y"]
+    for n, (source, result) in enumerate(zip(a_parts, names, strict=True)):
+        nodes.append(helper.make_node("MatMulInteger", [source, f"b{n}", *zeros], [result]))
     a = helper.make_tensor_value_info("a", TensorProto.UINT8, [*lead, "m", w.shape[-2]])
-    y = helper.make_tensor_value_info("y", TensorProto.INT32, [*lead, "m", w.shape[-1]])
-    graph = helper.make_graph([helper.make_node("MatMulInteger", names, ["y"])], "product", [a], [y], constants)
+    made = [helper.make_tensor_value_info(n, TensorProto.INT32, [*lead, "m", w.shape[-1]]) for n in names]
+    graph = helper.make_graph(nodes, "product", [a], made, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
