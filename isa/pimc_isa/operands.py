@@ -158,7 +158,9 @@ class Group:
     writes output channels [g*N, (g+1)*N), N = the weights' n.
 
     ``v_max`` and ``gain`` scale the flow's ranged conversions: a converter's end code stands for the dot product
-    ``block_rows * (2**input_bits - 1) * (2**weight_bits - 1) * v_max / gain``; ``v_max`` 0: nothing is ranged.
+    ``block_rows * (2**input_bits - 1) * (2**weight_bits - 1) * v_max / gain``; ``v_max`` 0: nothing is ranged. ``gain``
+    is that of the bit lines; ``v_max`` is the converter's range over the gain of the NNS+A (1, or 4: 0.0625 and 0.03125
+    are the ranges 0.25 and 0.125 behind an NNS+A of gain 4).
     """
 
     name: str

@@ -1,7 +1,10 @@
 """Converter ranges from calibration: what a layer's partial sums are, and which full scale hurts its outputs least.
 
 Source: Neural-PIM (arXiv 2201.12861), section 4.2: three converters with V_max = 0.5, 0.25 and 0.125 of VDD, of which
-each layer uses one. The gain in front of them is ours: most layers' sums stay far below the smallest range.
+each layer uses one. The gain is ours: most layers' sums stay far below the smallest range. It raises the bit lines'
+voltages (conductances are scaled), so it ends where a bit line leaves the sample-and-holds' range. For such layers
+there is a second NNS+A, with four times the gain: behind it the two smaller converters act as ranges of 0.0625 and
+0.03125.
 
 A ranged conversion turns the exact sum v of one row block (in units of the integer dot product) into
 ``code = clip(floor(v / step + 1/2), lo, hi)``. Codes are signed two's complement numbers of the differential output
@@ -19,13 +22,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LINE_LIMIT", "MODES", "V_MAX", "Converter", "Observed", "RangePlan", "block_sums", "choose", "convert"]
+__all__ = [
+    "LINE_LIMIT",
+    "MODES",
+    "RANGES",
+    "V_MAX",
+    "Converter",
+    "Observed",
+    "RangePlan",
+    "block_sums",
+    "choose",
+    "convert",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 #: Full scales of the three converters as parts of VDD, the theoretical full swing.
 V_MAX = (0.5, 0.25, 0.125)
+#: All ranges, referred to the NNS+A's usual gain: the last two are 0.25 and 0.125 behind the NNS+A of gain 4.
+RANGES = (*V_MAX, 0.0625, 0.03125)
 #: Ways to choose a layer's range from calibration data.
 MODES = ("gain", "power2", "published")
 #: Part of VDD that a bit line may reach: the input range of the sample-and-holds (section 4.1).
@@ -159,7 +175,7 @@ def _split(part: float, gain_limit: float) -> tuple[float, float]:
 
     The largest range for which no bit line leaves its own range: noise of the circuits counts least there.
     """
-    pairs = [(v_max, v_max / part) for v_max in V_MAX]
+    pairs = [(v_max, v_max / part) for v_max in RANGES]
     return next((pair for pair in pairs if pair[1] <= gain_limit), pairs[-1])
 
 

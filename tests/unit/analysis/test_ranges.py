@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimc.analysis.ranges import LINE_LIMIT, V_MAX, Converter, Observed, block_sums, choose, convert
+from pimc.analysis.ranges import LINE_LIMIT, RANGES, V_MAX, Converter, Observed, block_sums, choose, convert
 
 #: 128 rows, 8-bit inputs in 4-bit parts, 8-bit weights in single bits, 8-bit codes.
 NPIM = Converter(-128, 127, 128 * 255 * 255, 128 * 15)
@@ -88,12 +88,14 @@ def test_modes_keep_their_promises() -> None:
     assert gain.step == round(gain.step, 6)
     assert math.log2(power2.gain).is_integer()
     assert published.gain == 1
-    assert {gain.v_max, power2.v_max, published.v_max} <= set(V_MAX)
+    assert {gain.v_max, power2.v_max} <= set(RANGES)
+    assert published.v_max in V_MAX
     assert gain.error_lsb <= published.error_lsb
 
 
 @pytest.mark.parametrize(
-    ("line", "v_max", "over"), [(1, 0.5, False), (30, 0.25, False), (60, 0.125, False), (900, 0.125, True)]
+    ("line", "v_max", "over"),
+    [(1, 0.5, False), (30, 0.25, False), (60, 0.125, False), (240, 0.03125, False), (900, 0.03125, True)],
 )
 def test_the_largest_range_that_bit_lines_allow(line: int, v_max: float, over: bool) -> None:
     sums = np.array([-66_080.0, 66_080.0]).reshape(2, 1, 1)  # a hundred-and-twenty-sixth of the full swing

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pimc.analysis.calibrate import Watch, gemm_matrix, observe, windows
-from pimc.analysis.ranges import V_MAX
+from pimc.analysis.ranges import RANGES
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Cells, Conv
@@ -100,7 +100,7 @@ def test_every_ranged_convolution_gets_a_scale(ranges: str) -> None:
     before = scales(graph)
     after = ChooseRanges().apply(graph, target(ranges))
     assert before == scales(graph) == [None] * 4
-    assert all(scale is not None and scale[0] in V_MAX for scale in scales(after))
+    assert all(scale is not None and scale[0] in RANGES for scale in scales(after))
     if ranges == "published":
         assert {scale[1] for scale in scales(after) if scale} == {1.0}
     plan = json.loads(after.meta["range_plan"])
