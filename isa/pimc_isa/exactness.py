@@ -59,7 +59,10 @@ def conversions_exact(cells: Cells, weights: Weights, form: NormalForm, scale: f
     proved = 0
     for block in form.blocks:
         low, high = _range(block, form, cells, positive, negative)
-        fits = _fits(block.conversion, low, high, scale) & _cells_fit(block, form, positive, negative)
+        fits = _fits(block.conversion, 0 * low if form.sides else low, high, scale)
+        if form.sides:
+            fits = fits & _fits(block.conversion, 0 * low, -low, scale)
+        fits = fits & _cells_fit(block, form, positive, negative)
         proved += int(np.count_nonzero(fits))
         exact = exact & fits
     units, unit_count = _units_exact(cells.codes.shape[1], weights.block_rows, form)
@@ -130,28 +133,29 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
 
     ``x`` [positions, groups, k] unsigned integers; ``scale`` is the group's full scale (see ``full_scale``), which must
     be given where conversions are ranged; returns int64 [positions, groups, n]. The sign of a flipped column applies
-    after its conversion where a block is one pair, before it where a block mixes several columns. Ranged codes are
+    after its conversion where a block is one pair, before it where a block mixes several columns; W+ and W- that are
+    converted apart (``form.sides``) are subtracted afterwards. Ranged codes are
     added over blocks and row blocks, multiplied once by the step in float64, and rounded to the nearest, halves up.
     """
     if cells.centre.any() and not form.unit_conversions:
         raise ProgramError(f"weights {weights.name} have a centre, but their flow sums no inputs")
     ranged = next((b.conversion for b in form.blocks if b.conversion is not None and b.conversion.ranged), None)
     if ranged is not None and not scale > 0:
-        raise ProgramError(f"weights {weights.name}: ranged conversions need a full scale\ngive the group v_max and gain")
+        raise ProgramError(
+            f"weights {weights.name}: ranged conversions need a full scale\ngive the group v_max and gain"
+        )
     groups, k, n = cells.codes.shape
     y = np.zeros((x.shape[0], groups, n), np.int64)
     codes = np.zeros_like(y)
     for number, rows in row_blocks(k, weights.block_rows):
         slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
-        fields = _fields(cells.codes[:, rows], weights)
-        signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(fields))]
+        both = _fields(cells.codes[:, rows], weights)
+        signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
+        apart = [(1, [np.maximum(f, 0) for f in both]), (-1, [np.maximum(-f, 0) for f in both])]
         for block in form.blocks:
-            total = np.zeros_like(y)
-            for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
-                sums = _buffered(slices[i], fields[j], block.cell) << exponent
-                total += sums if len(block.pairs) == 1 else signs[j] * sums
-            value = _convert(total, block.conversion, scale) << block.shift
-            value = signs[block.pairs[0][1]] * value if len(block.pairs) == 1 else value
+            value = np.zeros_like(y)
+            for side, fields in apart if form.sides else [(1, both)]:
+                value += side * _converted(block, slices, fields, signs, scale)
             if block.conversion is not None and block.conversion.ranged:
                 codes += value
             else:
@@ -161,6 +165,17 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
     if ranged is not None:
         y += np.floor(codes * _step(ranged, scale) + 0.5).astype(np.int64)
     return y
+
+
+def _converted(block: Block, slices: list[Array], fields: list[Array], signs: list[Array], scale: float) -> Array:
+    """One block of one row block: column sums, added, converted, shifted, signed."""
+    alone = len(block.pairs) == 1
+    total: Array = np.zeros((), np.int64)
+    for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
+        sums = _buffered(slices[i], fields[j], block.cell) << exponent
+        total = total + (sums if alone else signs[j] * sums)
+    value = _convert(total, block.conversion, scale) << block.shift
+    return np.asarray(signs[block.pairs[0][1]] * value if alone else value)
 
 
 def _fields(codes: Array, weights: Weights) -> list[Array]:
@@ -176,7 +191,8 @@ def _buffered(x: Array, field: Array, cell: Conversion | None) -> Array:
     """Column sums; with buffer cells those of W+ and of W- go through a cell each."""
     if cell is None:
         return _product(x, field)
-    return _convert(_product(x, np.maximum(field, 0)), cell) - _convert(_product(x, np.maximum(-field, 0)), cell)
+    positive, negative = (_convert(_product(x, np.maximum(side, 0)), cell) for side in (field, -field))
+    return np.asarray(positive - negative)
 
 
 def _product(x: Array, cells: Array) -> Array:

@@ -59,13 +59,18 @@ class Flow:
 
     @property
     def pairs(self) -> bool:
-        """Whether reads sample differences of two columns (W+ and W-), so that weights must be bipolar."""
+        """Whether reads sample differences of two columns (W+ and W-)."""
         return any(op.op == "read" and op.args == ("pairs",) for op in self.ops)
+
+    @property
+    def bipolar(self) -> bool:
+        """Whether reads want two columns (W+ and W-) for each slice, so that weights must be bipolar."""
+        return self.pairs or any(op.op == "read" and op.args == ("sides",) for op in self.ops)
 
     @property
     def columns(self) -> int:
         """Physical columns of one output."""
-        return len(self.slices) * (2 if self.pairs else 1)
+        return len(self.slices) * (2 if self.bipolar else 1)
 
     @property
     def interval_cycles(self) -> int:

@@ -48,10 +48,12 @@ class NormalForm:
     """What a flow computes: input slices as bit ranges [lo, hi), weight slices as bit positions, and the blocks.
 
     ``unit_conversions``: how the sum of each input slice is converted (unit column; ``None``: counted in digital);
-    empty if the flow sums no inputs, and then only weights with centre 0 can use it.
+    empty if the flow sums no inputs, and then only weights with centre 0 can use it. ``sides``: W+ and W- columns go
+    through conversions of their own, and their converted blocks are subtracted.
     """
 
     input_slices: tuple[tuple[int, int], ...]
     weight_shifts: tuple[int, ...]
     blocks: tuple[Block, ...]
     unit_conversions: tuple[Conversion | None, ...] = ()
+    sides: bool = False

@@ -24,8 +24,7 @@ __all__ = [
     "work",
 ]
 
-_DIGITAL = ("sums", "input sums")
-_ANALOG = ("held sums", "buffered sums")
+_WHOLE = ("sums", "input sums", "buffered sums")
 
 
 def fail(flow: Flow, op: MicroOp, problem: str, remedy: str) -> NoReturn:
@@ -67,7 +66,7 @@ def _check_limit(flow: Flow, op: MicroOp, machine: Machine) -> None:
         fail(flow, op, "the slice does not fit the DACs", f"drive 1 to {array.dac_bits} bits at a time")
     if op.op == "convert" and int(args[1]) > array.converter_bits:
         fail(flow, op, "the converters are narrower", f"convert to at most {array.converter_bits} bits")
-    if op.op == "convert" and int(args[4] or 1) > array.summed_columns:
+    if op.op == "convert" and args[-1] and int(args[-2]) - int(args[-3]) > array.summed_columns:
         fail(flow, op, "the summing amplifiers add fewer columns", f"sum at most {array.summed_columns}")
     if op.op == "sum-inputs" and not array.unit_columns:
         fail(flow, op, "the arrays have no unit column", "drop it and use weights with centre 0, or count-inputs")
@@ -96,16 +95,15 @@ def check_latches(flow: Flow, op: MicroOp, machine: Machine) -> None:
 
 def _parts(flow: Flow, op: MicroOp, maker: MicroOp, writers: list[MicroOp]) -> list[MicroOp]:
     """The writes that make up the value ``op`` takes: one, or all that are added to one another."""
-    if maker.spec.makes in _DIGITAL:
+    if maker.spec.makes in _WHOLE:
         last = max(writers, key=lambda o: o.end)
         if last.end > op.step:
             problem = f"the {maker.spec.makes} are complete only after step {last.end - 1}"
             fail(flow, op, problem, "start it in a later step")
         return writers
-    if maker.spec.makes not in _ANALOG:
+    if maker.spec.makes != "held sums":
         return [maker]
-    done = [o.step for o in flow.ops if o.op == op.op and o.step < op.step]
-    since = max((step for step in done), default=-1)
+    since = max((o.step for o in flow.ops if o.op == op.op and o.step < op.step), default=-1)
     return [o for o in writers if since <= o.step and o.end <= op.step] or [maker]
 
 
@@ -164,7 +162,8 @@ def work(flow: Flow, op: MicroOp, machine: Machine) -> int:
     if source == "fold":
         return outputs
     if source == "buffer":
-        return outputs * -(-_buffer_places(flow) // int(arguments(op, "")[4] or 1))
+        *_, lo, hi, summed = arguments(op, "")
+        return outputs * (1 if summed else int(hi) - int(lo) if hi else _buffer_places(flow))
     sums_inputs = any(o.op == "sum-inputs" for o in flow.ops)
     return array.columns // (2 if flow.pairs else 1) + (array.unit_columns if sums_inputs else 0)
 

@@ -57,7 +57,7 @@ def outputs_per_array(columns: int, array: Array) -> int:
     outputs = array.columns // columns
     if outputs == 0:
         raise ProgramError(
-            f"an output of {columns} columns does not fit a crossbar of {array.columns} columns\nuse fewer, wider slices"
+            f"an output of {columns} columns does not fit a crossbar of {array.columns}\nuse fewer, wider slices"
         )
     return outputs
 
@@ -115,7 +115,7 @@ def check_group(program: Program, group: Group) -> None:
         raise ProgramError(
             f"group {group.name}: weights in slices {weights.slices}, flow {flow.name} reads {flow.slices}"
         )
-    if weights.bipolar != flow.pairs:
+    if weights.bipolar != flow.bipolar:
         kinds = ("pairs of columns", "single columns")
         have, want = kinds if weights.bipolar else kinds[::-1]
         raise ProgramError(f"group {group.name}: weights in {have}, flow {flow.name} reads {want}")
@@ -127,7 +127,7 @@ def check_group(program: Program, group: Group) -> None:
 def _check_scale(group: Group, flow: Flow) -> None:
     """Ranged conversions need a full scale, others must not have one."""
     ranged = any(op.op == "scale" for op in flow.ops)
-    if ranged and not (0 < group.v_max and isfinite(group.v_max) and 0 < group.gain and isfinite(group.gain)):
+    if ranged and not (group.v_max > 0 and isfinite(group.v_max) and group.gain > 0 and isfinite(group.gain)):
         raise ProgramError(
             f"group {group.name}: flow {flow.name} has ranged conversions, v_max={group.v_max} gain={group.gain}\n"
             "give both, above 0"
@@ -183,7 +183,7 @@ def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) ->
     inputs = (g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]) * ctx.tile.buffer[src].element_bytes
     moved = positions * inputs * ops["load"] + ctx.nbytes(dst) * ops["store"]
     register_bits = flow.input_bits * ops["load"] + ops["driven_bits"]
-    codes = positions * place.sums * len(form.blocks)
+    codes = positions * place.sums * len(form.blocks) * (2 if form.sides else 1)
     units = positions * place.unit_columns * ops["sum-inputs"]
     outputs = (g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])
     actions = {

@@ -45,7 +45,7 @@ def normal_form(flow: Flow) -> NormalForm:
         raise FlowError(f"flow {flow.name}: some reads sample pairs of columns, others single ones\nread all alike")
     converts = _added(flow)
     sums = [_sum(flow, convert) for convert in converts]
-    inputs = [bits for each in sums for bits in each.bits]
+    inputs = _inputs(sums)
     _refuse_gaps(flow, inputs, "adds")
     units = _unit_conversions(flow, inputs)
     shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
@@ -55,9 +55,32 @@ def normal_form(flow: Flow) -> NormalForm:
         for convert, each in zip(converts, sums, strict=True)
         for block in _blocks(flow, convert, each, number, shifts)
     ]
+    _refuse_columns(flow, blocks)
     if any(b.conversion is not None and b.conversion.ranged for b in blocks) != any(o.op == "scale" for o in flow.ops):
         raise FlowError(f"flow {flow.name}: ranged conversions and scale need each other\nuse both or neither")
-    return NormalForm(tuple(inputs), shifts, tuple(blocks), units)
+    sides = any(op.args == ("sides",) for op in flow.ops)
+    if sides and any(each.kind != "samples" for each in sums):
+        raise FlowError(f"flow {flow.name}: sides are subtracted after conversion, analog sums before\nread pairs")
+    return NormalForm(tuple(inputs), shifts, tuple(blocks), units, sides)
+
+
+def _inputs(sums: list[_Sum]) -> list[Bits]:
+    """Input slices in the order they are added; several conversions may share what is buffered."""
+    inputs: list[Bits] = []
+    for n, each in enumerate(sums):
+        if each.kind != "buffered" or each not in sums[:n]:
+            inputs += each.bits
+    return inputs
+
+
+def _refuse_columns(flow: Flow, blocks: list[Block]) -> None:
+    """Every pair of slices must be in one block; ranged conversions, whose codes are added, must be alike."""
+    twice = [pair for pair, times in Counter(pair for b in blocks for pair in b.pairs).items() if times > 1]
+    if twice or sum(len(b.pairs) for b in blocks) != len({i for b in blocks for i, _ in b.pairs}) * len(flow.slices):
+        what = "twice" if twice else "not at all"
+        raise FlowError(f"flow {flow.name}: a buffer column is converted {what}\nconvert every column once")
+    if len({b.conversion for b in blocks if b.conversion is not None and b.conversion.ranged}) > 1:
+        raise FlowError(f"flow {flow.name}: ranged conversions differ, their codes cannot be added\nmake them alike")
 
 
 def _at(flow: Flow) -> str:
@@ -74,26 +97,22 @@ def _added(flow: Flow) -> list[MicroOp]:
     found = list(direct)
     for op in adders:
         convert = latest(flow, op, "codes")
-        _refuse_shift(flow, op, _sum(flow, convert).bits)
+        _refuse_shift(flow, op, convert)
         found.append(convert)
     for op in direct:
-        if _sum(flow, op).bits[0][0]:
+        if _lowest(flow, op):
             fail(flow, op, "codes of high input bits are merged without a shift", "accumulate them")
     return found
 
 
 def _sum(flow: Flow, convert: MicroOp) -> _Sum:
-    """What a conversion sees: one sample, or all folded or buffered since the last conversion of that kind."""
+    """What a conversion sees: one sample, all folded since the last conversion of folds, or all that is buffered."""
     source = latest(flow, convert, convert.spec.takes)
     if source.op == "read":
         return _Sum("samples", (_driven(flow, source),))
-    done = [
-        o.step for o in flow.ops if o.op == "convert" and o.step < convert.step and _source(flow, o).op == source.op
-    ]
-    since = max(done, default=-1)
-    parts = sorted(
-        (o for o in flow.ops if o.op == source.op and since <= o.step < convert.step), key=lambda o: o.step
-    )
+    earlier = [o.step for o in flow.ops if o.op == "convert" and o.step < convert.step] if source.op == "fold" else []
+    since = max(earlier, default=-1)
+    parts = sorted((o for o in flow.ops if o.op == source.op and since <= o.step < convert.step), key=lambda o: o.step)
     bits = tuple(_driven(flow, latest(flow, o, "samples")) for o in parts)
     if source.op == "fold":
         _check_folds(flow, parts, bits)
@@ -107,8 +126,26 @@ def _sum(flow: Flow, convert: MicroOp) -> _Sum:
     return _Sum("buffered", bits, cells.pop())
 
 
-def _source(flow: Flow, convert: MicroOp) -> MicroOp:
-    return latest(flow, convert, convert.spec.takes)
+def _places(flow: Flow, each: _Sum) -> list[int]:
+    """Weights (powers of two) of the buffer columns of one output, or of the columns of one sample."""
+    shifts = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
+    return sorted({lo + shift for lo, _ in each.bits for shift in shifts})
+
+
+def _columns(flow: Flow, convert: MicroOp, each: _Sum) -> list[int]:
+    """Weights of the buffer columns that are converted."""
+    places = _places(flow, each)
+    *_, lo, hi, _ = arguments(convert, _at(flow))
+    if not hi:
+        return places
+    if each.kind != "buffered" or not int(lo) < int(hi) <= len(places):
+        fail(flow, convert, f"there are no buffer columns {lo}:{hi}", f"convert columns within 0:{len(places)}")
+    return places[int(lo) : int(hi)]
+
+
+def _lowest(flow: Flow, convert: MicroOp) -> int:
+    """The power of two of the lowest code of a conversion."""
+    return _columns(flow, convert, _sum(flow, convert))[0]
 
 
 def _check_folds(flow: Flow, parts: list[MicroOp], bits: tuple[Bits, ...]) -> None:
@@ -132,14 +169,12 @@ def _blocks(
     flow: Flow, convert: MicroOp, each: _Sum, number: dict[Bits, int], shifts: tuple[int, ...]
 ) -> Iterable[Block]:
     conversion = _conversion(flow, convert)
-    summed = int(arguments(convert, _at(flow))[4] or 1)
-    if summed > 1 and each.kind != "buffered":
-        fail(flow, convert, "only buffer columns can be summed", "drop sum=")
+    together = each.kind == "held" or bool(arguments(convert, _at(flow))[-1])
     pairs = [(lo + shift, number[lo, hi], j) for lo, hi in each.bits for j, shift in enumerate(shifts)]
     if each.kind == "samples":
         return [Block(((i, j),), (0,), place, conversion) for place, i, j in pairs]
-    places = sorted({place for place, _, _ in pairs})
-    groups = [places] if each.kind == "held" else [places[n : n + summed] for n in range(0, len(places), summed)]
+    places = _columns(flow, convert, each)
+    groups = [places] if together else [[place] for place in places]
     blocks = []
     for group in groups:
         inside = [(place, i, j) for place, i, j in pairs if place in group]
@@ -164,17 +199,19 @@ def _bits(flow: Flow, op: MicroOp) -> Bits:
 
 
 def _conversion(flow: Flow, op: MicroOp) -> Conversion:
-    sign, bits, step, ranged, _ = arguments(op, _at(flow))
+    sign, bits, step, ranged, *_ = arguments(op, _at(flow))
     scale, codes = int(step or 1), 2 ** int(bits)
     if sign == "unsigned":
         return Conversion(0, (codes - 1) * scale, scale, bool(ranged))
     return Conversion(-codes // 2 * scale, (codes // 2 - 1) * scale, scale, bool(ranged))
 
 
-def _refuse_shift(flow: Flow, op: MicroOp, bits: tuple[Bits, ...]) -> None:
-    if int(arguments(op, _at(flow))[0]) != bits[0][0]:
+def _refuse_shift(flow: Flow, op: MicroOp, convert: MicroOp) -> None:
+    lowest = _lowest(flow, convert)
+    if int(arguments(op, _at(flow))[0]) != lowest:
+        bits = _sum(flow, convert).bits
         many = f"{bits[0][0]}:{max(hi for _, hi in bits)}"
-        fail(flow, op, f"the codes are of input bits {many}", f"shift them by <<{bits[0][0]}")
+        fail(flow, op, f"the codes are of input bits {many}", f"shift them by <<{lowest}")
 
 
 def _refuse_gaps(flow: Flow, bits: list[Bits], what: str) -> None:
@@ -197,7 +234,7 @@ def _unit_conversions(flow: Flow, slices: list[Bits]) -> tuple[Conversion | None
         if op.op == "sum-inputs":
             convert = latest(flow, op, "codes")
             bits = _sum(flow, convert).bits
-            _refuse_shift(flow, op, bits)
+            _refuse_shift(flow, op, convert)
             summed.append((bits[0], _conversion(flow, convert)))
     if any(op.op == "correct" for op in flow.ops) != bool(summed):
         raise FlowError(f"flow {flow.name}: sum-inputs and correct need each other\nuse both or neither")

@@ -31,7 +31,7 @@ class OpSpec:
     divisible: bool = False
 
 
-_CONVERT = r"(unsigned|signed) ([1-9]\d*)(?: step=([1-9]\d*)| (ranged))?(?: sum=([1-9]\d*))?"
+_CONVERT = r"(unsigned|signed) ([1-9]\d*)(?: step=([1-9]\d*)| (ranged))?(?: columns=(\d+):(\d+)( summed)?)?"
 _SHIFT = r"<<(\d+)"
 _STEPS = re.compile(r"steps=([1-9]\d*)")
 
@@ -44,9 +44,10 @@ OPS: Mapping[str, OpSpec] = {
         "array",
         "",
         "samples",
-        "sample the column sums of what is driven in the same step; pairs: of each W+ and W- column the difference",
-        "[pairs]",
-        r"(pairs)?",
+        "sample the column sums of what is driven in the same step; pairs: of each W+ and W- column the difference; "
+        "sides: each on its own, their codes are subtracted",
+        "[pairs|sides]",
+        r"(pairs|sides)?",
     ),
     "fold": OpSpec(
         "folder",
@@ -73,9 +74,9 @@ OPS: Mapping[str, OpSpec] = {
         "converter",
         "samples|held sums|buffered sums",
         "codes",
-        "convert every sample, held sum or buffer column: round to STEP, clip to BITS bits; ranged: the end code stands "
-        "for the group's full scale; sum: SUM neighbouring buffer columns are added first",
-        "unsigned|signed BITS [step=STEP|ranged] [sum=SUM] [steps=STEPS]",
+        "convert every sample, held sum or buffer column: round to STEP, clip to BITS bits; ranged: the end code "
+        "stands for the group's full scale; columns: only these buffer columns, each, or summed: added by their weight",
+        "unsigned|signed BITS [step=STEP|ranged] [columns=LO:HI [summed]] [steps=STEPS]",
         _CONVERT,
         divisible=True,
     ),
@@ -105,7 +106,9 @@ OPS: Mapping[str, OpSpec] = {
     ),
     "merge": OpSpec("tile-adder", "sums|codes", "totals", "add the partial sums of all row blocks in the tile"),
     "correct": OpSpec("corrector", "input sums", "", "add centre x sum of inputs to every partial sum as it is merged"),
-    "scale": OpSpec("multiplier", "totals", "scaled", "multiply every total of ranged codes by what one code stands for"),
+    "scale": OpSpec(
+        "multiplier", "totals", "scaled", "multiply every total of ranged codes by what one code stands for"
+    ),
     "activate": OpSpec(
         "function-unit", "totals|scaled", "results", "pass the activation unit (requantisation is an instruction)"
     ),

@@ -38,7 +38,7 @@ class ScheduleAnalog(Pass):
         for op in list(graph.of(Conv)):
             if op.cells is None or op.cells.slices != target.flow[name].slices:
                 raise PassError(f"{op.name} is not stored in the slices {target.flow[name].slices} that {name} reads")
-            if op.cells.bipolar != target.flow[name].pairs:
+            if op.cells.bipolar != target.flow[name].bipolar:
                 raise PassError(f"{op.name} is not stored in the columns (single ones or pairs) that {name} reads")
             graph.update(replace(op, flow=name))
         return graph

@@ -16,11 +16,11 @@ from pimc.passes.place import Place
 from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
-from pimc.passes.target import Target
+from pimc.passes.target import Target, TargetError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine, load_machine
 
-__all__ = ["analog_pipeline", "make_target", "packaged_machine", "scheduled_flow", "widened"]
+__all__ = ["analog_pipeline", "encoding_of", "make_target", "packaged_machine", "scheduled_flow", "widened"]
 
 
 @cache
@@ -69,10 +69,17 @@ def make_target(
         machine,
         (scheduled_flow(flow, dataflow, machine),),
         flow,
-        encoder="differential" if dataflow.encoding == "pairs" else "flipped",
+        encoder="differential" if dataflow.bipolar else "flipped",
         ranges=ranges,
         **options,
     )
+
+
+def encoding_of(encoder: str, bipolar: str = "pairs") -> str:
+    """The columns of an encoder, as `Dataflow.encoding` has them; ``bipolar`` is how W+ and W- are read."""
+    if encoder not in ("flipped", "differential"):
+        raise TargetError(f"encoder {encoder!r} does not exist; choose flipped or differential")
+    return bipolar if encoder == "differential" else "flipped"
 
 
 def widened(machine: Machine, dataflow: Dataflow) -> Machine:

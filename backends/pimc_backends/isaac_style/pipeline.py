@@ -8,7 +8,7 @@ from pimc.analysis.modulo import Dataflow
 from pimc.passes.base import Pass
 from pimc.passes.target import Target, TargetError
 from pimc_backends._shared.emit import emit
-from pimc_backends._shared.target import analog_pipeline, make_target, packaged_machine, scheduled_flow
+from pimc_backends._shared.target import analog_pipeline, encoding_of, make_target, packaged_machine, scheduled_flow
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Component, Energy, Machine
 
@@ -45,13 +45,21 @@ def flow() -> Flow:
 
 
 def target(
-    *, chips: int | None = None, replication: str = "balanced", ranges: str = "gain", converter_bits: int = 7
+    *,
+    chips: int | None = None,
+    replication: str = "balanced",
+    ranges: str = "gain",
+    converter_bits: int = 7,
+    encoder: str = "flipped",
 ) -> Target:
-    """ISAAC's dataflow with 8-bit inputs and weights and 1-bit cells: lossless conversions."""
-    chip = machine(converter_bits=converter_bits)
-    flow = replace(DATAFLOW, converter_bits=converter_bits)
-    return make_target("isaac-style", chip, flow, FLOW, chips=chips, replication=replication, ranges=ranges)
+    """ISAAC's dataflow with 8-bit inputs and weights and 1-bit cells: lossless conversions.
 
+    ``encoder='differential'``: W+ and W- columns, each converted, instead of flipped ones: half the weights per array.
+    """
+    chip = machine(converter_bits=converter_bits)
+    encoding = encoding_of(encoder, "sides")
+    flow = replace(DATAFLOW, converter_bits=converter_bits, encoding=encoding)
+    return make_target("isaac-style", chip, flow, FLOW, chips=chips, replication=replication, ranges=ranges)
 
 
 def pipeline() -> tuple[Pass, ...]:

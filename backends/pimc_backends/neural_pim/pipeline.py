@@ -41,8 +41,16 @@ def target(
     held_copies: int = 1,
 ) -> Target:
     """Neural-PIM with 8-bit inputs, weights and outputs. ``ranges``: see `Target`; 'wide' loses nothing."""
-    options = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
-    return make_target("neural-pim", machine(held_copies=held_copies), DATAFLOW, FLOW, **options)
+    return make_target(
+        "neural-pim",
+        machine(held_copies=held_copies),
+        DATAFLOW,
+        FLOW,
+        chips=chips,
+        replication=replication,
+        ranges=ranges,
+        peripherals=peripherals,
+    )
 
 
 def pipeline() -> tuple[Pass, ...]:

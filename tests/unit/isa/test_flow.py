@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimc_backends import isaac
+from pimc_backends import cascade, isaac, isaac_style, neural_pim
 from pimc_isa.errors import FlowError
 from pimc_isa.flow import (
     OPS,
@@ -213,4 +213,5 @@ def test_counts_of_one_position() -> None:
 
 def test_every_micro_op_is_documented_and_used_by_a_shipped_flow() -> None:
     assert all(spec.doc for spec in OPS.values())
-    assert {op.op for op in isaac.flow().ops} == set(OPS)
+    flows = [isaac.flow(), cascade.flow(), isaac_style.flow(), neural_pim.flow()]
+    assert {op.op for flow in flows for op in flow.ops} == set(OPS)

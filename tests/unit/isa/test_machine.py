@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pimc_backends import isaac
+from pimc_backends import cascade, isaac, isaac_style, neural_pim
 from pimc_isa.errors import MachineError
 from pimc_isa.machine import ACTIONS, load_machine, machine_from_dict, machine_to_dict
 
@@ -31,10 +31,10 @@ def test_defaults_are_stored_in_every_part() -> None:
 
 
 def test_every_action_has_a_price_and_every_figure_a_source() -> None:
-    machine = isaac.machine()
-    assert {e.action for e in machine.energies} == set(ACTIONS)
-    assert all(c.source for c in machine.components)
-    assert all(e.source for e in machine.energies)
+    machines = [isaac.machine(), cascade.machine(), isaac_style.machine(), neural_pim.machine()]
+    assert {e.action for m in machines for e in m.energies} == set(ACTIONS)
+    assert all(c.source for m in machines for c in m.components)
+    assert all(e.source for m in machines for e in m.energies)
 
 
 @pytest.mark.parametrize(

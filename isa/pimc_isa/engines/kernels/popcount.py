@@ -98,7 +98,7 @@ def bit_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, dep
 
     ``depth`` is the number of packed bits of each of ``taps`` taps (a multiple of 32).
     """
-    singles = all(len(b.pairs) == 1 and b.exponents == (0,) and b.cell is None for b in form.blocks)
+    singles = all(len(b.pairs) == 1 and b.exponents == (0,) and b.cell is None for b in form.blocks) and not form.sides
     conversions = [b.conversion for b in form.blocks] + list(form.unit_conversions)
     singles = singles and not any(c is not None and c.ranged for c in conversions)
     small = all(hi <= INPUT_BITS for _, hi in form.input_slices) and len(cells.codes) == 1

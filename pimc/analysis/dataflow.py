@@ -1,0 +1,115 @@
+"""Analog dataflows and their precisions: what happens between input register and partial sum.
+
+The parameters are those of Neural-PIM's section 3:
+
+* A (ISAAC): every column sum of every input slice is converted, codes are added in digital;
+* B (CASCADE): column sums are written to analog buffer cells, and buffer columns are converted once at the end;
+* C (Neural-PIM): column sums are added in analog, over weight slices and input slices, and converted once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+from pimc_isa.errors import FlowError
+
+__all__ = ["ENCODINGS", "KINDS", "Dataflow", "lossless"]
+
+KINDS = ("A", "B", "C")
+#: Columns hold codes as they are, codes flipped where their sum is large, or W+ and W-: pairs whose difference is read,
+#: or sides that are converted on their own.
+ENCODINGS = ("plain", "flipped", "pairs", "sides")
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """A dataflow and its precisions, in bits: inputs P_I, weights P_W, cells P_R, DACs P_D, outputs P_O.
+
+    ``encoding`` is one of `ENCODINGS`. ``converter_bits`` and ``buffer_bits`` (cells of B) default to what the paper's
+    equations ask for, buffer cells at most what the machine has. ``ranged``: the end code of a conversion stands for a
+    full scale that each layer chooses. ``summed_columns``: so many low buffer columns of B are added by their weight in
+    front of one conversion, rounded to what its bits can hold; the others are converted one by one. ``count_inputs``:
+    sums of inputs (for the centre of codes) are counted in digital instead of converted from a unit column.
+    """
+
+    kind: str
+    input_bits: int = 8
+    weight_bits: int = 8
+    cell_bits: int = 1
+    dac_bits: int = 1
+    output_bits: int = 8
+    encoding: str = "flipped"
+    converter_bits: int | None = None
+    buffer_bits: int | None = None
+    ranged: bool = False
+    summed_columns: int = 1
+    count_inputs: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be. Raises FlowError."""
+        if self.kind not in KINDS or self.encoding not in ENCODINGS:
+            raise FlowError(f"dataflow {self.kind!r} with {self.encoding!r} columns does not exist\nuse A, B or C")
+        if self.kind != "A" and self.encoding == "sides":
+            raise FlowError(f"dataflow {self.kind} adds before it converts\nuse pairs of columns instead of sides")
+        bits = (self.input_bits, self.weight_bits, self.cell_bits, self.dac_bits, self.output_bits, self.summed_columns)
+        if min(bits) < 1:
+            raise FlowError(f"dataflow {self.kind}: every precision must be at least 1 bit, not {bits}")
+
+    @property
+    def input_slices(self) -> tuple[tuple[int, int], ...]:
+        """Bit ranges [lo, hi) of an input, low bits first: C_I of them."""
+        return tuple((lo, min(lo + self.dac_bits, self.input_bits)) for lo in range(0, self.input_bits, self.dac_bits))
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        """Widths of the slices of a weight, low bits first: C_W of them."""
+        widths = range(0, self.weight_bits, self.cell_bits)
+        return tuple(min(self.cell_bits, self.weight_bits - at) for at in widths)
+
+    @property
+    def bipolar(self) -> bool:
+        """Whether an output has two columns for each slice."""
+        return self.encoding in ("pairs", "sides")
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Weights of the buffer columns of one output, once for each pair of slices that has it."""
+        starts = [sum(self.slices[:j]) for j in range(len(self.slices))]
+        return tuple(sorted(lo + start for lo, _ in self.input_slices for start in starts))
+
+    def column_top(self, rows: int) -> int:
+        """The largest sum of one column."""
+        top = rows * ((1 << self.cell_bits) - 1) * ((1 << self.dac_bits) - 1)
+        return top // 2 if self.encoding == "flipped" else top
+
+    def column_bits(self, rows: int) -> int:
+        """Bits of one column sum (equation 2); flipped columns save one, differences of pairs need a sign."""
+        both = self.cell_bits > 1 and self.dac_bits > 1
+        bits = self.cell_bits + self.dac_bits - (0 if both else 1) + ceil(log2(rows))
+        return bits + {"plain": 0, "flipped": -1, "pairs": 1, "sides": 0}[self.encoding]
+
+    def conversion_bits(self, rows: int) -> int:
+        """Bits of the converters: given, or by equations 2 (A), 3 (B), 4 (C)."""
+        if self.converter_bits is not None:
+            return self.converter_bits
+        if self.kind == "C":
+            return self.output_bits
+        return self.column_bits(rows) + (ceil(log2(len(self.input_slices))) if self.kind == "B" else 0)
+
+
+def lossless(dataflow: Dataflow, rows: int) -> Dataflow:
+    """The same dataflow with converters and buffer cells wide enough for every input and weight: nothing is lost.
+
+    A: the converters of equation 2 are. B: cells of a whole column sum, converters of the largest buffer column, with a
+    sign. C: converters of the largest dot product of ``rows`` rows, with a sign.
+    """
+    top = dataflow.column_top(rows)
+    if dataflow.kind == "A":
+        return replace(dataflow, converter_bits=None, ranged=False)
+    if dataflow.kind == "B":
+        deepest = min(len(dataflow.input_slices), len(dataflow.slices))
+        bits = (deepest * top).bit_length() + 1
+        return replace(dataflow, buffer_bits=top.bit_length(), converter_bits=bits, ranged=False, summed_columns=1)
+    most = rows * ((1 << dataflow.input_bits) - 1) * ((1 << dataflow.weight_bits) - 1)
+    return replace(dataflow, converter_bits=most.bit_length() + 1, ranged=False)
