@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from pimc.comparison.area import common_area, with_area
 from pimc.comparison.fidelity import Fidelity, inputs_for, measure_fidelity
 from pimc.comparison.figures import Figures, figures_of
-from pimc.comparison.variant import Variant, parse_variants
+from pimc.comparison.variant import Variant, parse_variants, without_values
 from pimc.driver import CompiledProgram, emit
 from pimc.ir.graph import Graph
 from pimc.passes.manager import run_passes
@@ -68,6 +68,8 @@ def compare(
     if area_mm2 is not None and not area_mm2 > 0:
         raise TargetError(f"an area of {area_mm2:g} mm2 holds nothing; give one above 0")
     variants = parse_variants(list(targets), replication=replication)
+    if data is None and not images:
+        variants = [replace(v, passes=without_values(v.passes)) for v in variants]
     graph = load_model(
         model,
         calibration=calibration,

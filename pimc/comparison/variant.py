@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pimc.driver import plan
 from pimc.passes.base import Pass
+from pimc.passes.choose_ranges import ChooseRanges
 from pimc.passes.target import Target, TargetError
 
-__all__ = ["Variant", "parse_variants"]
+__all__ = ["Variant", "parse_variants", "without_values"]
+
+#: A converter range and gain for programs whose values nobody looks at.
+ANY_RANGE = "0.125/1"
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,8 @@ def _parse(text: str, options: dict[str, Any]) -> Variant:
         chosen[key.replace("-", "_")] = int(value) if value.isdigit() else value
     target, passes = plan(name, **chosen)
     return Variant(text, target, passes)
+
+
+def without_values(passes: Sequence[Pass]) -> tuple[Pass, ...]:
+    """Passes for a program of which only time and energy are wanted: ranges decide neither, and need no data then."""
+    return tuple(ChooseRanges(force=ANY_RANGE) if isinstance(step, ChooseRanges) else step for step in passes)
