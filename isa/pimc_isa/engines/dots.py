@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 
 from pimc_isa.encode import Cells, decode
+from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise
 from pimc_isa.engines.kernels.popcount import WORD, BitProduct, bit_product, pack
 from pimc_isa.engines.kernels.windows import Geometry, gather, is_plain
-from pimc_isa.errors import ProgramError
 from pimc_isa.engines.summed import SummedProduct, converts_whole_sums
+from pimc_isa.errors import ProgramError
 from pimc_isa.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.flow import NormalForm, normal_form
 from pimc_isa.operands import Group, Range, Weights
@@ -28,7 +29,7 @@ Array = np.ndarray
 class LayerPart:
     """A part of a layer's weights: rows, outputs of each convolution group, convolution groups, and the flow.
 
-    ``v_max`` and ``gain`` as in ``operands.Group``. ``cuts``: rows where another crossbar group begins, which rounds its
+    ``v_max`` and ``gain`` as in ``operands.Group``. ``cuts``: rows where another crossbar group begins; each rounds its
     own result.
     """
 
@@ -79,7 +80,7 @@ class Layer:
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
             self.summed = SummedProduct(self.w, depth, self.weights, self.form, self.scale, cuts)
         self._kernel: Product | None = None
-        self._bits: BitProduct | None = None
+        self._bits: BitProduct | BlockProduct | None = None
         self._taps: Array | None = None
 
     def w(self) -> Array:
@@ -114,7 +115,7 @@ class Layer:
         if self.exact or self.summed or not whole or chans % WORD or g.chans != (0, x.shape[3]):
             return x, g
         if self._bits is None:
-            self._bits = bit_product(self.cells, self.weights, self.form, taps, chans)
+            self._bits = self._counter(taps, chans)
         return (x, g) if self._bits is None else (pack(_padded(x, g)), _unpadded(g))
 
     def dense(self, a: Array, packed: bool) -> Array:
@@ -130,11 +131,16 @@ class Layer:
             self._kernel = product(self.w()[0])
         return self._kernel(a)
 
+    def _counter(self, taps: int, depth: int) -> BitProduct | BlockProduct | None:
+        """What counts bits for this form, if anything does."""
+        args = (self.cells, self.weights, self.form, taps, depth)
+        return bit_product(*args) or block_product(*args)
+
     def _counted(self, a: Array) -> Array:
         """Slice by slice, packing the window vectors; the reference where bits cannot be counted."""
         width = -(-a.shape[1] // WORD) * WORD
         if self._bits is None:
-            self._bits = bit_product(self.cells, self.weights, self.form, 1, width)
+            self._bits = self._counter(1, width)
         if self._bits is None:
             return self.sliced(a[:, None])
         wide = np.zeros((len(a), width), np.uint8)

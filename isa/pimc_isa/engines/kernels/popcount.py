@@ -18,7 +18,7 @@ from pimc_isa.engines.kernels.jit import compiled, numba_or_none
 from pimc_isa.flow import Conversion, NormalForm
 from pimc_isa.operands import Weights
 
-__all__ = ["BitProduct", "bit_product", "pack"]
+__all__ = ["INPUT_BITS", "WORD", "BitProduct", "bit_product", "cell_planes", "input_words", "pack", "unit_conversions"]
 
 Array = np.ndarray
 WORD = 32
@@ -65,7 +65,7 @@ class BitProduct:
 
     def __init__(self, cells: Cells, weights: Weights, form: NormalForm, taps: int, depth: int) -> None:
         self._tables = _conversions(form)
-        self._units = _unit_conversions(form)
+        self._units = unit_conversions(form)
         self._alike = _uniform(form)
         lowest, highest, _, gap = self._alike or (0, 0, 1, 0)
         self._common = (np.int32(lowest), np.int32(highest))
@@ -73,13 +73,13 @@ class BitProduct:
         widths = [hi - lo for lo, hi in form.input_slices]
         self._blocks = []
         for number, rows in row_blocks(cells.codes.shape[1], weights.block_rows):
-            planes, scales = _cell_planes(cells.codes[0, rows], weights)
+            planes, scales = cell_planes(cells.codes[0, rows], weights)
             words = planes.shape[1]
             alike, rounding, clips_below = self._alike is not None, 1, True
             if self._alike is not None:
                 rounding, clips_below = self._alike[2], self._alike[0] > 0 or weights.bipolar
             kernel = _kernel(len(widths), max(widths), scales, words, alike, rounding, clips_below, gap)
-            where = _input_words(form, rows.start, words, depth, taps)
+            where = input_words(form, rows.start, words, depth, taps)
             signs = 1 - 2 * (cells.polarity[0, number].astype(np.int32)[None] >> np.arange(len(planes))[:, None] & 1)
             centre = cells.centre[0, number].astype(np.int32)
             self._blocks.append(_Block(kernel, planes, where, signs.astype(np.int32), centre))
@@ -107,7 +107,7 @@ def bit_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, dep
     return BitProduct(cells, weights, form, taps, depth)
 
 
-def _cell_planes(codes: Array, weights: Weights) -> tuple[Array, tuple[int, ...]]:
+def cell_planes(codes: Array, weights: Weights) -> tuple[Array, tuple[int, ...]]:
     """Bit planes of cells [k, n] as words [slices, words, planes, n], and each plane's weight."""
     magnitude, negative = np.abs(codes.astype(np.int64)), codes.astype(np.int64) < 0
     widest = max(weights.slices)
@@ -130,7 +130,7 @@ def _words(bits: Array, words: int) -> Array:
     return np.asarray((padded.reshape(words, WORD, -1) * places[None, :, None]).sum(axis=1), np.uint32)
 
 
-def _input_words(form: NormalForm, first: int, words: int, depth: int, taps: int) -> Array:
+def input_words(form: NormalForm, first: int, words: int, depth: int, taps: int) -> Array:
     """Index of each input word [slices, bits, words] in a packed window; -1 where there is no such bit or row."""
     each = depth // WORD
     widest = max(hi - lo for lo, hi in form.input_slices)
@@ -170,7 +170,7 @@ def _conversions(form: NormalForm) -> tuple[Array, Array, Array, Array]:
     return tables  # type: ignore[return-value]
 
 
-def _unit_conversions(form: NormalForm) -> tuple[Array, Array, Array, Array]:
+def unit_conversions(form: NormalForm) -> tuple[Array, Array, Array, Array]:
     """The same for the sums of input slices; without unit columns everything counts 0 times."""
     rows = [(*_limits(c), lo) for c, (lo, _) in zip(form.unit_conversions, form.input_slices, strict=False)]
     columns = np.array(rows or np.zeros((0, 4)), np.int32).T

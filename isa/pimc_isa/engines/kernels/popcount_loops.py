@@ -82,3 +82,61 @@ def kernel(
                     total[n] = np.int32(total[n] + sign[n] * t)
 
     return cached(loops)
+
+
+@cache
+def block_kernel(slices: int, bits: int, width: int, sides: int, words: int, rounds: bool) -> Callable[..., None]:
+    """The kernel for blocks of pairs: ``width`` bit planes of each of ``sides``; ``rounds``: some step is above 1."""
+
+    def loops(x, cells, where, grid, blocks, signs, ulo, uhi, ustep, ushift, centre, sums):  # type: ignore[no-untyped-def]
+        count, outputs = sums.shape
+        held = np.empty((slices, bits * words), np.uint32)
+        index = where.reshape(slices, bits * words)
+        gathered = np.empty((blocks.shape[0], outputs), np.int32)
+        for m in range(count):
+            for i in range(slices):
+                for v in range(bits * words):
+                    held[i, v] = x[m, index[i, v]] if index[i, v] >= 0 else np.uint32(0)
+            total = sums[m]
+            inputs = np.int32(0)
+            for i in range(ulo.size):
+                p = np.int32(0)
+                for bit in range(bits):
+                    for w in range(words):
+                        p = np.int32(p + (np.int32(ctpop(held[i, bit * words + w])) << bit))
+                p = np.int32((p + ustep[i] // 2) // ustep[i] * ustep[i])
+                inputs = np.int32(inputs + np.int32(min(max(p, ulo[i]), uhi[i]) << ushift[i]))
+            for n in range(outputs):
+                total[n] = np.int32(total[n] + inputs * centre[n])
+            gathered[:] = np.int32(0)
+            for j in range(cells.shape[0]):
+                column, sign = cells[j], signs[j]
+                for i in range(slices):
+                    to, row = gathered[grid[j, i, 0]], held[i]
+                    up, first = grid[j, i, 1], grid[j, i, 2]
+                    low, high, by = grid[j, i, 3], grid[j, i, 4], grid[j, i, 5]
+                    for n in range(outputs):
+                        q = np.int32(0)
+                        for side in range(sides):
+                            p = np.int32(0)
+                            for bit in range(bits):
+                                for s in range(width):
+                                    for w in range(words):
+                                        both = row[bit * words + w] & column[w, side * width + s, n]
+                                        p = np.int32(p + (np.int32(ctpop(both)) << (s + bit)))
+                            if rounds:
+                                p = np.int32((p + by // 2) // by * by)
+                            p = min(max(p, low), high)
+                            q = np.int32(q - p) if side else np.int32(q + p)
+                        to[n] = np.int32(to[n] + np.int32((sign[n] * q if first else q) << up))
+            for b in range(blocks.shape[0]):
+                low, high, by, up, last = blocks[b, 0], blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
+                values = gathered[b]
+                for n in range(outputs):
+                    v = values[n]
+                    if rounds:
+                        v = np.int32((v + by // 2) // by * by)
+                    v = np.int32(min(max(v, low), high) << up)
+                    total[n] = np.int32(total[n] + (signs[last, n] * v if last >= 0 else v))
+
+    return cached(loops)

@@ -7,6 +7,7 @@ import pytest
 
 from pimc_isa.encode import Cells
 from pimc_isa.engines.kernels import jit
+from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.popcount import BitProduct, bit_product, pack
 from pimc_isa.engines.values import Executor
 from pimc_isa.exactness import sliced_dot
@@ -125,3 +126,42 @@ def test_every_slice_gives_what_the_proof_promises(make: type, numba: str, monke
     proved, sliced = (Executor(make(), prove=prove).run({"x": x}, keep=True) for prove in (True, False))
     np.testing.assert_array_equal(proved.tensors["y"], sliced.tensors["y"])
     jit.compiled.cache_clear()
+
+
+def random_blocks(rng: np.random.Generator, slices: tuple[int, ...], bipolar: bool, width: int) -> NormalForm:
+    """Blocks of any pairs, some alone, with cells and converters that clip and round."""
+    inputs = tuple((lo, lo + width) for lo in range(0, 8, width))
+    shifts = tuple(sum(slices[:j]) for j in range(len(slices)))
+    pairs = [(i, j) for i in range(len(inputs)) for j in range(len(slices))]
+    rng.shuffle(pairs)
+    blocks = []
+    while pairs:
+        size = int(rng.integers(1, 5))
+        some, pairs = sorted(tuple(p) for p in pairs[:size]), pairs[size:]
+        places = [inputs[i][0] + shifts[j] for i, j in some]
+        top = int(rng.integers(20, 900))
+        step = int(rng.choice([1, 1, 4]))
+        cell = None if rng.random() < 0.3 else Conversion(0, int(rng.integers(5, 70)), int(rng.choice([1, 3])))
+        conversion = None if rng.random() < 0.1 else Conversion(-top * step, (top - 1) * step, step)
+        exponents = tuple(place - min(places) for place in places)
+        blocks.append(Block(tuple(some), exponents, min(places), conversion, cell))
+    return NormalForm(inputs, shifts, tuple(blocks), tuple(None for _ in inputs))
+
+
+@pytest.mark.parametrize(
+    ("slices", "bipolar", "width"),
+    [((1,) * 8, False, 1), ((2, 2, 2, 2), False, 1), ((4, 2, 2), False, 2), ((1,) * 8, True, 4), ((3, 5), True, 2)],
+)
+def test_blocks_of_pairs_are_the_reference(slices: tuple[int, ...], bipolar: bool, width: int) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        cells, weights = random_layer(rng, slices, bipolar)
+        form = random_blocks(rng, slices, bipolar, width)
+        x = rng.integers(0, 256, (9, weights.k), dtype=np.uint8)
+        x[:3] = 255
+        wide = np.zeros((9, 160), np.uint8)
+        wide[:, : weights.k] = x
+        ours = block_product(cells, weights, form, 1, 160)
+        assert isinstance(ours, BlockProduct)
+        expected = sliced_dot(x[:, None], cells, weights, form)[:, 0]
+        np.testing.assert_array_equal(ours(pack(wide)), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def reference(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale:
     """Crossbar group by crossbar group, each rounded on its own."""
     edges = [0, *cuts, x.shape[2]]
     total = np.zeros((x.shape[0], x.shape[1], weights.n), np.int64)
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         b = slice(first // weights.block_rows, -(-last // weights.block_rows))
         part = Cells(cells.codes[:, first:last], cells.polarity[:, b], cells.centre[:, b])
         total += sliced_dot(x[:, :, first:last], part, weights, form, scale)
