@@ -11,6 +11,7 @@ from pimc.cli.commands.check import check
 from pimc.cli.commands.compare import compare
 from pimc.cli.commands.compile import compile_command
 from pimc.cli.commands.demo import demo
+from pimc.cli.commands.explore import GridCommand, explore
 from pimc.cli.commands.run import run
 from pimc.cli.commands.targets import targets
 from pimc.cli.commands.verify import verify
@@ -52,6 +53,7 @@ app.command("check")(check)
 app.command("run")(run)
 app.command("verify")(verify)
 app.command("compare")(compare)
+app.command("explore", cls=GridCommand)(explore)
 app.command("disasm")(disasm)
 app.command("asm")(asm)
 app.command("targets")(targets)
