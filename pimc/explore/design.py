@@ -1,4 +1,4 @@
-"""Finds design spaces by entry point (group ``pimc.designs``): what of a target may be varied, and how points are built."""
+"""Finds design spaces by entry point (group ``pimc.designs``): what of a target may be varied, how points are built."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GROUP = "pimc.designs"
 class Design(Protocol):
     """What a design space's module offers.
 
-    ``PARAMETERS``: parameters with the published point's values, in the order of a point's name. ``ASSUMPTIONS``: choices
-    that are not parameters, by name the options (the default first) with a sentence on each.
+    ``PARAMETERS``: parameters with the published point's values, in the order of a point's name. ``ASSUMPTIONS``:
+    choices that are not parameters, by name the options (the default first) with a sentence on each.
     """
 
     PARAMETERS: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""What is found out about one design point: its peak, and how a network's program does on it. Runs in worker processes."""
+"""What is found out about one design point, in a worker process: its peak, and how a network's program does on it."""
 
 from __future__ import annotations
 

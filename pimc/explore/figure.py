@@ -1,4 +1,4 @@
-"""The figure of an exploration: bars of peak and of network throughput, best peak first, as an SVG without libraries."""
+"""The figure of an exploration: bars of peak and of network throughput, best peak first, as an SVG by hand."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class ExploreError(PimcError):
 
 def parse_grid(texts: Iterable[str], parameters: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Read ``NAME=VALUE,VALUE...`` texts; parameters that none names keep the one value given. Raises ExploreError."""
-    grid = {name: (value,) for name, value in parameters.items()}
+    grid: dict[str, tuple[int, ...]] = {name: (value,) for name, value in parameters.items()}
     seen: set[str] = set()
     for text in texts:
         name, equals, values = text.partition("=")

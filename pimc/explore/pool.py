@@ -71,7 +71,9 @@ def _dask(scheduler: str) -> Iterator[Any]:
     except ImportError:
         raise ExploreError("--scheduler needs Dask; install it with pip install 'pimc[explore]'") from None
     try:
-        client = Client(scheduler, timeout=PATIENCE_SECONDS, set_as_default=False)
+        client: Any = Client(  # type: ignore[no-untyped-call]  # Dask is typed in part
+            scheduler, timeout=PATIENCE_SECONDS, set_as_default=False
+        )
     except (OSError, ValueError, TypeError) as error:
         raise ExploreError(f"no Dask scheduler answers at {scheduler}: {type(error).__name__}") from None
     with client:

@@ -1,4 +1,4 @@
-"""`explore`: every point of a grid scored by its peak, by a network's program at equal area, and under other assumptions."""
+"""`explore`: points of a grid scored by their peak, by a network's program at equal area, under other assumptions."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def explore(
     peaks = [peak_score(task) for task in tasks]
     if all(peak.error for peak in peaks):
         raise ExploreError(f"no point of the grid can be built; the first: {peaks[0].error}")
-    area, networks = 0.0, [None] * len(tasks) if model is None else []
+    area = 0.0
+    networks: list[NetworkScore | None] = [None] * len(tasks)
     if model is not None:
         with pool(jobs, scheduler) as workers:
             area, networks = _networks(workers, tasks, model, area_mm2, progress)

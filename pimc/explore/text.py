@@ -1,4 +1,4 @@
-"""What an exploration says, in sentences: which point is best, whether it is the published one, and what would move it."""
+"""What an exploration says, in sentences: which point is best, whether it is the published one, what would move it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def sentences(found: Exploration) -> list[str]:
     said += _moves(found)
     by_network = found.best_by_network
     if by_network is not None and by_network.network is not None:
+        where = f"{found.network} on {found.area_mm2:.4g} mm2"
         rate = by_network.network.images_per_second
-        said.append(
-            f"Best for {found.network} on {found.area_mm2:.4g} mm2: {found.name(by_network.point)}, {rate:,.0f} images/s."
-        )
+        said.append(f"Best for {where}: {found.name(by_network.point)}, {rate:,.0f} images/s.")
     return said
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from pimc.cli.options import Json, Quiet
 
@@ -19,10 +20,10 @@ __all__ = ["explore"]
 NETWORK = "squeezenet1_1"
 
 
-class GridCommand(typer.core.TyperCommand):
+class GridCommand(TyperCommand):
     """A command whose ``--grid`` takes all the values that follow it."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat ``--grid`` before every further value."""
         spread: list[str] = []
         inside = False
