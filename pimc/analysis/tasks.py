@@ -122,19 +122,24 @@ class _Builder:
             args = (f"<<{lo}", str(bits), *((f"step={step}",) if step > 1 else ()))
             rate = self.array.buffer_writes_per_step
             taker = (self._shared("buffer", "buffer-writer", args, self.array.columns, rate, read, ()),)
-        columns, summed = sorted(set(self.flow.places)), min(self.flow.summed_columns, len(set(self.flow.places)))
+        return self._convert_buffer(taker[0])
+
+    def _convert_buffer(self, written: int) -> tuple[int, ...]:
+        """B: buffer columns one by one; low ones summed in front of one conversion where there are amplifiers."""
+        columns = sorted(set(self.flow.places))
+        summed = min(self.flow.summed_columns, len(columns))
         if summed == 1:
-            convert = self._convert(self.outputs * len(columns), taker[0])
+            convert = self._convert(self.outputs * len(columns), written)
             return (self._add("accumulate", "shift-adder", ("<<0",), (convert,)),)
-        most = sum(self.flow.column_top(self.array.rows) << p for p in self.flow.places if p < columns[summed - 1] + 1)
+        most = sum(self.flow.column_top(self.array.rows) << p for p in self.flow.places if p <= columns[summed - 1])
         codes = 1 << (self.flow.conversion_bits(self.array.rows) - 1)
         step = 1 << max(0, -(-most // codes) - 1).bit_length()
         options = (*((f"step={step}",) if step > 1 else ()), f"columns=0:{summed}", "summed")
-        low = self._convert(self.outputs, taker[0], (), *options)
-        adders = (self._add("accumulate", "shift-adder", ("<<0",), (low,)),)
+        low = self._convert(self.outputs, written, (), *options)
+        adders: tuple[int, ...] = (self._add("accumulate", "shift-adder", ("<<0",), (low,)),)
         if summed < len(columns):
             rest = f"columns={summed}:{len(columns)}"
-            high = self._convert(self.outputs * (len(columns) - summed), taker[0], adders, rest)
+            high = self._convert(self.outputs * (len(columns) - summed), written, adders, rest)
             adders += (self._add("accumulate", "shift-adder", (f"<<{columns[summed]}",), (high,)),)
         return adders
 
