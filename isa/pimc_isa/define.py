@@ -200,7 +200,8 @@ class Instr:
     """Base of all instructions.
 
     Class keywords: ``op`` (opcode, never reused), ``name`` (mnemonic), ``unit`` (the hardware unit that executes it:
-    control, matrix, vector, mover, net-in, net-out or host; each group is a matrix unit of its own).
+    control, matrix, vector, mover, net-in, net-out or host; each group is a matrix unit of its own). A subclass without
+    them is a *shape*: fields and methods that several instructions share.
     """
 
     opcode: ClassVar[int]
@@ -208,8 +209,11 @@ class Instr:
     unit: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
-    def __init_subclass__(cls, *, op: int, name: str, unit: str) -> None:
+    def __init_subclass__(cls, *, op: int | None = None, name: str = "", unit: str = "") -> None:
         """Make the subclass a frozen dataclass and register it; an opcode or mnemonic used twice is an error."""
+        if op is None:
+            dataclass(frozen=True)(cls)
+            return
         if not cls.__dict__.get("__doc__"):
             raise TypeError(f"instruction {name} has no docstring")
         cls.opcode, cls.mnemonic, cls.unit = op, name, unit

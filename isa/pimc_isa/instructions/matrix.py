@@ -45,11 +45,8 @@ def _span(span: Range) -> str:
     return f"{span[0]}:{span[1]}"
 
 
-class Mvm(Instr, op=0x30, name="mvm", unit="matrix"):
-    """Multiply every window of one output row with the group's cells; the sums are i32.
-
-    The destination's row and columns choose the windows; each copy of the group works on its share of the positions.
-    """
+class Multiply(Instr):
+    """The shape of both: windows of one output row times the group's cells."""
 
     dst: Slab = slab("w", "row of sums", dtype="i32")
     src: str = source("window", "input buffer")
@@ -76,38 +73,26 @@ class Mvm(Instr, op=0x30, name="mvm", unit="matrix"):
         """The flow's actions for each position, plus reading inputs and writing sums."""
         return group_actions(ctx, self.dst, self.src, self.window, self.group)
 
+
+class Mvm(Multiply, op=0x30, name="mvm", unit="matrix"):
+    """Multiply every window of one output row with the group's cells; the sums are i32.
+
+    The destination's row and columns choose the windows; each copy of the group works on its share of the positions.
+    """
+
     def execute(self, m: Meaning) -> None:
         """Store the dot products."""
         m.write(self.dst, m.dot(self.dst, self.src, self.window, self.group))
 
 
-class Mvma(Instr, op=0x31, name="mvma", unit="matrix"):
+class Mvma(Multiply, op=0x31, name="mvma", unit="matrix"):
     """As ``mvm``, but added to the sums that are there (partial sums of other crossbars or tiles)."""
 
     dst: Slab = slab("rw", "row of sums", dtype="i32")
-    src: str = source("window", "input buffer")
-    window: str = ref("window", "which inputs an output position sees")
-    group: str = ref("group", "the crossbars")
-
-    def window_chans(self, ctx: Context) -> Range:
-        """The channels that the group's rows stand for."""
-        return _window_chans(ctx, self.src, self.window, self.group)
-
-    def problems(self, ctx: Context) -> Iterator[str]:
-        """Weights, window and channels must fit."""
-        return _problems(ctx, self.dst, self.src, self.window, self.group)
-
-    def cycles(self, ctx: Context) -> int:
-        """As ``mvm``."""
-        return group_burst_cycles(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
-
-    def occupancy(self, ctx: Context) -> int:
-        """One interval for each position of the busiest copy: bursts follow each other as positions do."""
-        return group_burst_occupancy(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
 
     def actions(self, ctx: Context) -> dict[str, float]:
         """As ``mvm``, plus reading the sums and one addition each."""
-        actions = group_actions(ctx, self.dst, self.src, self.window, self.group)
+        actions = super().actions(ctx)
         actions["memory_byte"] = actions.get("memory_byte", 0) + ctx.nbytes(self.dst)
         actions["vector_element"] = actions.get("vector_element", 0) + ctx.elements(self.dst)
         return actions

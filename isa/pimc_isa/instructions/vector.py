@@ -1,10 +1,11 @@
 """Vector: element-wise work on rows. The arithmetic is onnxruntime's on x86-64, operation for operation."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
-from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
+from pimc_isa.define import Context, Instr, Meaning, fields_of, ref, slab, source
 from pimc_isa.numerics import average, qadd, qmul, requantise
 from pimc_isa.operands import Slab
 
@@ -16,17 +17,42 @@ def _cycles(ctx: Context, elements: int) -> int:
     return max(1, -(-elements // ctx.machine.tile.vector_lanes))
 
 
-def _actions(ctx: Context, work: int, *touched: Slab) -> dict[str, float]:
-    """``work`` element operations; every touched slab is read or written once."""
-    return {"vector_element": work, "memory_byte": sum(ctx.nbytes(s) for s in touched)}
+class PerElement(Instr):
+    """The shape of element-wise work: every row part is read or written once."""
+
+    def cycles(self, ctx: Context) -> int:
+        """One element per lane and cycle."""
+        return _cycles(ctx, ctx.elements(self.destination))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per element."""
+        slabs = [getattr(self, name) for name, spec in fields_of(type(self)) if spec.kind == "slab"]
+        return {"vector_element": ctx.elements(self.destination), "memory_byte": sum(map(ctx.nbytes, slabs))}
 
 
-def _taps(ctx: Context, window: str) -> int:
-    kernel = ctx.window(window).kernel
-    return kernel[0] * kernel[1]
+class PerTap(Instr):
+    """The shape of pooling: every tap of every window is read. ``action`` is what one tap is booked as."""
+
+    action: ClassVar[str] = "vector_element"
+
+    dst: Slab = slab("w", "row of results", dtype="u8")
+    src: str = source("window", "input buffer")
+    window: str = ref("window", "the pooling window")
+
+    def _taps(self, ctx: Context) -> int:
+        kernel = ctx.window(self.window).kernel
+        return ctx.elements(self.dst) * kernel[0] * kernel[1]
+
+    def cycles(self, ctx: Context) -> int:
+        """One tap per lane and cycle."""
+        return _cycles(ctx, self._taps(ctx))
+
+    def actions(self, ctx: Context) -> dict[str, float]:
+        """One operation per tap."""
+        return {self.action: self._taps(ctx), "memory_byte": ctx.nbytes(self.dst) + self._taps(ctx)}
 
 
-class Quant(Instr, op=0x40, name="quant", unit="vector"):
+class Quant(PerElement, op=0x40, name="quant", unit="vector"):
     """Requantise i32 sums to 8 bits (ONNX QLinearConv's epilogue)."""
 
     dst: Slab = slab("w", "8-bit row", dtype="u8")
@@ -42,14 +68,6 @@ class Quant(Instr, op=0x40, name="quant", unit="vector"):
             if size != 1 and size < last:
                 yield f"tensor '{name}' has {size} channels, the row goes up to channel {last - 1}"
 
-    def cycles(self, ctx: Context) -> int:
-        """One element per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per element."""
-        return _actions(ctx, ctx.elements(self.dst), self.dst, self.src)
-
     def execute(self, m: Meaning) -> None:
         """``rint(clip(f32(acc + bias) * m, lo - zero, hi - zero)) + zero``."""
         q = m.tile.requant[self.requant]
@@ -62,7 +80,7 @@ class Quant(Instr, op=0x40, name="quant", unit="vector"):
         m.write(self.dst, requantise(m.read(self.src), multiplier, bias, q.zero, q.lo, q.hi))
 
 
-class Add(Instr, op=0x41, name="add", unit="vector"):
+class Add(PerElement, op=0x41, name="add", unit="vector"):
     """Add two quantised rows (QLinearAdd of com.microsoft)."""
 
     dst: Slab = slab("w", "sum", dtype="u8")
@@ -70,20 +88,12 @@ class Add(Instr, op=0x41, name="add", unit="vector"):
     b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
-    def cycles(self, ctx: Context) -> int:
-        """One element per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per element."""
-        return _actions(ctx, ctx.elements(self.dst), self.dst, self.a, self.b)
-
     def execute(self, m: Meaning) -> None:
         """Broadcast over columns where an operand is one column wide."""
         m.write(self.dst, qadd(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
 
 
-class Mul(Instr, op=0x42, name="mul", unit="vector"):
+class Mul(PerElement, op=0x42, name="mul", unit="vector"):
     """Multiply two quantised rows (QLinearMul of com.microsoft)."""
 
     dst: Slab = slab("w", "product", dtype="u8")
@@ -91,45 +101,27 @@ class Mul(Instr, op=0x42, name="mul", unit="vector"):
     b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
-    def cycles(self, ctx: Context) -> int:
-        """One element per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per element."""
-        return _actions(ctx, ctx.elements(self.dst), self.dst, self.a, self.b)
-
     def execute(self, m: Meaning) -> None:
         """Broadcast over columns where an operand is one column wide."""
         m.write(self.dst, qmul(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
 
 
-class Lut(Instr, op=0x43, name="lut", unit="vector"):
+class Lut(PerElement, op=0x43, name="lut", unit="vector"):
     """Look every 8-bit element up in a table (any unary operator)."""
 
     dst: Slab = slab("w", "result", dtype="u8")
     src: Slab = slab("r", "operand", dtype="u8")
     table: str = ref("table", "256 entries")
 
-    def cycles(self, ctx: Context) -> int:
-        """One element per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per element."""
-        return _actions(ctx, ctx.elements(self.dst), self.dst, self.src)
-
     def execute(self, m: Meaning) -> None:
         """Index the table."""
         m.write(self.dst, m.tensor(m.tile.table[self.table].data)[m.read(self.src)])
 
 
-class PoolMax(Instr, op=0x44, name="pool.max", unit="vector"):
+class PoolMax(PerTap, op=0x44, name="pool.max", unit="vector"):
     """Largest element of each window; positions outside the tensor do not count (ONNX MaxPool)."""
 
-    dst: Slab = slab("w", "row of maxima", dtype="u8")
-    src: str = source("window", "input buffer")
-    window: str = ref("window", "the pooling window; its pad value must be 0")
+    action: ClassVar[str] = "pool_element"
 
     def problems(self, ctx: Context) -> Iterator[str]:
         """Another padding could be the largest element."""
@@ -137,71 +129,31 @@ class PoolMax(Instr, op=0x44, name="pool.max", unit="vector"):
         if w.pad_value and any(w.pads):
             yield f"window '{w.name}' pads with {w.pad_value}; a maximum needs padding with 0"
 
-    def cycles(self, ctx: Context) -> int:
-        """One tap per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst) * _taps(ctx, self.window))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per tap."""
-        taps = _taps(ctx, self.window)
-        return {
-            "pool_element": ctx.elements(self.dst) * taps,
-            "memory_byte": ctx.nbytes(self.dst) + ctx.elements(self.dst) * taps,
-        }
-
     def execute(self, m: Meaning) -> None:
         """Padding holds 0, the smallest stored value, so it never wins over a real element."""
         m.write(self.dst, m.patches(self.dst, self.src, self.window).max(axis=3))
 
 
-class PoolSum(Instr, op=0x45, name="pool.sum", unit="vector"):
+class PoolSum(PerTap, op=0x45, name="pool.sum", unit="vector"):
     """i32 sum of each window (global average pooling is this and ``quant``)."""
 
     dst: Slab = slab("w", "row of sums", dtype="i32")
-    src: str = source("window", "input buffer")
-    window: str = ref("window", "the pooling window")
-
-    def cycles(self, ctx: Context) -> int:
-        """One tap per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst) * _taps(ctx, self.window))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per tap."""
-        taps = _taps(ctx, self.window)
-        return {
-            "vector_element": ctx.elements(self.dst) * taps,
-            "memory_byte": ctx.nbytes(self.dst) + ctx.elements(self.dst) * taps,
-        }
 
     def execute(self, m: Meaning) -> None:
         """Sum in i32."""
         m.write(self.dst, m.patches(self.dst, self.src, self.window).sum(axis=3, dtype=np.int32))
 
 
-class PoolAvg(Instr, op=0x46, name="pool.avg", unit="vector"):
+class PoolAvg(PerTap, op=0x46, name="pool.avg", unit="vector"):
     """Average of each window in onnxruntime's float order (QLinearAveragePool); padding is not counted.
 
     ``scales.a`` is the input's scale and zero point, ``scales.y`` the output's.
     """
 
-    dst: Slab = slab("w", "row of averages", dtype="u8")
-    src: str = source("window", "input buffer")
     window: str = ref("window", "the pooling window; its pad value is the input's zero point")
     scales: str = ref(
         "elementwise", "scales and zero points; b is the count rule: 1.0,0 excludes padding, 1.0,1 counts it"
     )
-
-    def cycles(self, ctx: Context) -> int:
-        """One tap per lane and cycle."""
-        return _cycles(ctx, ctx.elements(self.dst) * _taps(ctx, self.window))
-
-    def actions(self, ctx: Context) -> dict[str, float]:
-        """One operation per tap."""
-        taps = _taps(ctx, self.window)
-        return {
-            "vector_element": ctx.elements(self.dst) * taps,
-            "memory_byte": ctx.nbytes(self.dst) + ctx.elements(self.dst) * taps,
-        }
 
     def execute(self, m: Meaning) -> None:
         """Average taps inside the tensor."""
