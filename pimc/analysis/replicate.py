@@ -66,20 +66,33 @@ def make_plan(graph: Graph, res: Resources, strategy: str = "balanced") -> Plan:
     problem = _Problem(graph, {op.name: facts_of(graph, op) for op in ops}, res)
     single = _base(problem, None)
     chips = _chips(problem, single)
-    capacity = chips * res.machine.chip.tiles if res.tiles is None else res.tiles
+    while True:
+        tried = chips * res.machine.chip.tiles if res.tiles is None else res.tiles
+        fit = _fit(problem, single, strategy, tried)
+        if isinstance(fit, tuple):
+            break
+        if res.chips is not None or res.tiles is not None:
+            raise MappingError(_too_small(problem, fit, chips))
+        chips = max(chips + 1, -(-fit // res.machine.chip.tiles))  # waiting rows took more tiles than the weights do
+    cuts, rows = fit
+    interval = max((cut_cycles(problem.facts[n], c, res) for n, c in cuts.items()), default=1)
+    return Plan(cuts, rows, chips, sum(c.tiles for c in cuts.values()), interval, _arrays_one_copy(problem, single))
+
+
+def _fit(
+    problem: _Problem, single: dict[str, Cut], strategy: str, capacity: int
+) -> tuple[dict[str, Cut], RowPlan] | int:
+    """Cuts within ``capacity`` tiles and the row plan they were sized with, or how many tiles the last try took."""
     budget = capacity
     for _ in range(8):
         cuts = STRATEGIES[strategy](problem, single, budget)
-        rows = plan_rows(graph, problem.facts, cuts, res)
+        rows = plan_rows(problem.graph, problem.facts, cuts, problem.res)
         cuts = _make_room(problem, cuts, rows)
         tiles = sum(c.tiles for c in cuts.values())
         if tiles <= capacity:
-            break
+            return cuts, rows
         budget -= tiles - capacity
-    else:
-        raise MappingError(_too_small(problem, tiles, chips))
-    interval = max((cut_cycles(problem.facts[n], c, res) for n, c in cuts.items()), default=1)
-    return Plan(cuts, rows, chips, tiles, interval, _arrays_one_copy(problem, single))
+    return tiles
 
 
 def _has_tiles(graph: Graph, op: Op) -> bool:
