@@ -11,7 +11,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from pimc_backends.neural_pim.peripherals import load, load_variants
+from pimc_backends.neural_pim.peripherals import PARAMETERS, load, load_variants
+from pimc_backends.neural_pim.peripherals.measure import linearity, nnsa_errors
+from pimc_backends.neural_pim.peripherals.signals import nnsa_inputs
 from pimc_isa.peripherals import ConverterTable, Kind, NnsaDesign, Peripherals, dot_chain, exact_sums, nnadc, nnsa
 
 Array = np.ndarray
@@ -144,3 +146,20 @@ def test_low_slice_first_is_better() -> None:
             squares.append(np.mean((held - ideal) ** 2))
         errors.append(np.mean(squares))
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_the_report_is_of_these_parameters() -> None:
+    report = (PARAMETERS.parent / "report.md").read_text(encoding="utf-8")
+    design = trained().nnsa[0]
+    x = nnsa_inputs("lsb", 8192, np.random.default_rng(1))
+    mse = np.mean(nnsa_errors(design, design.nominal(), x) ** 2)
+    assert f"| low slice first | training mix | {mse:.2e} |" in report
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_linearity_from_thresholds_and_from_a_ramp_agree(k: int) -> None:
+    table = converters(k)[0]
+    ramp = np.linspace(-table.v_max, table.v_max, 256 * 512)
+    codes = np.maximum.accumulate(nnadc(table, ramp).astype(np.int64))
+    first = ramp[np.searchsorted(codes, np.arange(-126, 128))] / table.lsb
+    np.testing.assert_allclose(linearity(table)[0][1:], first - (np.arange(-126, 128) - 0.5), atol=0.01)

@@ -42,7 +42,8 @@ What these numbers assume, and what is ours:
 * SINAD is `10 log10((P_sig + P_noise) / P_noise)` with the mean square of the ideal voltage as signal. The range 0.5
   is filled by sums spread evenly over it; the others get sums of 128 random activations and Gaussian weights with the
   gain at which bit lines clip at four standard deviations. Those fill little of the range, so their SINAD is far below
-  45 dB, of which most is rounding to 8 bits. "Peak" takes the square of the range as the signal, as the paper's eq. 13.
+  45 dB: with gain 1 most of that is rounding to 8 bits, with gain 4 most is the error of the NNS+A. "Peak" takes the
+  square of the range as the signal, as the paper's eq. 13 does.
 * An ideal 8-bit converter alone would give 48.2 dB for sums spread evenly over the range, 52.9 dB against the peak.
 """
 
