@@ -33,12 +33,16 @@ def fail(flow: Flow, op: MicroOp, problem: str, remedy: str) -> NoReturn:
 
 
 def latest(flow: Flow, op: MicroOp, latch: str) -> MicroOp:
-    """The micro-op whose value ``op`` finds in a latch: the latest that was done with it when ``op`` starts."""
+    """The micro-op whose value ``op`` finds in a latch: the latest that was done with it when ``op`` starts.
+
+    Of samples and what was made of samples in the same step, the latter.
+    """
     names = latch.split("|")
     makers = [o for o in flow.ops if o.op in OPS and o.spec.makes in names and o.end <= op.step]
     if not makers:
         fail(flow, op, f"nothing has filled the {' or '.join(names)} yet", "start it in a later step")
-    return max(makers, key=lambda o: o.end)
+    order = list(OPS)
+    return max(makers, key=lambda o: (o.end, order.index(o.op)))
 
 
 def check_limits(flow: Flow, machine: Machine) -> None:

@@ -110,9 +110,10 @@ def _sum(flow: Flow, convert: MicroOp) -> _Sum:
     source = latest(flow, convert, convert.spec.takes)
     if source.op == "read":
         return _Sum("samples", (_driven(flow, source),))
-    earlier = [o.step for o in flow.ops if o.op == "convert" and o.step < convert.step] if source.op == "fold" else []
-    since = max(earlier, default=-1)
-    parts = sorted((o for o in flow.ops if o.op == source.op and since <= o.step < convert.step), key=lambda o: o.step)
+    parts = sorted((o for o in flow.ops if o.op == source.op), key=lambda o: o.step)
+    if source.op == "fold":
+        since = max((o.step for o in flow.ops if o.op == "convert" and o.step < convert.step), default=-1)
+        parts = [o for o in parts if since <= o.step and o.end <= convert.step]
     bits = tuple(_driven(flow, latest(flow, o, "samples")) for o in parts)
     if source.op == "fold":
         _check_folds(flow, parts, bits)
