@@ -66,7 +66,9 @@ def render(peripherals: Peripherals, variants: Variants, devices: int = 100) -> 
 
 def _nnsa(designs: tuple[NnsaDesign, ...], variants: Variants, devices: int) -> str:
     rows = ["## NNS+A, mean squared error of one operation, V^2 (target below 1e-5)\n"]
-    rows += ["| network | inputs | nominal | drawn, mean | drawn, worst | largest error, mV | not trimmed | driver gain |"]
+    rows += [
+        "| network | inputs | nominal | drawn, mean | drawn, worst | largest error, mV | not trimmed | driver gain |"
+    ]
     rows += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
     networks: list[tuple[str, NnsaDesign, Order]] = [("low slice first", designs[0], "lsb")]
     networks += [("low slice first, gain 4", designs[1], "gain"), ("high slice first", variants.msb_first, "msb")]
