@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pimc.analysis.modulo import Dataflow
+from pimc.ir.graph import Graph
 from pimc.passes.base import Pass
-from pimc.passes.target import Target
-from pimc_backends._shared.emit import emit
+from pimc.passes.choose_ranges import WIDE
+from pimc.passes.target import Target, TargetError
+from pimc_backends._shared.emit import emit as emit_program
 from pimc_backends._shared.target import analog_pipeline, make_target, packaged_machine, scheduled_flow
+from pimc_isa.engines.analog import PREFIX
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
+from pimc_isa.peripherals import to_tensors
+from pimc_isa.program import Program
 
 __all__ = ["DATAFLOW", "FLOW", "emit", "flow", "machine", "pipeline", "target"]
 
@@ -51,6 +56,20 @@ def target(
         ranges=ranges,
         peripherals=peripherals,
     )
+
+
+def emit(graph: Graph, target: Target) -> Program:
+    """Lower a graph at stage 'scheduled'; programs with peripherals that are not ideal hold their parameters."""
+    program = emit_program(graph, target)
+    if target.peripherals == "ideal":
+        return program
+    if target.ranges == WIDE:
+        raise TargetError("wide converters lose nothing, trained ones have 8 bits: use peripherals 'ideal' with 'wide'")
+    from pimc_backends.neural_pim.peripherals.store import load
+
+    parameters = to_tensors(load(), PREFIX)
+    meta = {**program.meta, "peripherals": target.peripherals}
+    return replace(program, tensors={**program.tensors, **parameters}, meta=meta)
 
 
 def pipeline() -> tuple[Pass, ...]:

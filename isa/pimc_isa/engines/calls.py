@@ -12,6 +12,7 @@ from pimc_isa.engines.hostcall import HostCall
 from pimc_isa.engines.kernels.epilogue import requantise_into
 from pimc_isa.engines.kernels.pointwise import add_into, look_up, window_max, window_sum
 from pimc_isa.engines.kernels.windows import Geometry, is_plain, taps
+from pimc_isa.engines.noise import Noise, add_lumped, position_numbers
 from pimc_isa.engines.ops import (
     CallOp,
     DotOp,
@@ -39,9 +40,11 @@ Array = np.ndarray
 BLOCK_BYTES = 1 << 20  # window vectors and sums of one block of rows: about a second-level cache
 
 
-def make_plan(program: Program, shared: Shared, kept: Iterable[Content], prove: bool) -> tuple[Plan, Planner]:
+def make_plan(
+    program: Program, shared: Shared, kept: Iterable[Content], prove: bool, noise: Noise | None = None
+) -> tuple[Plan, Planner]:
     """Compile all operations that outputs or ``kept`` contents need; without ``prove`` every slice is computed."""
-    planner = Planner(program, shared, kept, prove)
+    planner = Planner(program, shared, kept, prove, noise)
     for op in planner.operations:
         compile_operation(planner, op)
     return planner.finish(), planner
@@ -99,8 +102,8 @@ def _dot(p: Planner, op: DotOp) -> None:
 class _Sums:
     """Iterates over blocks of output rows: (first position, last position, i32 sums [positions, channels])."""
 
-    def __init__(self, p: Planner, layer: Layer, source: WindowSource, g: Geometry) -> None:
-        self._layer, self._value, self._g, self._scratch = layer, source.value, g, p.scratch
+    def __init__(self, p: Planner, layer: Layer, source: WindowSource, g: Geometry, region: Region) -> None:
+        self._layer, self._value, self._g, self._scratch, self._region = layer, source.value, g, p.scratch, region
         rows, cols = g.out
         self._depthwise = layer.is_depthwise(g.kernel[0] * g.kernel[1])
         each = cols * (g.depth + layer.position_bytes())
@@ -122,7 +125,15 @@ class _Sums:
         scratch = x if is_plain(g, x.shape) else self._scratch.take(block * cols * g.depth)
         for first in range(0, total, block):
             count = min(block, total - first)
-            yield first * cols, (first + count) * cols, layer.sums(x, g, first, count, scratch, x is not raw)
+            at = None if layer.analog is None else self._numbers(frame, first, count)
+            yield first * cols, (first + count) * cols, layer.sums(x, g, first, count, scratch, x is not raw, at)
+
+    def _numbers(self, frame: Frame, first: int, count: int) -> Array:
+        """The numbers of the positions of some output rows."""
+        image, row = np.divmod(np.arange(first, first + count), self._positions[0])
+        r = self._region
+        rows, cols = r.first + r.step * row, np.arange(*r.cols)
+        return position_numbers((frame.first + image)[:, None], rows[:, None], cols[None]).ravel()
 
 
 def _summer(p: Planner, op: DotOp, region: Region) -> _Sums:
@@ -130,7 +141,7 @@ def _summer(p: Planner, op: DotOp, region: Region) -> _Sums:
     layer = p.layer(op.part)
     g = geometry(source, op.window, region, op.chans)
     _check_depth(layer, g)
-    return _Sums(p, layer, source, g)
+    return _Sums(p, layer, source, g, region)
 
 
 def _check_depth(layer: Layer, g: Geometry) -> None:
@@ -144,6 +155,9 @@ def _quant(p: Planner, op: QuantOp) -> None:
     q = op.requant
     multiplier, bias = _parameters(p, q, op.first_channel, region.shape[2])
     dot = p.fused_dot(op)
+    if p.noise is not None and p.noise.sinad_db is not None and p.sums_products(op):
+        _noisy_quant(p, op, p.noise, multiplier, bias)
+        return
     if dot is not None:
         sums = _summer(p, dot, p.values[dot.out].region)
 
@@ -165,6 +179,33 @@ def _quant(p: Planner, op: QuantOp) -> None:
         frame.arrays[op.out] = out
 
     p.emit(call, [op.out], "quant")
+
+
+def _noisy_quant(p: Planner, op: QuantOp, noise: Noise, multiplier: Array, bias: Array) -> None:
+    """Requantisation of whole images, whose largest sum sets the lumped noise."""
+    region, q = p.values[op.out].region, op.requant
+    dot = p.fused_dot(op)
+    sums = None if dot is None else _summer(p, dot, p.values[dot.out].region)
+    source = None if dot is not None else p.operand(op.src, region)
+    chans = np.arange(op.first_channel, op.first_channel + region.shape[2])
+
+    def call(frame: Frame) -> None:
+        shape = (frame.images, *region.shape)
+        if source is not None:
+            exact = _array(frame, *source)
+        else:
+            assert sums is not None
+            exact = np.empty(shape, np.int32)
+            flat = exact.reshape(-1, region.shape[2])
+            for first, last, block in sums(frame):
+                flat[first:last] = block
+        at = region.rows, np.arange(*region.cols), chans
+        noisy = add_lumped(noise, q.data, np.asarray(exact).reshape(shape), bias, frame.first, at)
+        out = np.empty(shape, np.uint8)
+        requantise_into(noisy.reshape(-1, shape[3]), multiplier, bias, q.zero, q.lo, q.hi, out.reshape(-1, shape[3]))
+        frame.arrays[op.out] = out
+
+    p.emit(call, [op.out], "noise+quant")
 
 
 def _parameters(p: Planner, q: Requant, first: int, count: int) -> tuple[Array, Array]:
@@ -265,7 +306,7 @@ def _generic(p: Planner, op: GenericOp) -> None:
     def call(frame: Frame) -> None:
         reads = {slab: _array(frame, *where) for slab, where in slabs.items()}
         arrays = {name: (frame.get(s.value), s) for name, s in sources.items()}
-        meaning = WholeRows(p.program, tile, region, reads, arrays, p.layer)
+        meaning = WholeRows(p.program, tile, region, reads, arrays, p.layer, frame.first)
         op.instr.execute(meaning)
         frame.arrays[op.out] = _spread(meaning.result(), frame, region)
 
@@ -300,7 +341,7 @@ def _tiles(p: Planner, op: TilesOp) -> None:
 
     def call(frame: Frame) -> None:
         messages = {name: _array(frame, *where) for name, where in arriving.items()}
-        tiles, sent = run_tiles(p.program, op.tiles, messages, frame.ports, frame.images)
+        tiles, sent = run_tiles(p.program, op.tiles, messages, frame.ports, frame.images, p.model, frame.first)
         for name, value in op.channels.items():
             frame.arrays[value] = sent[name]
         for (number, buffer), value in op.buffers.items():

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from pimc_isa.encode import Cells, decode
+from pimc_isa.engines.analog import AnalogLayer, AnalogModel
 from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise
@@ -64,21 +65,27 @@ def part_channels(part: LayerPart, weights: Weights) -> Range:
 class Layer:
     """The weights of one part, decoded once, with the kernel its flow's normal form asks for."""
 
-    def __init__(self, program: Program, part: LayerPart, prove: bool = True) -> None:
+    def __init__(self, program: Program, part: LayerPart, prove: bool = True, model: AnalogModel | None = None) -> None:
         self.part = part
         self.weights = program.weight[part.weights]
         self.cells = _cells(program, self.weights, part)
         self.form: NormalForm = normal_form(program.flow[part.flow])
         _check_centre(self.cells, self.weights, self.form)
         self.scale = part.full_scale(program)
-        self.exact = prove and conversions_exact(self.cells, self.weights, self.form, self.scale).holds
+        ideal = prove and model is None
+        self.exact = ideal and conversions_exact(self.cells, self.weights, self.form, self.scale).holds
         self.groups = part.groups[1] - part.groups[0]
         self.outputs = self.groups * (part.n[1] - part.n[0])
         self.summed: SummedProduct | None = None
-        if prove and not self.exact and converts_whole_sums(self.cells, self.form):
+        if ideal and not self.exact and converts_whole_sums(self.cells, self.form):
             depth = self.cells.codes.shape[1]
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
             self.summed = SummedProduct(self.w, depth, self.weights, self.form, self.scale, cuts)
+        self.analog: AnalogLayer | None = None
+        if model is not None:
+            cuts = tuple(cut - part.k[0] for cut in part.cuts)
+            where = (part.groups[0], part.k[0], part.n[0]), cuts, part.v_max, part.gain
+            self.analog = AnalogLayer(self.cells, self.weights, self.form, self.scale, where, model)
         self._kernel: Product | None = None
         self._bits: BitProduct | BlockProduct | None = None
         self._taps: Array | None = None
@@ -101,7 +108,7 @@ class Layer:
         """Working memory of one position, apart from its window vector."""
         if self.summed is not None:
             return 4 * self.outputs * (1 + len(self.summed.rows)) // 2
-        return 4 * self.outputs * (1 if self.exact else 16)
+        return 4 * self.outputs * (64 if self.analog else 1 if self.exact else 16)
 
     def channels_per_group(self, taps: int) -> int:
         """Input channels of one convolution group."""
@@ -112,7 +119,7 @@ class Layer:
         taps = g.kernel[0] * g.kernel[1]
         chans = g.chans[1] - g.chans[0]
         whole = self.part.k == (0, self.weights.k) and self.weights.groups == 1
-        if self.exact or self.summed or not whole or chans % WORD or g.chans != (0, x.shape[3]):
+        if self.exact or self.summed or self.analog or not whole or chans % WORD or g.chans != (0, x.shape[3]):
             return x, g
         if self._bits is None:
             self._bits = self._counter(taps, chans)
@@ -188,9 +195,23 @@ class Layer:
             flat = np.ascontiguousarray(flat[..., k0:k1])
         return flat
 
-    def sums(self, x: Array, g: Geometry, first: int, count: int, scratch: Array, packed: bool = False) -> Array:
-        """i32 [m, outputs] for some output rows (of all images in turn); ``packed``: ``prepared`` made bit planes."""
+    def sums(
+        self,
+        x: Array,
+        g: Geometry,
+        first: int,
+        count: int,
+        scratch: Array,
+        packed: bool = False,
+        at: Array | None = None,
+    ) -> Array:
+        """i32 [m, outputs] for some output rows (of all images in turn); ``packed``: ``prepared`` made bit planes.
+
+        ``at``: the numbers of the positions (see ``noise``), where hardware is not ideal.
+        """
         a = self.vectors(x, g, first, count, scratch)
+        if self.analog is not None and at is not None:
+            return self.analog(a.reshape(len(a), self.groups, -1), at)
         return self.dense(a, packed) if self.weights.groups == 1 else self.grouped(a)
 
     def depthwise_sums(self, x: Array, g: Geometry) -> Array:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimc_isa.engines.analog import analog_model
 from pimc_isa.engines.content import Content, Piece, content_key, extent
 from pimc_isa.engines.dots import Layer, LayerPart
 from pimc_isa.engines.kernels.windows import Geometry
+from pimc_isa.engines.noise import Noise
 from pimc_isa.engines.ops import CallOp, DotOp, Operation, QuantOp, Region, TilesOp, Value, contents_of, results_of
 from pimc_isa.engines.share import Shared
 from pimc_isa.operands import Range, Window
@@ -34,11 +36,15 @@ class Scratch:
 
 
 class Frame:
-    """One run: arrays by value number, the program's inputs for these images, outputs as they appear."""
+    """One run: arrays by value number, the program's inputs for these images, outputs as they appear.
 
-    def __init__(self, count: int, images: int, ports: Mapping[str, Array]) -> None:
+    ``first`` is the number of the first image, for noise.
+    """
+
+    def __init__(self, count: int, images: int, ports: Mapping[str, Array], first: int = 0) -> None:
         self.arrays: list[Array | None] = [None] * count
         self.images = images
+        self.first = first
         self.ports = ports
         self.outputs: dict[str, Array] = {}
 
@@ -84,8 +90,11 @@ class Plan:
 class Planner:
     """Turns operations into calls. ``kept`` contents stay alive to the end."""
 
-    def __init__(self, program: Program, shared: Shared, kept: Iterable[Content], prove: bool) -> None:
-        self.program, self._prove = program, prove
+    def __init__(
+        self, program: Program, shared: Shared, kept: Iterable[Content], prove: bool, noise: Noise | None = None
+    ) -> None:
+        self.program, self._prove, self.noise = program, prove, noise
+        self.model = analog_model(program, noise)
         self.values: list[Value] = list(shared.holdings.values)
         self.scratch = Scratch()
         self.layers: dict[LayerPart, Layer] = {}
@@ -101,7 +110,7 @@ class Planner:
     def layer(self, part: LayerPart) -> Layer:
         """Weights of a part, decoded once."""
         if part not in self.layers:
-            self.layers[part] = Layer(self.program, part, self._prove)
+            self.layers[part] = Layer(self.program, part, self._prove, self.model)
         return self.layers[part]
 
     # ---- operands ----
@@ -204,6 +213,10 @@ class Planner:
         if moved or made.shape != wanted.shape or not (rows == made.rows).all():
             return None
         return dot
+
+    def sums_products(self, op: QuantOp) -> bool:
+        """Whether a requantisation reads dot products (and not sums of pooling)."""
+        return any(isinstance(self.maker.get(piece.value), DotOp) for piece in op.src)
 
     # ---- the result ----
 

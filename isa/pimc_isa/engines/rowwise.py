@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pimc_isa.engines.analog import AnalogModel
 from pimc_isa.engines.dots import Layer, LayerPart
 from pimc_isa.engines.hostcall import HostCall
 from pimc_isa.engines.instances import Pending, instances
 from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.trace import slab_chans, slab_cols
 from pimc_isa.errors import DeadlockError, ProgramError
 from pimc_isa.operands import Range, RowExpr, Slab
@@ -29,8 +31,17 @@ Inbox = list[Array]  # messages [images, columns, channels]
 class RowwiseTile:
     """One tile's state for one batch; implements the vocabulary of ``define.Meaning``."""
 
-    def __init__(self, program: Program, tile: Tile, images: int, ports: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        tile: Tile,
+        images: int,
+        ports: Mapping[str, Array],
+        model: AnalogModel | None = None,
+        first: int = 0,
+    ) -> None:
         self.program, self.tile, self.ports, self.images = program, tile, ports, images
+        self._model, self._first = model, first
         self.results: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
         self._written: dict[str, Array] = {}
@@ -117,7 +128,7 @@ class RowwiseTile:
     def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
         """i32 [images, 1, columns, channels]."""
         g = self.tile.group[group]
-        layer = _layer(self.program, LayerPart.of(g))
+        layer = _layer(self.program, LayerPart.of(g), self._model)
         held, w = self.tile.buffer[src], self.tile.window[window]
         per_group = layer.channels_per_group(w.kernel[0] * w.kernel[1])
         chans = (0, held.chans[1] - held.chans[0])
@@ -130,7 +141,11 @@ class RowwiseTile:
             every.reshape(n * cols, count, layer.groups, -1).transpose(0, 2, 1, 3).reshape(n * cols, layer.groups, -1)
         )
         vectors = split[..., g.k[0] : g.k[1]]
-        if layer.exact:
+        if layer.analog is not None:
+            image, col = np.arange(self._first, self._first + n)[:, None], np.arange(*slab_cols(self.tile, dst))
+            at = position_numbers(image, np.array([[dst.row.at(self._i)]]), col[None]).ravel()
+            sums = layer.analog(np.ascontiguousarray(vectors), at)
+        elif layer.exact:
             sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w().astype(np.int64)).astype(np.int32)
         else:
             sums = layer.sliced(vectors)
@@ -170,28 +185,34 @@ def _count(inside: Array, g: Geometry) -> Array:
     return np.asarray(taps(inside, unpadded).sum(axis=3, dtype=np.float32))
 
 
-_LAYERS: dict[tuple[int, LayerPart], tuple[Program, Layer]] = {}
+_LAYERS: dict[tuple[int, LayerPart, int], tuple[Program, AnalogModel | None, Layer]] = {}
 
 
-def _layer(program: Program, part: LayerPart) -> Layer:
+def _layer(program: Program, part: LayerPart, model: AnalogModel | None) -> Layer:
     """Layers of the program in use (one program at a time is kept)."""
-    key = (id(program), part)
+    key = (id(program), part, id(model))
     if key not in _LAYERS:
         if _LAYERS and next(iter(_LAYERS))[0] != id(program):
             _LAYERS.clear()
-        _LAYERS[key] = (program, Layer(program, part))
-    return _LAYERS[key][1]
+        _LAYERS[key] = (program, model, Layer(program, part, model=model))
+    return _LAYERS[key][2]
 
 
 def run_tiles(
-    program: Program, numbers: tuple[int, ...], arriving: Mapping[str, Array], ports: Mapping[str, Array], images: int
+    program: Program,
+    numbers: tuple[int, ...],
+    arriving: Mapping[str, Array],
+    ports: Mapping[str, Array],
+    images: int,
+    model: AnalogModel | None = None,
+    first: int = 0,
 ) -> tuple[dict[int, RowwiseTile], dict[str, Array]]:
     """Run some tiles to their end. ``arriving``: messages [images, rows, columns, channels] of channels from outside.
 
     Returns the tiles with their buffers, and the messages of every channel they sent to. Raises DeadlockError where
     all of them wait.
     """
-    tiles = {n: RowwiseTile(program, program.tile[n], images, ports) for n in numbers}
+    tiles = {n: RowwiseTile(program, program.tile[n], images, ports, model, first) for n in numbers}
     sent: dict[str, list[Array]] = {}
 
     def deliver(channel: str, message: Array) -> None:

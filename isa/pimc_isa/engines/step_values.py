@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from pimc_isa.encode import Cells
+from pimc_isa.engines.analog import AnalogLayer, analog_model
+from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.step_host import run_call
 from pimc_isa.errors import RunError
 from pimc_isa.exactness import full_scale, sliced_dot
@@ -62,6 +64,7 @@ class Memory:
     def __init__(self, program: Program, tile: Tile, images: int) -> None:
         self.program = program
         self.tile = tile
+        self.model = analog_model(program)
         self.rings = {b.name: Ring(b, images) for b in tile.buffers}
 
     @cached_property
@@ -135,7 +138,14 @@ class RowMeaning:
             vectors.append(x.reshape(len(x), -1)[:, g.k[0] : g.k[1]])
         bits = self.memory.program.flow[g.flow].input_bits
         scale = full_scale(weights, bits, g.v_max, g.gain)
-        y = sliced_dot(np.stack(vectors, axis=1), cells, weights, form, scale)
+        x = np.stack(vectors, axis=1)
+        if self.memory.model is not None:
+            part = (g.groups[0], g.k[0], g.n[0]), (), g.v_max, g.gain
+            cols = np.arange(*(dst.cols or self.tile.buffer[dst.buffer].cols))
+            at = position_numbers(np.array(self.image), np.array(dst.row.at(self.iteration)), cols)
+            noisy = AnalogLayer(cells, weights, form, scale, part, self.memory.model)
+            return noisy(x, at).reshape(1, 1, len(x), -1)
+        y = sliced_dot(x, cells, weights, form, scale)
         return y.reshape(1, 1, len(y), -1).astype(np.int32)
 
     def tensor(self, name: str) -> Array:

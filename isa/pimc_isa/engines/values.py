@@ -13,6 +13,7 @@ import numpy as np
 from pimc_isa.engines.calls import make_plan
 from pimc_isa.engines.content import Content, unite
 from pimc_isa.engines.lift import Lifted, lift
+from pimc_isa.engines.noise import Noise
 from pimc_isa.engines.plan import Frame, Plan, Planner
 from pimc_isa.engines.share import Shared, share
 from pimc_isa.engines.tensors import Partial
@@ -56,11 +57,18 @@ class Executor:
     """A program lifted once.
 
     ``rowwise`` runs every tile row by row; without ``merge`` tiles share nothing; without ``prove`` every slice is
-    computed with every conversion. The values are the same.
+    computed with every conversion. The values are the same. With ``noise`` it is one noisy chip.
     """
 
-    def __init__(self, program: Program, rowwise: bool = False, merge: bool = True, prove: bool = True) -> None:
-        self.program, self._prove = program, prove
+    def __init__(
+        self,
+        program: Program,
+        rowwise: bool = False,
+        merge: bool = True,
+        prove: bool = True,
+        noise: Noise | None = None,
+    ) -> None:
+        self.program, self._prove, self._noise = program, prove, noise
         self.lifted: Lifted = lift(program, rowwise)
         self.shared: Shared = share(self.lifted, merge)
         self._plans: dict[frozenset[str], tuple[Plan, tuple[_Kept, ...], Planner]] = {}
@@ -69,8 +77,8 @@ class Executor:
         """ONNX tensors that can be kept."""
         return {v.tensor for t in self.program.tiles for b in t.buffers for v in b.views}
 
-    def run(self, inputs: Mapping[str, Array], keep: bool | Collection[str] = False) -> Result:
-        """Values for a batch. See ``run``."""
+    def run(self, inputs: Mapping[str, Array], keep: bool | Collection[str] = False, first: int = 0) -> Result:
+        """Values for a batch. See ``run``. ``first`` is the number of the first image: noise depends on it."""
         arrays, images = self._checked(inputs)
         plan, kept, planner = self._plan(keep)
         chunk = max(1, min(images, CHUNK_BYTES // plan.bytes_per_image))
@@ -78,9 +86,11 @@ class Executor:
         for k in kept:
             partials.setdefault(k.view.tensor, Partial(k.view, images, k.buffer.dtype))
         parts: dict[str, list[Array]] = {}
-        for first in range(0, images, chunk):
-            some = slice(first, min(images, first + chunk))
-            frame = Frame(plan.values, some.stop - first, {n: a[some] for n, a in arrays.items()})
+        for begin in range(0, images, chunk):
+            some = slice(begin, min(images, begin + chunk))
+            frame = Frame(
+                plan.values, some.stop - some.start, {n: a[some] for n, a in arrays.items()}, first + some.start
+            )
             _execute(plan, frame)
             for name, value in frame.outputs.items():
                 parts.setdefault(name, []).append(value)
@@ -100,7 +110,7 @@ class Executor:
             raise RunError(f"no buffer of the program holds tensor '{unknown[0]}'")
         if names not in self._plans:
             kept = self._kept(names)
-            plan, planner = make_plan(self.program, self.shared, [k.content for k in kept], self._prove)
+            plan, planner = make_plan(self.program, self.shared, [k.content for k in kept], self._prove, self._noise)
             self._plans[names] = plan, kept, planner
         return self._plans[names]
 

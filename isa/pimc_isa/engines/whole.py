@@ -8,6 +8,7 @@ import numpy as np
 
 from pimc_isa.engines.dots import Layer, LayerPart
 from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.ops import Region
 from pimc_isa.engines.plan import WindowSource, geometry
 from pimc_isa.engines.trace import slab_chans
@@ -30,8 +31,9 @@ class WholeRows:
         reads: Mapping[Slab, Array],
         sources: Mapping[str, tuple[Array, WindowSource]],
         layer: Callable[[LayerPart], Layer],
+        first: int = 0,
     ) -> None:
-        self.tile = tile
+        self.tile, self._first = tile, first
         self._program, self._region, self._reads, self._sources, self._layer = program, region, reads, sources, layer
         self._result: Array | None = None
 
@@ -78,7 +80,9 @@ class WholeRows:
         where = self._geometry(at, window, chans)
         rows = array.shape[0] * where.out[0]
         scratch = np.empty(rows * where.out[1] * where.depth, np.uint8)
-        return layer.sums(array, where, 0, rows, scratch).reshape(array.shape[0], *where.out, -1)
+        images, r = np.arange(self._first, self._first + array.shape[0]), self._region
+        numbers = position_numbers(images[:, None, None], r.rows[:, None], np.arange(*r.cols)).ravel()
+        return layer.sums(array, where, 0, rows, scratch, at=numbers).reshape(array.shape[0], *where.out, -1)
 
     def tensor(self, name: str) -> Array:
         """A tensor of the program."""
