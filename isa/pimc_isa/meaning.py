@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pimc_isa.errors import FlowError
@@ -32,6 +33,7 @@ class _Sum:
     cell: Conversion | None = None
 
 
+@lru_cache(maxsize=64)
 def normal_form(flow: Flow) -> NormalForm:
     """Reduce a flow to what it computes: the grid of (input slice, weight slice) pairs cut into blocks.
 

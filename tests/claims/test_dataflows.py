@@ -240,17 +240,18 @@ def random_feeds(compiled: pimc.CompiledProgram, seed: int, images: int = 3) -> 
 
 @pytest.mark.parametrize("ranges", ["wide", "gain"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_slow_referee_agrees(target: str, ranges: str) -> None:
+@pytest.mark.parametrize(("family", "seed"), [(convolution, 5), (convolution, 8), (flattened, 1), (sums, 2)])
+def test_the_slow_referee_agrees(family: Callable[[int, Form], Net], seed: int, target: str, ranges: str) -> None:
     """Outputs and cycles, with lossless converters and with the paper's."""
-    net = convolution(5, FORMS["qoperator-u8s8"])
-    rng = np.random.default_rng(1)
-    shape = net.model().graph.input[0].type.tensor_type.shape.dim
-    feeds = {net.model().graph.input[0].name: rng.normal(0, 4, [3, *(d.dim_value for d in shape[1:])])}
-    feeds = {name: value.astype(np.float32) for name, value in feeds.items()}
-    compiled = pimc.compile(net.model().SerializeToString(), target, ranges=ranges, calibration=feeds)
-    program = compiled.program
-    slow = step.run(program, feeds, images=3)
-    fast = values.run(program, feeds)
+    model = family(seed, FORMS["qoperator-u8s8"]).model()
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for port in model.graph.input:
+        shape = [3, *(d.dim_value for d in port.type.tensor_type.shape.dim[1:])]
+        feeds[port.name] = rng.normal(0, 4, shape).astype(np.float32)
+    compiled = pimc.compile(model.SerializeToString(), target, ranges=ranges, calibration=feeds)
+    slow = step.run(compiled.program, feeds, images=3)
+    fast = values.run(compiled.program, feeds)
     for name, value in slow.outputs.items():
         np.testing.assert_array_equal(fast.outputs[name], value)
     assert slow.timing.image_ends[-1] == compiled.cycles(3)
