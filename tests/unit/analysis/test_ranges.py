@@ -74,12 +74,12 @@ def test_the_plan_is_the_best_of_its_kind(mode: str) -> None:
 
     plan = choose("layer", seen, NPIM, mode)
     assert plan.error_lsb == pytest.approx(error(plan.step), rel=1e-6)
-    others = {
+    tried: dict[str, list[float]] = {
         "published": [NPIM.step(v, 1) for v in V_MAX],
         "power2": [NPIM.step(0.5, 2.0**n) for n in range(12)],
         "gain": [math.ceil(seen.largest / 127)],
-    }[mode]
-    assert plan.error_lsb <= min(map(error, others)) * (1 + 1e-9)
+    }
+    assert plan.error_lsb <= min(map(error, tried[mode])) * (1 + 1e-9)
 
 
 def test_modes_keep_their_promises() -> None:
