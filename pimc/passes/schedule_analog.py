@@ -3,8 +3,10 @@
     %y: u8[28x28x128] = q.conv(%x) {...}
     ->                                 {..., flow = "isaac8"}
 
-The flow must read weights in the slices the layer is stored in. Its structural hazards and its interval are checked
-against the machine when the target is loaded, and again when the program is.
+A target's flows are made by the modulo scheduler (`pimc.analysis.modulo`) from its dataflow, its precisions and its
+machine when the target is made, because the cut of a network needs their intervals, or are published texts (ISAAC's).
+The flow must read weights in the slices and columns the layer is stored in. Its structural hazards and its interval are
+checked against the machine when it is scheduled or read, and again when the program is loaded.
 """
 
 from __future__ import annotations
