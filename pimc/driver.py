@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pimc.passes.target import Target
     from pimc.verify import VerifyReport
     from pimc_isa.energy import EnergyReport
+    from pimc_isa.engines.noise import Noise
     from pimc_isa.engines.timing import Timing
 
 __all__ = ["CompiledProgram", "Hooks", "RunResult", "compile", "emit", "load", "lower", "plan"]
@@ -260,21 +261,39 @@ class CompiledProgram:
         return max(1, BATCH_BYTES // max(1, image))
 
     def values(
-        self, inputs: Any, *, batch: int | None = None, progress: Callable[[str], None] | None = None
+        self,
+        inputs: Any,
+        *,
+        batch: int | None = None,
+        noise: Noise | None = None,
+        progress: Callable[[str], None] | None = None,
     ) -> dict[str, Array]:
-        """Return the outputs for all images, without their time and energy. Raises RunError for unfit inputs."""
+        """Return the outputs for all images, without their time and energy. Raises RunError for unfit inputs.
+
+        ``noise`` makes it one noisy chip (`pimc_isa.engines.noise`); results do not depend on ``batch``.
+        """
+        from pimc_isa.engines.values import Executor
+
         bound = inputs_of.bind(self.program.inputs, inputs)
+        executor = self.executor if noise is None else Executor(self.program, noise=noise)
         total, parts, done = inputs_of.image_count(bound), [], 0
         for piece in inputs_of.batches(bound, batch or self.batch):
-            parts.append(self.executor.run(piece).outputs)
+            parts.append(executor.run(piece, first=done).outputs)
             done += inputs_of.image_count(piece)
             if progress:
                 progress(f"image {done} of {total}")
         return {port.name: np.concatenate([p[port.name] for p in parts]) for port in self.program.outputs}
 
-    def run(self, inputs: Any, *, batch: int | None = None, progress: Callable[[str], None] | None = None) -> RunResult:
+    def run(
+        self,
+        inputs: Any,
+        *,
+        batch: int | None = None,
+        noise: Noise | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> RunResult:
         """Run images: arrays by input name (batch first), or one array for the only input. Raises RunError."""
-        outputs = self.values(inputs, batch=batch, progress=progress)
+        outputs = self.values(inputs, batch=batch, noise=noise, progress=progress)
         if progress:
             progress("timing")
         images = len(next(iter(outputs.values()))) if outputs else 0

@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Calibration", "InputShape", "Json", "Program", "Quiet", "input_shapes"]
+__all__ = ["Calibration", "InputShape", "Json", "Noise", "NoiseModel", "Program", "Quiet", "input_shapes"]
 
 Program = Annotated[Path, typer.Argument(metavar="PROGRAM", help="A program file (.pim) or assembly text (.pimasm).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Noise = Annotated[
+    int | None, typer.Option("--noise", metavar="SEED", min=0, help="Noisy hardware: the chip with this seed.")
+]
+NoiseModel = Annotated[
+    str,
+    typer.Option(
+        "--noise-model",
+        metavar="MODEL",
+        help="device (with figures: device:cell=0.05,read=0.001,hold=0,peripherals=1) or sinad=50 (dB, lumped).",
+    ),
+]
 Calibration = Annotated[
     Path | None,
     typer.Option(

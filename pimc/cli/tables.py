@@ -9,9 +9,9 @@ from pimc.cli.output import percent, print_table, quantity
 
 if TYPE_CHECKING:
     from pimc.report.layers import LayerReport
-    from pimc.verify import VerifyReport
+    from pimc.verify import TrialsReport, VerifyReport
 
-__all__ = ["print_energy", "print_layers", "print_verdict"]
+__all__ = ["print_energy", "print_layers", "print_loss", "print_trials", "print_verdict"]
 
 
 def print_layers(layers: Sequence[LayerReport]) -> None:
@@ -59,6 +59,8 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
     if report.accuracy:
         print("accuracy: " + ", ".join(f"{who} {percent(share)}" for who, share in report.accuracy.items()))
     print(f"data: {report.data}")
+    if report.lossy:
+        print_loss(report)
     if report.skipped:
         print(f"not compared: {len(report.skipped)} tensors ({_reasons(report)})")
     print(
@@ -68,6 +70,29 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
     first = report.first_difference
     if first is not None:
         print(f"first tensor that differs: {first.name} ({first.mismatches} of {first.elements} elements)")
+
+
+def print_loss(report: VerifyReport) -> None:
+    """Print how far a lossy program is from onnxruntime."""
+    if report.noise:
+        print(f"noise: {report.noise}")
+    if report.histogram:
+        bars = (f"{label} LSB: {percent(n / report.elements)}" for label, n in report.histogram.items())
+        print("differences: " + ", ".join(bars))
+    if report.output_snr_db is not None:
+        print(f"signal-to-noise ratio of the output: {report.output_snr_db:.1f} dB")
+
+
+def print_trials(report: TrialsReport) -> None:
+    """Print mean and deviation over noisy chips."""
+    rows = [[name.replace("_", " "), f"{s.mean:.4g}", f"{s.deviation:.2g}"] for name, s in report.figures().items()]
+    print_table(f"{len(report.reports)} noisy chips", ["figure", "mean", "deviation"], rows)
+    first = report.reports[0]
+    for who in ("onnxruntime", "fp32"):
+        if who in first.accuracy:
+            print(f"accuracy of {who}: {percent(first.accuracy[who])}")
+    print(f"noise model {report.model}, seeds {report.seed} to {report.seed + len(report.reports) - 1}")
+    print(f"data: {first.data}")
 
 
 def _reasons(report: VerifyReport) -> str:

@@ -2,5 +2,6 @@
 
 from pimc.verify.report import TensorReport, VerifyReport
 from pimc.verify.run import verify
+from pimc.verify.trials import TrialsReport, verify_trials
 
-__all__ = ["TensorReport", "VerifyReport", "verify"]
+__all__ = ["TensorReport", "TrialsReport", "VerifyReport", "verify", "verify_trials"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from pimc.verify.report import TensorReport
+from pimc.verify.report import LSB_LABELS, TensorReport
 from pimc_isa.errors import RunError
 
 __all__ = ["EXACT", "Counter", "Tolerance"]
@@ -32,6 +33,9 @@ class Tolerance:
 
 EXACT = Tolerance()
 
+#: Largest difference of each bar of the histogram but the last, in LSB.
+BINS = np.array([1, 2, 4, 8, 16, 32])
+
 
 class Counter:
     """Adds up the differences of one tensor over batches."""
@@ -40,6 +44,8 @@ class Counter:
         self.name, self.tolerance = name, tolerance
         self.elements = self.mismatches = self.max_lsb = self.beyond = 0
         self.max_abs = 0.0
+        self._bins = np.zeros(len(BINS) + 1, np.int64)
+        self._sum = self._squares = self._error = 0.0
 
     def add(self, ours: Array, theirs: Array) -> None:
         """Compare one batch; other shapes or types are an error of the program, not a difference."""
@@ -49,6 +55,8 @@ class Counter:
                 f"the model {theirs.dtype}{list(theirs.shape)}"
             )
         self.elements += ours.size
+        wide = theirs.astype(np.float64)
+        self._sum, self._squares = self._sum + float(wide.sum()), self._squares + float(np.square(wide).sum())
         if np.array_equal(ours, theirs):
             return
         if np.issubdtype(ours.dtype, np.floating):
@@ -58,6 +66,9 @@ class Counter:
 
     def _add_integer(self, ours: Array, theirs: Array) -> None:
         difference = np.abs(ours.astype(np.int64) - theirs.astype(np.int64))
+        self._error += float(np.square(difference.astype(np.float64)).sum())
+        bins = np.searchsorted(BINS, difference[difference > 0])
+        self._bins += np.bincount(bins, minlength=len(self._bins))
         self.mismatches += int(np.count_nonzero(difference))
         self.beyond += int(np.count_nonzero(difference > self.tolerance.lsb))
         self.max_lsb = max(self.max_lsb, int(difference.max()))
@@ -69,10 +80,24 @@ class Counter:
         self.beyond += int(np.count_nonzero(~close))
         both = np.isfinite(ours) & np.isfinite(theirs)
         if both.any():
+            self._error += float(np.square(ours[both].astype(np.float64) - theirs[both]).sum())
             self.max_abs = max(self.max_abs, float(np.abs(ours[both] - theirs[both]).max()))
+
+    def snr_db(self) -> float | None:
+        """Power of onnxruntime's tensor around its mean over that of the difference; ``None`` if nothing differs."""
+        power = self._squares - self._sum**2 / max(1, self.elements)
+        return 10 * math.log10(power / self._error) if self._error > 0 and power > 0 else None
 
     def report(self) -> TensorReport:
         """Return the sums."""
         return TensorReport(
-            self.name, self.elements, self.mismatches, self.max_lsb, self.max_abs, str(self.tolerance), self.beyond
+            self.name,
+            self.elements,
+            self.mismatches,
+            self.max_lsb,
+            self.max_abs,
+            str(self.tolerance),
+            self.beyond,
+            {label: int(n) for label, n in zip(LSB_LABELS, self._bins, strict=True) if n},
+            self.snr_db(),
         )

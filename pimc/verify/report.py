@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["TensorReport", "VerifyReport"]
+__all__ = ["LSB_LABELS", "TensorReport", "VerifyReport"]
+
+#: Bars of the histogram of differences, in LSB.
+LSB_LABELS = ("1", "2", "3-4", "5-8", "9-16", "17-32", "over 32")
 
 
 @dataclass(frozen=True)
@@ -14,8 +17,9 @@ class TensorReport:
     """One ONNX tensor: how many elements were compared and how many differ.
 
     ``max_lsb`` is the largest difference of an integer tensor (for a float tensor 0; ``max_abs`` says how much it
-    differs). ``tolerance`` names the allowance made for the operator that makes it, '' where none is; ``beyond`` counts
-    elements that differ by more.
+    differs). ``histogram`` counts differing elements by how many LSB they differ; ``snr_db`` is the power of
+    onnxruntime's tensor around its mean over that of the difference. ``tolerance`` names the allowance made for the
+    operator that makes it, '' where none is; ``beyond`` counts elements that differ by more.
     """
 
     name: str
@@ -25,6 +29,8 @@ class TensorReport:
     max_abs: float = 0.0
     tolerance: str = ""
     beyond: int = 0
+    histogram: Mapping[str, int] = field(default_factory=dict)
+    snr_db: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -38,7 +44,9 @@ class VerifyReport:
 
     ``data`` says what was run. ``skipped`` are tensors of the model that no buffer of the program holds, with the
     reason. ``top1_agreement`` is the share of images for which our class is onnxruntime's; ``accuracy`` is by who
-    computed it ('pimc', 'onnxruntime', 'fp32'), where labels were given.
+    computed it ('pimc', 'onnxruntime', 'fp32'), where labels were given. ``lossy``: not every conversion of the program
+    is proved exact, or its hardware is not ideal (``noise`` says how), so equality is not claimed; ``output_snr_db`` is
+    that of the first output.
     """
 
     images: int
@@ -47,6 +55,9 @@ class VerifyReport:
     skipped: Mapping[str, str] = field(default_factory=dict)
     top1_agreement: float | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    lossy: bool = False
+    noise: str = ""
+    output_snr_db: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -55,8 +66,17 @@ class VerifyReport:
 
     @property
     def verdict(self) -> str:
-        """PASS or FAIL."""
-        return "PASS" if self.passed else "FAIL"
+        """PASS, or FAIL; LOSSY where a difference is no bug, because the program does not claim to be exact."""
+        return "PASS" if self.passed else "LOSSY" if self.lossy else "FAIL"
+
+    @property
+    def histogram(self) -> dict[str, int]:
+        """Differing elements of all integer tensors by difference in LSB."""
+        total: dict[str, int] = {}
+        for t in self.tensors:
+            for label, count in t.histogram.items():
+                total[label] = total.get(label, 0) + count
+        return {label: total[label] for label in LSB_LABELS if label in total}
 
     @property
     def elements(self) -> int:
@@ -90,6 +110,10 @@ class VerifyReport:
             "mismatches": self.mismatches,
             "max_lsb": self.max_lsb,
             "first_difference": first.name if first else None,
+            "lossy": self.lossy,
+            "noise": self.noise or None,
+            "lsb_histogram": self.histogram,
+            "output_snr_db": self.output_snr_db,
             "top1_agreement": self.top1_agreement,
             "accuracy": dict(self.accuracy) or None,
             "skipped": dict(self.skipped),
@@ -103,4 +127,6 @@ def _tensor(t: TensorReport) -> dict[str, Any]:
         values |= {"tolerance": t.tolerance, "beyond_tolerance": t.beyond}
     if t.max_abs:
         values["max_abs"] = t.max_abs
+    if t.snr_db is not None:
+        values["snr_db"] = round(t.snr_db, 2)
     return values

@@ -1,7 +1,8 @@
 """The verification itself: the program on the values engine, the model in onnxruntime, tensor by tensor, in batches.
 
-Ideal hardware must give onnxruntime's tensors bit for bit; a single differing element is a bug of the compiler. The
-few exceptions are named in `pimc.verify.reference`.
+Hardware whose conversions are proved exact must give onnxruntime's tensors bit for bit; a single differing element is a
+bug of the compiler. The few exceptions are named in `pimc.verify.reference`. Other programs are lossy: they are
+measured in the same way, but claim nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pimc.verify.compare import Counter
 from pimc.verify.inputs import synthetic
 from pimc.verify.reference import Reference, session
 from pimc.verify.report import VerifyReport
+from pimc_isa.engines.noise import Noise
 from pimc_isa.errors import RunError
 from pimc_isa.program import Program
 
@@ -39,12 +41,14 @@ def verify(
     seed: int = 0,
     fp32: str | Path | bytes | None = None,
     batch: int | None = None,
+    noise: Noise | None = None,
     progress: Say | None = None,
 ) -> VerifyReport:
     """Run ``data`` through the program and through onnxruntime and compare every tensor that the program holds.
 
     Without ``data``, ``images`` seeded random images are run. ``labels`` (one class an image) gives the accuracy of
-    both, and of the float model ``fp32`` if there is one. Memory does not grow with the number of images.
+    both, and of the float model ``fp32`` if there is one. ``noise`` makes it one noisy chip. Memory does not grow with
+    the number of images.
     """
     reference = Reference(program)
     if data is None:
@@ -57,7 +61,7 @@ def verify(
         said = f"{image_count(inputs)} images given"
     if labels is not None and len(labels) != image_count(inputs):
         raise RunError(f"{len(labels)} labels for {image_count(inputs)} images")
-    run = _Run(program, reference, labels, fp32)
+    run = _Run(program, reference, labels, fp32, noise)
     size = batch or max(1, BATCH_BYTES // max(1, _bytes_per_image(program)))
     done = 0
     for piece in batches(inputs, size):
@@ -76,11 +80,14 @@ def _bytes_per_image(program: Program) -> int:
 class _Run:
     """State of one verification over its batches."""
 
-    def __init__(self, program: Program, reference: Reference, labels: Array | None, fp32: Any) -> None:
+    def __init__(
+        self, program: Program, reference: Reference, labels: Array | None, fp32: Any, noise: Noise | None
+    ) -> None:
         from pimc_isa.engines.values import Executor
 
         self.program, self.reference, self.labels = program, reference, labels
-        self.executor = Executor(program)
+        self.executor, self.noise = Executor(program, noise=noise), noise
+        self.output = Counter(program.outputs[0].name)
         self.counters: dict[str, Counter] = {}
         self.held: list[str] = []
         self.votes = _Votes(labels)
@@ -88,7 +95,7 @@ class _Run:
 
     def add(self, piece: dict[str, Array], first: int) -> None:
         """Compare one batch, the images from number ``first`` on."""
-        result = self.executor.run(piece, keep=True)
+        result = self.executor.run(piece, keep=True, first=first)
         ours = {**result.tensors, **result.outputs}
         if not self.held:
             self.held = [name for name in self.reference.order if name in ours and name in self.reference]
@@ -101,6 +108,7 @@ class _Run:
                 self.counters[name] = counter
             counter.add(ours[name], theirs[name])
         name = self.program.outputs[0].name
+        self.output.add(result.outputs[name], theirs[name])
         self.votes.add("pimc", first, result.outputs[name])
         self.votes.add("onnxruntime", first, theirs[name])
         if self.float_model is not None:
@@ -115,6 +123,9 @@ class _Run:
             skipped=_skipped(self.program, self.reference, self.held),
             top1_agreement=self.votes.agreement(),
             accuracy=self.votes.accuracy(),
+            lossy=self.executor.lossy,
+            noise=str(self.noise) if self.noise else "",
+            output_snr_db=self.output.snr_db(),
         )
 
 

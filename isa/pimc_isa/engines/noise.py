@@ -50,6 +50,13 @@ class Noise:
     sinad_db: float | None = None
     device: DeviceNoise | None = None
 
+    def __str__(self) -> str:
+        """Return the text that ``parse_noise`` reads, and the seed."""
+        if self.sinad_db is not None:
+            return f"sinad={self.sinad_db:g}, seed {self.seed}"
+        values = ",".join(f"{f.name}={getattr(self.device, f.name):g}" for f in fields(DeviceNoise))
+        return f"device:{values}, seed {self.seed}"
+
 
 def parse_noise(seed: int, text: str = "device") -> Noise:
     """Noise from ``sinad=50``, ``device`` or ``device:cell=0.05,read=0.001``. Raises RunError for other texts."""

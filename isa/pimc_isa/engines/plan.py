@@ -214,6 +214,15 @@ class Planner:
             return None
         return dot
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the sums may differ from integer dot products."""
+        if self.noise is not None or self.model is not None:
+            return True
+        numbers = [n for op in self.operations if isinstance(op, TilesOp) for n in op.tiles]
+        parts = {LayerPart.of(g) for n in numbers for g in self.program.tile[n].groups}
+        return not all(self.layer(part).exact for part in {*self.layers, *parts})
+
     def sums_products(self, op: QuantOp) -> bool:
         """Whether a requantisation reads dot products (and not sums of pooling)."""
         return any(isinstance(self.maker.get(piece.value), DotOp) for piece in op.src)

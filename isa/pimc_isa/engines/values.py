@@ -99,6 +99,11 @@ class Executor:
         outputs = {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in parts.items()}
         return Result(outputs, {name: p.finished() for name, p in partials.items()})
 
+    @property
+    def lossy(self) -> bool:
+        """Whether some conversion was not proved exact, or hardware is not ideal, in the runs so far."""
+        return any(planner.lossy for _, _, planner in self._plans.values())
+
     def plan(self, keep: bool | Collection[str] = False) -> Plan:
         """The calls of a run (for benchmarks and tests)."""
         return self._plan(keep)[0]

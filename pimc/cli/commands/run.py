@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimc.cli.options import Json, Program, Quiet
+from pimc.cli.options import Json, Noise, NoiseModel, Program, Quiet
 
 if TYPE_CHECKING:
     from pimc.driver import RunResult
@@ -22,6 +22,8 @@ def run(
         Path | None, typer.Option("-o", "--output", metavar="Y.npz", help="Write the outputs (.npz, or .npy for one).")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images run at once (default: as memory allows).")] = None,
+    noise: Noise = None,
+    noise_model: NoiseModel = "device",
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of the layers.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -35,16 +37,20 @@ def run(
       pimc run net.pim --input images.npz -o logits.npz
 
       pimc run net.pim --input image.npy --json
+
+      pimc run net.pim --input images.npz -o noisy.npz --noise 1 --noise-model sinad=50
     """
     from pimc.cli.output import print_json, progress
     from pimc.data import load_arrays, save_arrays
     from pimc.driver import load
     from pimc.report.layers import layer_report
+    from pimc_isa.engines.noise import parse_noise
 
     with progress("loading", quiet=quiet) as say:
         loaded = load(program)
         say("running")
-        result = loaded.run(load_arrays(data), batch=batch, progress=say)
+        chip = None if noise is None else parse_noise(noise, noise_model)
+        result = loaded.run(load_arrays(data), batch=batch, noise=chip, progress=say)
         table = layer_report(loaded.program, loaded.timing, loaded.energy, loaded.interval_cycles) if layers else []
     if output is not None:
         save_arrays(output, result.outputs)

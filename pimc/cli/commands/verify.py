@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pimc.cli.group import NO
-from pimc.cli.options import Json, Program, Quiet
+from pimc.cli.options import Json, Noise, NoiseModel, Program, Quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,9 @@ def verify(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic images.")] = 0,
     fp32: Annotated[Path | None, typer.Option(metavar="FLOAT.onnx", help="Also the accuracy of this model.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images compared at once.")] = None,
+    noise: Noise = None,
+    noise_model: NoiseModel = "device",
+    trials: Annotated[int, typer.Option(min=1, help="Noisy chips, with consecutive seeds (needs --noise).")] = 1,
     every: Annotated[bool, typer.Option("--all", help="List every tensor, not only those that differ.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -35,31 +38,45 @@ def verify(
     """Compare every tensor of a program with onnxruntime, element by element.
 
     PASS means that nothing differs (exit code 0), FAIL that something does (1). The program holds its reference model.
+    LOSSY (also 1: equality is the verdict) stands for FAIL where the program does not claim to be exact, because its
+    converters may clip or round, its peripherals are not ideal, or --noise was given. --trials gives means over chips.
 
     Examples:
 
       pimc verify net.pim
 
       pimc verify net.pim --data test.npz --labels test.npz --fp32 float.onnx
+
+      pimc verify net.pim --data test.npz --labels test.npz --noise 1 --trials 10 --noise-model sinad=45
     """
     from pimc.cli.output import print_json, progress
-    from pimc.cli.tables import print_verdict
+    from pimc.cli.tables import print_trials, print_verdict
     from pimc.data import load_arrays, load_labels
     from pimc.driver import load
     from pimc.verify import verify as compare
+    from pimc.verify import verify_trials
+    from pimc_isa.engines.noise import parse_noise
 
+    if trials > 1 and noise is None:
+        raise typer.BadParameter("chips without noise are all the same; add --noise SEED", param_hint="--trials")
     with progress("loading", quiet=quiet) as say:
         loaded = load(program)
-        report = compare(
-            loaded.program,
-            None if data is None else without_labels(load_arrays(data)),
-            None if labels is None else load_labels(labels),
-            images=images,
-            seed=seed,
-            fp32=fp32,
-            batch=batch,
-            progress=say,
-        )
+        arrays = None if data is None else without_labels(load_arrays(data))
+        classes = None if labels is None else load_labels(labels)
+        options: dict[str, Any] = {"images": images, "seed": seed, "fp32": fp32, "batch": batch, "progress": say}
+        if trials > 1 and noise is not None:
+            chips = verify_trials(
+                loaded.program, arrays, classes, noise=noise, model=noise_model, trials=trials, **options
+            )
+        else:
+            chip = None if noise is None else parse_noise(noise, noise_model)
+            report = compare(loaded.program, arrays, classes, noise=chip, **options)
+    if trials > 1:
+        if json:
+            print_json(chips.to_dict())
+        else:
+            print_trials(chips)
+        raise typer.Exit(0 if chips.passed else NO)
     if json:
         print_json(report.to_dict())
     else:

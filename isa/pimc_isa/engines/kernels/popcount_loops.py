@@ -133,10 +133,10 @@ def block_kernel(slices: int, bits: int, width: int, sides: int, words: int, rou
                 low, high, by, up, last = blocks[b, 0], blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
                 values = gathered[b]
                 for n in range(outputs):
-                    v = np.int32(values[n])
+                    y = np.int32(values[n])
                     if rounds:
-                        v = np.int32((v + by // 2) // by * by)
-                    z = np.int32(min(max(v, low), high) << up)
+                        y = np.int32((y + by // 2) // by * by)
+                    z = np.int32(min(max(y, low), high) << up)
                     total[n] = np.int32(total[n] + (signs[last, n] * z if last >= 0 else z))
 
     return cached(loops)
