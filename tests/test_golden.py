@@ -3,6 +3,7 @@
     # RUN: print                    parse, verify, print
     # RUN: verify                   the same, for graphs that must be refused
     # RUN: passes map-weights;...   passes of the isaac pipeline, with options, up to the last one named
+    # RUN: passes TARGET: ...       the same of another target's pipeline
 
 ``NAME.expect`` holds the text, or for an error its class and message. ``--update-golden`` rewrites it: read the diff.
 Constants that a graph names are made up from their names, so a file stays a page long.
@@ -55,11 +56,12 @@ def run(path: Path) -> str:
 
 
 def passed(graph: Graph, spec: str) -> Graph:
-    """Run the isaac pipeline up to the last pass that ``spec`` names."""
+    """Run a target's pipeline (isaac's if ``spec`` names none) up to the last pass that ``spec`` names."""
     from pimc.driver import plan
     from pimc.passes.manager import run_passes
 
-    target, passes = plan("isaac", spec)
+    name, _, spec = spec.rpartition(": ")
+    target, passes = plan(name or "isaac", spec)
     return run_passes(graph, passes, target, stop_after=spec.split(";")[-1].split("{")[0])
 
 
