@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check lint types golden docs clean
+.PHONY: help demo test slow check lint types golden docs claims clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ golden: $(STAMP)  ## rewrite the golden files and the outputs in README; read th
 
 docs: $(STAMP)  ## regenerate the ISA manual from the instruction declarations
 	$(BIN)/python -m pimc_isa.reference
+
+claims: $(STAMP)  ## rewrite docs/claims/neural-pim.md from its counts and the machine files
+	$(BIN)/python benchmarks/claims.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
