@@ -51,8 +51,10 @@ CHIP_MM2 = 63.5
 
 @dataclass(frozen=True)
 class Chip:
-    """A target with options; ``window`` lengthens the interval between positions to that many steps, ``area`` multiplies
-    the area."""
+    """A target with options.
+
+    ``window`` lengthens the interval between positions to that many steps; ``area`` multiplies the area.
+    """
 
     target: str
     options: dict[str, Any] = field(default_factory=dict)
