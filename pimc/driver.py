@@ -119,6 +119,7 @@ def compile(
     ranges: str | None = None,
     peripherals: str | None = None,
     passes: str = "",
+    target_options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
@@ -129,11 +130,12 @@ def compile(
     that lose nothing; ``peripherals``: 'ideal', 'fitted' or 'trained'; both default to the target's own choice).
     ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
-    ``map-weights{option=value}``. ``progress`` is told what is being done; ``hooks`` hears more. Raises PimcError if
-    the model cannot be compiled.
+    ``map-weights{option=value}``; ``target_options`` are further options of the target's own. ``progress`` is told what
+    is being done; ``hooks`` hears more. Raises PimcError if the model cannot be compiled.
     """
     hooks = hooks or Hooks(progress=progress)
     options = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
+    options |= target_options or {}
     chosen, steps = plan(target, passes, **options)
     graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks)
     return emit(graph, chosen)

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Calibration", "InputShape", "Json", "Noise", "NoiseModel", "Program", "Quiet", "input_shapes"]
+__all__ = [
+    "Calibration",
+    "InputShape",
+    "Json",
+    "Noise",
+    "NoiseModel",
+    "Program",
+    "Quiet",
+    "Set",
+    "input_shapes",
+    "target_options",
+]
 
 Program = Annotated[Path, typer.Argument(metavar="PROGRAM", help="A program file (.pim) or assembly text (.pimasm).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -35,6 +46,31 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Fix an input's open dimensions (may be repeated)."),
 ]
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A target's own option, such as converter_bits=8 (repeatable)."),
+]
+
+
+def target_options(texts: list[str] | None) -> dict[str, str | int | float]:
+    """Read ``name=value`` texts; values that are numbers become numbers. Raises BadParameter."""
+    options: dict[str, str | int | float] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint="--set")
+        options[name] = _number(value)
+    return options
+
+
+def _number(text: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
+from pimc.cli.options import Calibration, InputShape, Json, Quiet, Set, input_shapes, target_options
 
 if TYPE_CHECKING:
     from pimc.driver import CompiledProgram
@@ -70,6 +70,7 @@ def compile_command(
         Ranges | None, typer.Option(help="Converter ranges: from --calibration data, or 'wide' (nothing is lost).")
     ] = None,
     peripherals: Annotated[Peripherals | None, typer.Option(help="Models of the analog circuits.")] = None,
+    set_: Set = None,
     passes: Annotated[
         str, typer.Option(metavar="SPEC", help="Passes with options, such as 'map-weights{option=value};place'.")
     ] = "",
@@ -101,6 +102,8 @@ def compile_command(
       pimc compile net.onnx --emit asm | less
 
       pimc compile net.onnx --stop-after map-weights
+
+      pimc compile net.onnx --target isaac-style --set converter_bits=8
     """
     from pimc import driver
     from pimc.cli.output import print_json, progress
@@ -121,6 +124,7 @@ def compile_command(
             "replication": replication and replication.value,
             "ranges": ranges and ranges.value,
             "peripherals": peripherals and peripherals.value,
+            **target_options(set_),
         }
         chosen, steps = driver.plan(target, passes, **options)
         graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks)

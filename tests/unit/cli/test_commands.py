@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pimc_isa.container import load
 from pimc_models import fashion
 from tests.unit.cli.conftest import Files
 from tests.unit.cli.run import pimc
 
-COMMANDS = ("compile", "check", "run", "verify", "disasm", "asm", "targets", "demo")
+COMMANDS = ("compile", "check", "run", "verify", "compare", "explore", "disasm", "asm", "targets", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -219,3 +220,12 @@ def test_a_float_model_without_calibration_is_warned_about(tmp_path: Path) -> No
     assert done.err.startswith("warning: No calibration data")
     assert "--calibration" in done.err
     assert pimc("verify", tmp_path / "x.pim", "--images", 1).code == 0
+
+
+def test_a_targets_own_options(files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "x.pim"
+    done = pimc("compile", files.model, "--target", "isaac-style", "--set", "converter_bits=8", "-o", out, "--json")
+    assert done.code == 0
+    assert load(out).machine.array.converter_bits == 8
+    assert pimc("compile", files.model, "--set", "colour=blue", "-o", out).code == 2
+    assert pimc("compile", files.model, "--set", "colour", "-o", out).code == 2
