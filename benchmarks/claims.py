@@ -10,6 +10,7 @@ counts and times depend on shapes only. The three chips are measured on every ne
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import sys
@@ -24,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import claims_page
 
-from pimc.comparison.area import tile_area, with_area
+from pimc.analysis.replicate import MappingError
+from pimc.comparison.area import with_area
 from pimc.comparison.variant import without_values
 from pimc.driver import plan
 from pimc.frontend import load_model
@@ -106,14 +108,14 @@ def chips_needed(network: str) -> int:
 
 def _needed(network: str, chip: Chip) -> int:
     target, passes = target_of(chip)
-    alone = replace(target, replication="none")
-    mapped = run_passes(graph_of(network), passes, alone, stop_after="map-weights")
-    tiles = sum(
-        len(op.mapping.strips) * len(op.mapping.parts) * len(op.mapping.chain)
-        for op in mapped.ops()
-        if op.mapping is not None
-    )
-    return -(-tiles // int(CHIP_MM2 / tile_area(target.machine) + 1e-6))
+    for count in itertools.count(1):
+        alone = replace(with_area(target, count * CHIP_MM2), replication="none")
+        try:
+            run_passes(graph_of(network), passes, alone, stop_after="map-weights")
+        except MappingError:
+            continue
+        return count
+    raise AssertionError
 
 
 def measure(task: tuple[str, str, int]) -> dict[str, Any]:

@@ -126,10 +126,7 @@ def _chips(problem: _Problem, single: dict[str, Cut]) -> int:
     allowed = problem.res.tiles
     if allowed is not None:
         if tiles > allowed:
-            raise MappingError(
-                f"one copy of the network needs {tiles} tiles of {problem.res.machine.name}, {allowed} are allowed\n"
-                "allow more (a larger area)"
-            )
+            raise MappingError(_too_small(problem, tiles, 0))
         need = -(-allowed // per_chip)
     if problem.res.chips is None:
         return max(1, need)
@@ -139,7 +136,11 @@ def _chips(problem: _Problem, single: dict[str, Cut]) -> int:
 
 
 def _too_small(problem: _Problem, tiles: int, chips: int) -> str:
-    machine = problem.res.machine
+    machine, allowed = problem.res.machine, problem.res.tiles
+    if allowed is not None:
+        return (
+            f"one copy of the network needs {tiles} tiles of {machine.name}, {allowed} are allowed\nallow a larger area"
+        )
     arrays = _arrays_one_copy(problem, _base(problem, None))
     return (
         f"the network needs {tiles} tiles ({arrays:,} crossbars for one copy), but {chips} "

@@ -3,10 +3,10 @@
     %y: u8[28x28x128] = q.conv(%x) {...}
     ->                                 {..., mapping = {strips = [[0, 14], [14, 28]], parts = [[0, 128]], ...}}
 
-The search is `pimc.analysis.replicate`; this pass applies its plan. Links are shared, which a plan made tile by tile does
-not see: so plans are made for several shares of a link's bandwidth, and the one whose slowest tile or busiest link (once
-laid out) is fastest is taken. Where an input must wait for more rows than the
-tiles of its reader have memory for, a relay (a buffer tile) is put in front and the search is run again.
+The search is `pimc.analysis.replicate`; this pass applies its plan. Links are shared, which a plan made tile by tile
+does not see: so plans are made for several shares of a link's bandwidth, and the one whose slowest tile or busiest
+link (once laid out) is fastest is taken. Where an input must wait for more rows than the tiles of its reader have
+memory for, a relay (a buffer tile) is put in front and the search is run again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from pimc.analysis.cut import Cut, arrays_per_tile, parts_of
 from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, is_virtual, split
-from pimc.analysis.replicate import DeepChannelError, Plan, make_plan
+from pimc.analysis.replicate import DeepChannelError, MappingError, Plan, make_plan
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Mapping, Op, Relay
 from pimc.passes.base import Pass
@@ -48,9 +48,25 @@ class MapWeights(Pass):
         res = resources(target)
         if target.replication != "balanced":
             return _mapped_graph(graph, res, target.replication)[0]
-        candidates = [_mapped_graph(graph, replace(res, link_share=s), "balanced") for s in LINK_SHARES]
-        candidates.append(_mapped_graph(graph, res, "stride2"))
+        plans = [(replace(res, link_share=share), "balanced") for share in LINK_SHARES]
+        candidates = _candidates(graph, [*plans, (res, "stride2"), (res, "none")])
         return min(candidates, key=lambda c: max(c[1], lay_out(c[0].copy(), target.machine)[1]))[0]
+
+
+def _candidates(graph: Graph, plans: list[tuple[Resources, str]]) -> list[tuple[Graph, int]]:
+    """Those plans that fit; where tiles are scarce, some do not. Raises MappingError if none does."""
+    found: list[tuple[Graph, int]] = []
+    errors: list[MappingError] = []
+    for res, strategy in plans:
+        if strategy == "none" and found:
+            break  # a last resort
+        try:
+            found.append(_mapped_graph(graph, res, strategy))
+        except MappingError as error:
+            errors.append(error)
+    if not found:
+        raise errors[-1]
+    return found
 
 
 def _mapped_graph(graph: Graph, res: Resources, strategy: str) -> tuple[Graph, int]:

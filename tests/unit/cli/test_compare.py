@@ -96,7 +96,7 @@ def test_from_python(files: Files) -> None:
         (["--area", "-3"], ("-3 mm2",)),
         (["--area", "nan"], ("nan mm2",)),
         (["--area", "0.1"], ("hold no tile of isaac", "larger area")),
-        (["--area", "1"], ("one copy", "2 are allowed")),
+        (["--area", "1"], ("one copy", "2 are allowed", "larger area")),
         (["--images", "-1"], ("--images",)),
     ],
 )
