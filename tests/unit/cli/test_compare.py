@@ -109,3 +109,30 @@ def test_labels_and_models_that_do_not_fit(files: Files, tmp_path: Path) -> None
     data = ("--data", files.images, "--labels", tmp_path / "two.npy")
     refused(pimc("compare", files.model, "-q", *data), "2 labels for 5 images")
     refused(pimc("compare", tmp_path / "no.onnx", "-q"), "no.onnx")
+
+
+def test_the_papers_three_dataflows_convert_64_to_5_to_1(files: Files) -> None:
+    """Per output of a row block; CASCADE's summing amplifiers make 5 of equation 6's 15."""
+    three = figures(files, "--targets", "isaac-style,cascade,neural-pim,cascade:summed_columns=1", "--images", 0)
+    isaac, cascade, neural, plain = (found["conversions"] for found in three)
+    assert isinstance(neural, int)
+    assert isaac == 64 * neural
+    assert cascade == 5 * neural
+    assert plain == 15 * neural
+
+
+def test_lossy_targets_say_how_close_they_come(files: Files, tmp_path: Path) -> None:
+    from pimc_models import fashion
+
+    images = fashion.load_calibration()
+    np.savez(tmp_path / "calibration.npz", image=images[:32])
+    options = ("--calibration", tmp_path / "calibration.npz", "--data", files.images, "--labels", files.labels)
+    wide, lossy = figures(files, "--targets", "neural-pim:ranges=wide,neural-pim:ranges=gain", *options)
+    assert isinstance(wide["fidelity"], dict)
+    assert isinstance(lossy["fidelity"], dict)
+    assert wide["fidelity"]["exact"]
+    assert not lossy["fidelity"]["exact"]
+    assert 15 < lossy["fidelity"]["snr_db"] < 60
+    table = pimc("compare", files.model, "-q", "--targets", "neural-pim", *options).out
+    assert "dB" in table
+    assert "accuracy" in table
