@@ -26,6 +26,7 @@ import onnxruntime as ort
 import pimc
 from pimc.frontend import load_model
 from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.noise import parse_noise
 from pimc_isa.engines.values import Executor
 from pimc_models import zoo
 
@@ -45,12 +46,14 @@ def fp32_session(model: onnx.ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def values_ratio(name: str, repeats: int) -> dict[str, float | str]:
+def values_ratio(
+    name: str, repeats: int, target: str = "isaac", noise: str = "", **options: str
+) -> dict[str, float | str]:
     """CPU time of one image in the values engine over onnxruntime fp32."""
     model = zoo.build(name)
-    program = pimc.compile(model).program
     x = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
-    session, executor = fp32_session(model), Executor(program)
+    program = pimc.compile(model, target, calibration={model.graph.input[0].name: x}, **options).program  # type: ignore[arg-type]
+    session, executor = fp32_session(model), Executor(program, noise=parse_noise(0, noise) if noise else None)
     port = program.inputs[0].name
     pairs = []
     for n in range(repeats + 3):
@@ -60,7 +63,8 @@ def values_ratio(name: str, repeats: int) -> dict[str, float | str]:
             pairs.append((ours, theirs))
     ratio = statistics.median(a / b for a, b in pairs)
     ours, theirs = (1e3 * statistics.median(p[k] for p in pairs) for k in (0, 1))
-    return {"what": f"{name} values / onnxruntime fp32", "ratio": ratio, "ours_ms": ours, "fp32_ms": theirs}
+    how = " ".join([target, *options.values(), noise]).strip()
+    return {"what": f"{name} values / onnxruntime fp32, {how}", "ratio": ratio, "ours_ms": ours, "fp32_ms": theirs}
 
 
 def cycles_cpu(name: str) -> dict[str, float | str]:
@@ -113,6 +117,10 @@ def main() -> None:
     print(json.dumps(compile_cost("resnet50")), flush=True)
     print(json.dumps(values_ratio("resnet18", repeats)), flush=True)
     print(json.dumps(values_ratio("resnet50", repeats)), flush=True)
+    for kind in ("ideal", "fitted", "trained"):
+        print(json.dumps(values_ratio("resnet18", repeats, "neural-pim", peripherals=kind)), flush=True)
+    print(json.dumps(values_ratio("resnet18", 3, "neural-pim", noise="device", peripherals="ideal")), flush=True)
+    print(json.dumps(values_ratio("resnet18", 3, "cascade")), flush=True)
     print(json.dumps(cycles_cpu("resnet18")), flush=True)
 
 
