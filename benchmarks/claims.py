@@ -33,6 +33,7 @@ from pimc.frontend import load_model
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass
 from pimc.passes.manager import run_passes
+from pimc.passes.map_weights import relayed_plan, resources
 from pimc.passes.target import Target
 from pimc.targets import find_target
 from pimc_isa.energy import program_energy
@@ -138,29 +139,49 @@ def measure(task: tuple[str, str, int]) -> dict[str, Any]:
     }
 
 
+def plan_cycles(task: tuple[str, str, int]) -> int:
+    """Cycles between images by the mapper's step model on the same area, with links that are never the limit."""
+    network, name, count = task
+    chosen, _ = target_of(CHIPS[name])
+    wide = replace(chosen.machine.network, link_bytes_per_cycle=1 << 16)
+    target = with_area(
+        replace(chosen, machine=replace(chosen.machine, network=wide)), count * CHIPS[name].area * CHIP_MM2
+    )
+    return relayed_plan(graph_of(network).copy(), resources(target), "balanced").interval_cycles
+
+
 def renew(networks: Sequence[str], jobs: int, path: Path, missing: bool) -> None:
     """Measure networks (or what is missing of them) and put the counts into the JSON file as they come."""
     data = read(path)
+    programs, plans = data["programs"], data["plans"]
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         needs = dict(zip(networks, pool.map(chips_needed, networks), strict=True))
+        planned = [(network, name, needs[network]) for network in networks for name in CHIPS]
+        for (network, name, _), cycles in zip(planned, pool.map(plan_cycles, planned), strict=True):
+            plans.setdefault(network, {})[name] = cycles
+            print(f"{network}: {name}: planned {cycles} cycles", flush=True)
+        write(path, data)
         tasks = [(network, name, needs[network]) for network in networks for name in MAIN]
         tasks += [(network, name, needs[network]) for network in networks if network in VARIED for name in CHIPS]
-        tasks = [t for t in dict.fromkeys(tasks) if not (missing and t[1] in data.get(t[0], {}))]
+        tasks = [t for t in dict.fromkeys(tasks) if not (missing and t[1] in programs.get(t[0], {}))]
         for (network, name, _), found in zip(tasks, pool.map(measure, tasks), strict=True):
-            data.setdefault(network, {})[name] = found
+            programs.setdefault(network, {})[name] = found
             write(path, data)
             print(f"{network}: {name}: {found['interval_cycles']} cycles, {found['tiles']} tiles", flush=True)
 
 
 def read(path: Path) -> dict[str, Any]:
     """The counts so far."""
-    data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"programs": {}, "plans": {}}
     return data
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
     """The counts, in the order of the tables above."""
-    ordered = {n: {c: data[n][c] for c in CHIPS if c in data[n]} for n in NETWORKS if n in data}
+    ordered = {
+        part: {n: {c: found[n][c] for c in CHIPS if c in found[n]} for n in NETWORKS if n in found}
+        for part, found in data.items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 

@@ -33,8 +33,12 @@ FIGURE_13 = {
 ADC_8_BIT = {"adc_conversion": 1.667}
 
 
-def page(data: Data) -> str:
-    """The whole page."""
+def page(found: Mapping[str, Data]) -> str:
+    """The whole page, from the counts of ``programs`` and the cycles of ``plans``."""
+    data = {
+        network: {chip: {**record, "planned": found["plans"][network][chip]} for chip, record in chips.items()}
+        for network, chips in found["programs"].items()
+    }
     varied = {network: chips for network, chips in data.items() if len(chips) > 3}
     parts = [_head(data), _means(data), _networks(data), _breakdown(data), _variants(varied), _reading(data)]
     return "\n".join([*parts, _peak(), _space(), _tuned()])

@@ -23,7 +23,7 @@ from pimc.passes.base import Pass
 from pimc.passes.place import lay_out
 from pimc.passes.target import Target
 
-__all__ = ["MapWeights", "mapping_of", "resources"]
+__all__ = ["MapWeights", "mapping_of", "relayed_plan", "resources"]
 
 
 #: Parts of a link's bandwidth that plans are made for.
@@ -72,7 +72,7 @@ def _candidates(graph: Graph, plans: list[tuple[Resources, str]]) -> list[tuple[
 def _mapped_graph(graph: Graph, res: Resources, strategy: str) -> tuple[Graph, int]:
     """A copy with one strategy's plan applied, and the cycles between images the step model expects of it."""
     graph = graph.copy()
-    plan = _plan(graph, res, strategy)
+    plan = relayed_plan(graph, res, strategy)
     for op in list(graph.ops()):
         if isinstance(op, HostCall) or is_virtual(op):
             continue
@@ -88,18 +88,18 @@ def _mapped_graph(graph: Graph, res: Resources, strategy: str) -> tuple[Graph, i
     return graph, plan.interval_cycles
 
 
-def _plan(graph: Graph, res: Resources, strategy: str) -> Plan:
+def relayed_plan(graph: Graph, res: Resources, strategy: str) -> Plan:
     """Plan; relays are added to ``graph`` until every reader has memory for its channels."""
     for _ in range(len(graph)):
         try:
-            return make_plan(graph, res, strategy)
+            return makerelayed_plan(graph, res, strategy)
         except DeepChannelError as deep:
             op = graph[deep.op]
             index = deep.depth.index(max(deep.depth))
             if isinstance(graph[op.inputs[index]], Relay):
                 raise
             _relay(graph, op, index)
-    return make_plan(graph, res, strategy)
+    return makerelayed_plan(graph, res, strategy)
 
 
 def _relay(graph: Graph, op: Op, index: int) -> None:
