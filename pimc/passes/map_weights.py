@@ -92,14 +92,14 @@ def relayed_plan(graph: Graph, res: Resources, strategy: str) -> Plan:
     """Plan; relays are added to ``graph`` until every reader has memory for its channels."""
     for _ in range(len(graph)):
         try:
-            return makerelayed_plan(graph, res, strategy)
+            return make_plan(graph, res, strategy)
         except DeepChannelError as deep:
             op = graph[deep.op]
             index = deep.depth.index(max(deep.depth))
             if isinstance(graph[op.inputs[index]], Relay):
                 raise
             _relay(graph, op, index)
-    return makerelayed_plan(graph, res, strategy)
+    return make_plan(graph, res, strategy)
 
 
 def _relay(graph: Graph, op: Op, index: int) -> None:
