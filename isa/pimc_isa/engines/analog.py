@@ -7,58 +7,30 @@ flows are computed pair by pair.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from math import sqrt
 
 import numpy as np
 
 from pimc_isa.encode import Cells, row_blocks
+from pimc_isa.engines.analog_model import AnalogModel, check_trained, drawn_parts
 from pimc_isa.engines.kernels.convert import Converter, converter, scaled
 from pimc_isa.engines.kernels.gemm import block_products
-from pimc_isa.engines.kernels.noisy import Errors, noisy_codes, numbers
-from pimc_isa.engines.noise import SUM, DeviceNoise, Noise, layer_key, normals_at
+from pimc_isa.engines.kernels.noisy import Errors, add_noise, noisy_codes, numbers
+from pimc_isa.engines.noise import SUM, DeviceNoise, layer_key
 from pimc_isa.engines.summed import converts_whole_sums
-from pimc_isa.engines.variation import cell_planes, exact_product
+from pimc_isa.engines.variation import cell_planes, exact_product, narrowest
 from pimc_isa.errors import ProgramError
 from pimc_isa.forms import Block, Conversion, NormalForm
 from pimc_isa.operands import Weights
-from pimc_isa.peripherals import Chain, ConverterTable, NnsaInstance, Peripherals, dot_chain, from_tensors
-from pimc_isa.program import Program
+from pimc_isa.peripherals import Chain, dot_chain
 
-__all__ = ["PREFIX", "AnalogLayer", "AnalogModel", "analog_model"]
+__all__ = ["AnalogLayer"]
 
 Array = np.ndarray
 
-#: Where a program keeps its trained peripherals.
-PREFIX = "peripherals."
 QUIET = DeviceNoise(0.0, 0.0, 0.0, 0.0)
 #: Full scales of the trained converters as parts of VDD over the gain of their NNS+A, in the order of their ranges.
 RANGES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
-
-
-@dataclass(frozen=True)
-class AnalogModel:
-    """What stands for the analog circuits of a run: ``kind`` of peripherals, their parameters, noise."""
-
-    kind: str
-    seed: int
-    peripherals: Peripherals | None
-    device: DeviceNoise | None
-
-
-def analog_model(program: Program, noise: Noise | None = None) -> AnalogModel | None:
-    """The model that a program and a noise ask for; None: ideal. Raises ProgramError for unknown peripherals."""
-    kind = str(program.meta.get("peripherals", "ideal"))
-    if kind not in ("ideal", "fitted", "trained"):
-        raise ProgramError(f"peripherals {kind!r} do not exist; a program has ideal, fitted or trained ones")
-    device = noise.device if noise else None
-    if kind == "ideal" and device is None:
-        return None
-    peripherals = None if kind == "ideal" else from_tensors(program.tensors, PREFIX)
-    if peripherals is not None and not peripherals.nnadc:
-        raise ProgramError(f"the program has {kind} peripherals, but does not hold them\ncompile it again")
-    return AnalogModel(kind, noise.seed if noise else 0, peripherals, device)
 
 
 class AnalogLayer:
@@ -86,11 +58,12 @@ class AnalogLayer:
                 f"weights {weights.name}: ranged conversions need a full scale\ngive the group v_max and gain"
             )
         if self.kind != "ideal":
-            _check_trained(weights, form, self.whole, self.ranged)
+            check_trained(weights, form, self.whole, self.ranged)
         self.range = int(np.argmin([abs(np.log(max(v_max, 1e-9) / r)) for r in RANGES]))
         self.k = cells.codes.shape[1]
         self.ends = {*cuts, self.k}
         self._sums: dict[int, Callable[[Array], list[Array]]] = {}
+        self._kept: dict[tuple[int, int], tuple[Array, ...]] = {}
         self._chain: Chain | None = None
 
     @property
@@ -137,6 +110,11 @@ class AnalogLayer:
         first = (self.first[0] + g, self.first[1] + rows.start, self.first[2])
         codes = self.cells.codes[g, rows]
         return cell_planes(codes, self.weights, first, self.device.cell, self.model.seed)
+
+    def _narrow(self, planes: Array, top: int) -> Array:
+        """Conductances [..., rows, n or lines], as narrow as sums over the rows with inputs up to ``top`` allow."""
+        largest = float(np.abs(planes).sum(axis=-2).max(initial=0)) * top
+        return np.asarray(planes, narrowest(largest))
 
     def _correction(self, x: Array, g: int, number: int) -> Array | int:
         """The centre times the sum of inputs; a unit column is taken as free of noise."""
@@ -231,7 +209,7 @@ class AnalogLayer:
                 both = planes[0] - planes[1] if len(planes) > 1 else planes[0]
                 w.append(np.ascontiguousarray(both.transpose(1, 0, 2)).reshape(both.shape[1], -1))
             if self.device.cell:
-                parts = [(r, part.astype(np.float32)) for r, part in zip(rows, w, strict=True)]
+                parts = [(r, self._narrow(part, 15)) for r, part in zip(rows, w, strict=True)]
                 self._sums[g] = lambda a: [exact_product(a[:, r], p).astype(np.float32) for r, p in parts]
             else:
                 self._sums[g] = block_products(np.concatenate(w).astype(np.int8), rows)
@@ -242,8 +220,7 @@ class AnalogLayer:
         out = columns.astype(np.float32)
         sigma = sqrt(2 * (self.device.read**2 + self.device.hold**2))
         for i, j in np.ndindex(out.shape[1], out.shape[2]):
-            draws = normals_at(self._key(number, i, j), which)
-            out[:, i, j] += np.float32(sigma * self._column_swing(i, j)) * draws
+            add_noise(out[:, i, j], sigma * self._column_swing(i, j), self._key(number, i, j), which)
         return out
 
     def _drawn(self) -> Chain:
@@ -251,7 +228,7 @@ class AnalogLayer:
             assert self.model.peripherals is not None
             volts = self.model.peripherals.volts(1, self.range, len(self.form.input_slices)) / self.step
             seed = layer_key(self.model.seed, 0, self.weights.name) if self.device.peripherals else None
-            parts, v_max = _drawn(_Peripherals(self.model.peripherals), self.range, seed)
+            parts, v_max = drawn_parts(self.model.peripherals, self.range, seed)
             self._chain = Chain("trained", 1, v_max, volts, len(self.form.input_slices), *parts)
         return self._chain
 
@@ -259,7 +236,10 @@ class AnalogLayer:
 
     def _pairs(self, x: Array, g: int, number: int, rows: slice, which: Array) -> Array:
         """Codes (or values) of one row block, every pair's sum on its own."""
-        planes = self._planes(g, rows)
+        if (g, number) not in self._kept:
+            top = max((1 << (hi - lo)) - 1 for lo, hi in self.form.input_slices)
+            self._kept[g, number] = tuple(self._narrow(plane, top) for plane in self._planes(g, rows))
+        planes = self._kept[g, number]
         slices = [x >> lo & ((1 << (hi - lo)) - 1) for lo, hi in self.form.input_slices]
         polarity = self.cells.polarity[g, number].astype(np.int64)
         signs = [1 - 2 * (polarity >> j & 1) for j in range(len(self.weights.slices))]
@@ -272,10 +252,10 @@ class AnalogLayer:
                 held = np.zeros(which.shape)
                 for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
                     for s in sides:
-                        p = exact_product(slices[i], planes[s][j])
+                        p = exact_product(slices[i], planes[s][j]).astype(np.float64)
                         sigma = sqrt(d.read**2 + d.hold**2) * self._column_swing(i, j)
                         if sigma:
-                            p += sigma * normals_at(self._key(number, i, j, s), which)
+                            add_noise(p, sigma, self._key(number, i, j, s), which)
                         p = _convert(p, block.cell, 0.0) * (-1 if s and not self.form.sides else 1)
                         held += (p if alone else signs[j] * p) * 2**exponent
                 code = np.rint(_convert(held, block.conversion, self.scale)).astype(np.int64) << block.shift
@@ -289,35 +269,3 @@ def _convert(v: Array, conversion: Conversion | None, scale: float) -> Array:
         return v
     c: Converter = converter(conversion, scale)
     return c.codes(v) * (1 if conversion.ranged else conversion.step)
-
-
-def _check_trained(weights: Weights, form: NormalForm, whole: bool, ranged: Conversion | None) -> None:
-    """The trained peripherals fit one kind of flow. Raises ProgramError."""
-    narrow = ranged is not None and (ranged.lo, ranged.hi) == (-128, 127)
-    widths = {hi - lo for lo, hi in form.input_slices}
-    if not (whole and narrow and widths == {4} and weights.slices == (1,) * 8):
-        raise ProgramError(
-            f"weights {weights.name}: trained peripherals need 4-bit input slices, eight 1-bit cells and signed 8-bit "
-            "converters\ncompile with peripherals ideal"
-        )
-
-
-class _Peripherals:
-    """Peripherals as a cache key, by identity."""
-
-    def __init__(self, value: Peripherals) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Peripherals) and self.value is other.value
-
-
-@lru_cache(maxsize=256)
-def _drawn(held: _Peripherals, v_range: int, seed: int | None) -> tuple[tuple[NnsaInstance, ConverterTable], float]:
-    """The networks of a range, as designed or drawn, and the converter's range in volts."""
-    fold, adc = held.value.parts(v_range)
-    parts = (fold.nominal(), adc.nominal()) if seed is None else (fold.draw(seed), adc.draw(seed))
-    return parts, adc.v_max

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
 from pimc_isa.engines.content import Content, extent
-from pimc_isa.engines.dots import Layer
 from pimc_isa.engines.hostcall import HostCall
 from pimc_isa.engines.kernels.epilogue import requantise_into
 from pimc_isa.engines.kernels.pointwise import add_into, look_up, window_max, window_sum
-from pimc_isa.engines.kernels.windows import Geometry, is_plain, taps
-from pimc_isa.engines.noise import Noise, add_lumped, position_numbers
+from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.noise import Noise, add_lumped
 from pimc_isa.engines.ops import (
     CallOp,
     DotOp,
@@ -28,6 +27,7 @@ from pimc_isa.engines.ops import (
 from pimc_isa.engines.plan import Call, Frame, Index, Plan, Planner, WindowSource, geometry
 from pimc_isa.engines.rowwise import run_tiles
 from pimc_isa.engines.share import Shared
+from pimc_isa.engines.sums import summer
 from pimc_isa.engines.whole import WholeRows
 from pimc_isa.errors import ProgramError
 from pimc_isa.numerics import average_taps, qadd, qmul
@@ -37,7 +37,6 @@ from pimc_isa.program import Program
 __all__ = ["make_plan"]
 
 Array = np.ndarray
-BLOCK_BYTES = 1 << 20  # window vectors and sums of one block of rows: about a second-level cache
 
 
 def make_plan(
@@ -84,7 +83,7 @@ def _dot(p: Planner, op: DotOp) -> None:
     if op.out in p.fused:
         return
     region = p.values[op.out].region
-    sums = _summer(p, op, region)
+    sums = summer(p, op, region)
     base = p.operand(op.base, region) if op.base else None
 
     def call(frame: Frame) -> None:
@@ -99,57 +98,6 @@ def _dot(p: Planner, op: DotOp) -> None:
     p.emit(call, [op.out], f"dot {op.part.weights}")
 
 
-class _Sums:
-    """Iterates over blocks of output rows: (first position, last position, i32 sums [positions, channels])."""
-
-    def __init__(self, p: Planner, layer: Layer, source: WindowSource, g: Geometry, region: Region) -> None:
-        self._layer, self._value, self._g, self._scratch, self._region = layer, source.value, g, p.scratch, region
-        rows, cols = g.out
-        self._depthwise = layer.is_depthwise(g.kernel[0] * g.kernel[1])
-        each = cols * (g.depth + layer.position_bytes())
-        self._block = max(1, BLOCK_BYTES // each)
-        self._positions = (rows, cols)
-        p.scratch.take(min(self._block, 4 * rows) * cols * g.depth)
-
-    def __call__(self, frame: Frame) -> Iterator[tuple[int, int, Array]]:
-        raw, layer = frame.get(self._value), self._layer
-        rows, cols = self._positions
-        if self._depthwise:
-            for image in range(frame.images):
-                sums = layer.depthwise_sums(raw[image : image + 1], self._g)
-                yield image * rows * cols, (image + 1) * rows * cols, sums.reshape(rows * cols, -1)
-            return
-        x, g = layer.prepared(raw, self._g)
-        total = frame.images * rows
-        block = min(self._block, total)
-        scratch = x if is_plain(g, x.shape) else self._scratch.take(block * cols * g.depth)
-        for first in range(0, total, block):
-            count = min(block, total - first)
-            at = None if layer.analog is None else self._numbers(frame, first, count)
-            yield first * cols, (first + count) * cols, layer.sums(x, g, first, count, scratch, x is not raw, at)
-
-    def _numbers(self, frame: Frame, first: int, count: int) -> Array:
-        """The numbers of the positions of some output rows."""
-        image, row = np.divmod(np.arange(first, first + count), self._positions[0])
-        r = self._region
-        rows, cols = r.first + r.step * row, np.arange(*r.cols)
-        return position_numbers((frame.first + image)[:, None], rows[:, None], cols[None]).ravel()
-
-
-def _summer(p: Planner, op: DotOp, region: Region) -> _Sums:
-    source = p.window_source(op.x, op.size)
-    layer = p.layer(op.part)
-    g = geometry(source, op.window, region, op.chans)
-    _check_depth(layer, g)
-    return _Sums(p, layer, source, g, region)
-
-
-def _check_depth(layer: Layer, g: Geometry) -> None:
-    if g.depth != layer.weights.k * layer.groups:
-        inputs = g.depth // layer.groups
-        raise ProgramError(f"weights {layer.weights.name} have {layer.weights.k} rows for windows of {inputs} inputs")
-
-
 def _quant(p: Planner, op: QuantOp) -> None:
     region = p.values[op.out].region
     q = op.requant
@@ -159,7 +107,7 @@ def _quant(p: Planner, op: QuantOp) -> None:
         _noisy_quant(p, op, p.noise, multiplier, bias)
         return
     if dot is not None:
-        sums = _summer(p, dot, p.values[dot.out].region)
+        sums = summer(p, dot, p.values[dot.out].region)
 
         def fused(frame: Frame) -> None:
             out = np.empty((frame.images, *region.shape), np.uint8)
@@ -185,7 +133,7 @@ def _noisy_quant(p: Planner, op: QuantOp, noise: Noise, multiplier: Array, bias:
     """Requantisation of whole images, whose largest sum sets the lumped noise."""
     region, q = p.values[op.out].region, op.requant
     dot = p.fused_dot(op)
-    sums = None if dot is None else _summer(p, dot, p.values[dot.out].region)
+    sums = None if dot is None else summer(p, dot, p.values[dot.out].region)
     source = None if dot is not None else p.operand(op.src, region)
     chans = np.arange(op.first_channel, op.first_channel + region.shape[2])
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from pimc_isa.encode import Cells, decode
-from pimc_isa.engines.analog import AnalogLayer, AnalogModel
+from pimc_isa.engines.analog import AnalogLayer
+from pimc_isa.engines.analog_model import AnalogModel
 from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise

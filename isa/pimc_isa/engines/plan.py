@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimc_isa.engines.analog import analog_model
+from pimc_isa.engines.analog_model import analog_model
 from pimc_isa.engines.content import Content, Piece, content_key, extent
 from pimc_isa.engines.dots import Layer, LayerPart
 from pimc_isa.engines.kernels.windows import Geometry

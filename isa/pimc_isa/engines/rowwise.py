@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pimc_isa.engines.analog import AnalogModel
+from pimc_isa.engines.analog_model import AnalogModel
 from pimc_isa.engines.dots import Layer, LayerPart
 from pimc_isa.engines.hostcall import HostCall
 from pimc_isa.engines.instances import Pending, instances

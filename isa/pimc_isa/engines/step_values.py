@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from pimc_isa.encode import Cells
-from pimc_isa.engines.analog import AnalogLayer, analog_model
+from pimc_isa.engines.analog import AnalogLayer
+from pimc_isa.engines.analog_model import analog_model
 from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.step_host import run_call
 from pimc_isa.errors import RunError

@@ -9,7 +9,7 @@ from pimc_isa.engines.noise import CELL, hashes_at, layer_key
 from pimc_isa.operands import Weights
 from pimc_isa.peripherals.randomness import NORMAL_TABLE_BITS, normal_table
 
-__all__ = ["FRACTION_BITS", "cell_planes", "exact_product"]
+__all__ = ["FRACTION_BITS", "cell_planes", "exact_product", "narrowest"]
 
 Array = np.ndarray
 
@@ -49,5 +49,10 @@ def _factors(sigma: float) -> Array:
 
 
 def exact_product(x: Array, w: Array) -> Array:
-    """float64 ``x @ w`` of bytes and conductances (or sums of them): no sum exceeds 53 bits, so none is rounded."""
-    return np.asarray(x.astype(np.float64) @ w.astype(np.float64))
+    """``x @ w`` of bytes and conductances (or sums of them) in the type of ``w``, which must hold all sums exactly."""
+    return np.asarray(x.astype(w.dtype) @ w)
+
+
+def narrowest(largest: float) -> type[np.float32 | np.float64]:
+    """The type that holds sums of conductances up to ``largest`` exactly, and so in any order of addition."""
+    return np.float32 if largest < 1 << (24 - FRACTION_BITS) else np.float64

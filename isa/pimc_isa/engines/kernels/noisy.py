@@ -11,7 +11,7 @@ from pimc_isa.engines.kernels.jit import compiled
 from pimc_isa.engines.noise import normals_at
 from pimc_isa.peripherals.randomness import normal_table
 
-__all__ = ["Errors", "noisy_codes", "numbers"]
+__all__ = ["Errors", "add_noise", "noisy_codes", "numbers"]
 
 Array = np.ndarray
 
@@ -74,3 +74,23 @@ def _loops(v, step, lo, hi, variance, bias, spread, per_code, middle, key, which
         wide = spread[k] + part * (spread[k + 1] - spread[k])
         code = np.floor(u + mean + np.sqrt(variance + wide * wide) * np.float64(normal[r >> np.uint64(52)]) + 0.5)
         out[i] = np.int32(min(max(code, lo), hi))
+
+
+def add_noise(p: Array, sigma: float, key: int, which: Array) -> None:
+    """Add Gaussian noise to column sums ``p`` float [m, n] in place; ``which`` as ``numbers`` gives them."""
+    kernel, size = compiled(_add_loops), p.dtype.type(sigma)
+    if kernel is None:
+        p += size * normals_at(key, which).astype(p.dtype)
+    else:
+        kernel(p, size, np.uint64(key), which, normal_table())
+
+
+def _add_loops(p, sigma, key, which, normal):  # type: ignore[no-untyped-def]
+    golden, mix_1, mix_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+    for i in range(p.shape[0]):
+        for j in range(p.shape[1]):
+            r = key + (which[i, j] + np.uint64(1)) * golden
+            r = (r ^ (r >> np.uint64(30))) * mix_1
+            r = (r ^ (r >> np.uint64(27))) * mix_2
+            r = r ^ (r >> np.uint64(31))
+            p[i, j] += sigma * normal[r >> np.uint64(52)]

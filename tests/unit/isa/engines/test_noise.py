@@ -9,7 +9,8 @@ import pytest
 
 from pimc_backends.neural_pim.peripherals.store import load
 from pimc_isa.encode import Cells, encode, encode_differential
-from pimc_isa.engines.analog import AnalogLayer, AnalogModel
+from pimc_isa.engines.analog import AnalogLayer
+from pimc_isa.engines.analog_model import AnalogModel
 from pimc_isa.engines.dots import LayerPart
 from pimc_isa.engines.kernels import noisy
 from pimc_isa.engines.kernels.convert import Converter
