@@ -99,8 +99,8 @@ def test_a_deadlock_names_who_waits_for_whom(tmp_path: Path) -> None:
 
 def _dense(layers: int, width: int) -> onnx.ModelProto:
     """A quantised stack of 1x1 convolutions with ``layers * width**2`` weights."""
-    one, zero = np.float32(0.1), np.uint8(128)
-    inits = {"s": one, "z": zero, "ws": one, "wz": np.int8(0), "w": np.ones((width, width, 1, 1), np.int8)}
+    one, zero = np.array(0.1, np.float32), np.array(128, np.uint8)
+    inits: dict[str, np.ndarray] = {"s": one, "z": zero, "ws": one, "wz": np.array(0, np.int8)}
     nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["t0"])]
     for n in range(layers):
         ins = [f"t{n}", "s", "z", f"w{n}", "ws", "wz", "s", "z"]

@@ -137,7 +137,7 @@ def random_blocks(rng: np.random.Generator, slices: tuple[int, ...], bipolar: bo
     blocks = []
     while pairs:
         size = int(rng.integers(1, 5))
-        some, pairs = sorted(tuple(p) for p in pairs[:size]), pairs[size:]
+        some, pairs = sorted((p[0], p[1]) for p in pairs[:size]), pairs[size:]
         places = [inputs[i][0] + shifts[j] for i, j in some]
         top = int(rng.integers(20, 900))
         step = int(rng.choice([1, 1, 4]))
