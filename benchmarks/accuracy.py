@@ -94,6 +94,8 @@ CONVERSIONS = (
 _SEEDS, _DRAWN = (1, 2, 3), "device:cell=0,read=0,hold=0"
 TRAINED = "trained peripherals as designed"
 NOISY = "ideal peripherals, 50 dB"
+DEVICE = "ideal peripherals, device noise (first 2,000)"
+TRAINED_DEVICE = "trained peripherals, device noise (first 500)"
 ANALOG = (
     Case(TRAINED, peripherals="trained"),
     Case("fitted peripherals", peripherals="fitted"),
@@ -109,7 +111,7 @@ ANALOG = (
     Case("ideal peripherals, 40 dB", noise="sinad=40", seeds=_SEEDS),
     Case("ideal peripherals, 35 dB", noise="sinad=35", seeds=_SEEDS),
     Case("isaac, 50 dB", "isaac", noise="sinad=50", seeds=_SEEDS),
-    Case("ideal peripherals, device noise (first 2,000)", noise="device", seeds=_SEEDS, images=2000),
+    Case(DEVICE, noise="device", seeds=_SEEDS, images=2000),
     Case(
         "trained peripherals, device noise (first 500)", peripherals="trained", noise="device", seeds=_SEEDS, images=500
     ),
@@ -118,6 +120,7 @@ FIDELITY = (
     *(case for case in CONVERSIONS if case.target != "cascade"),
     Case(TRAINED, peripherals="trained"),
     Case(NOISY, noise="sinad=50", seeds=_SEEDS),
+    Case("isaac, 50 dB", "isaac", noise="sinad=50", seeds=_SEEDS),
 )
 
 
@@ -259,6 +262,8 @@ def verdicts(scores: Sequence[Score]) -> Iterator[str]:
         ("ideal peripherals, gain, at most 0.5 points below int8", "neural-pim, 8 bits, gain", QUIET_POINTS),
         ("trained peripherals, gain, at most 0.5 points below int8", TRAINED, QUIET_POINTS),
         ("noise of 50 dB SINAD, at most 0.7 points below int8", NOISY, NOISY_POINTS),
+        ("device noise, ideal peripherals, at most 0.7 points below int8", DEVICE, NOISY_POINTS),
+        ("device noise, trained peripherals, at most 0.7 points below int8", TRAINED_DEVICE, NOISY_POINTS),
         ("the published ranges alone, at most 0.5 points below int8", "neural-pim, 8 bits, published", QUIET_POINTS),
     )
     for what, name, allowed in asked:
@@ -310,8 +315,8 @@ def main() -> None:
 
 TEXT = """# Accuracy of Neural-PIM's conversions
 
-Written by `python benchmarks/accuracy.py --write`; do not edit. Every row is a program compiled by pimc and run by its
-values engine; nothing is retrained. onnxruntime {ort}.
+Rows are made by `python benchmarks/accuracy.py --write`; do not edit. Every row but onnxruntime's is a program
+compiled by pimc and run by its values engine; nothing is retrained. onnxruntime {ort}.
 
 {verdict}
 
@@ -329,7 +334,7 @@ difference is about the square root of (lost + won), in images.
 * `published`: the paper's three ranges alone, full scale = V_max x 128 x 255 x 255, each layer with the best of the
   three. All layers choose the smallest one, 0.125: their sums reach only a few percent of the full swing.
 * "7-bit weights' full swing": the full swing read as 128 x 255 x 127, because an int8 weight leaves the eighth column
-  all but empty. The most favourable reading of the published ranges.
+  all but empty: a finer reading of the published ranges.
 * `power2`, `gain`: an array gain for each layer in front of the converter, restricted to powers of two or free. **The
   gain is ours**: the paper says nothing of one, and without it its claim of no accuracy loss does not hold here.
 * `cascade`: 6-bit buffer cells and 10-bit converters as the paper lists them; "points" compares the same images.
@@ -352,6 +357,12 @@ All with ranges `gain` and 8 bits; means over seeds, +- the standard deviation b
 Thirteen free photographs, each also mirrored; quantisation and ranges from {photos} of them. No labels: rows compare
 the two class probabilities with onnxruntime int8. All inputs belong to one class, so "same class" says little; "margin"
 does more: the root mean square error of log(p0 / p1), whose spread over the inputs is {spread:.2f}.
+
+**The two rows with 50 dB say nothing of a chip.** The engine's lumped noise is relative to the largest *integer* sum
+of a layer, over channels with different scales. Here one channel's sum can be 28,000 times the largest that survives
+the clip, and the noise of others reaches 96,000 steps of their result: all inputs give the same output. A numpy check
+with the maximum in real units (sum x multiplier; one seed) has a margin error of 0.59 and an SNR of 43 dB. For
+Fashion-MNIST the two ways agree within the spread between seeds (3,000 images, two seeds).
 
 | | same class | largest difference | mean difference | SNR | margin error |
 | --- | --- | --- | --- | --- | --- |
