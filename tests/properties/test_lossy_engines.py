@@ -32,9 +32,10 @@ def compile_for(backend: ModuleType, graph: Graph, arrays: int, scale: str = "0.
     target = replace(target, machine=replace(target.machine, tile=tile, chip=Chip(6, 6)))
     passes = [ChooseRanges(force=scale) if isinstance(p, ChooseRanges) else p for p in backend.pipeline()]
     try:
-        return backend.emit(run_passes(graph, passes, target), target)
+        program: Program = backend.emit(run_passes(graph, passes, target), target)
     except MappingError:
         reject()
+    return program
 
 
 def inputs(program: Program, images: int = 2) -> dict[str, Array]:
