@@ -148,7 +148,7 @@ def _noisy_quant(p: Planner, op: QuantOp, noise: Noise, multiplier: Array, bias:
             for first, last, block in sums(frame):
                 flat[first:last] = block
         at = region.rows, np.arange(*region.cols), chans
-        noisy = add_lumped(noise, q.data, np.asarray(exact).reshape(shape), bias, frame.first, at)
+        noisy = add_lumped(noise, q.data, np.asarray(exact).reshape(shape), (multiplier, bias), frame.first, at)
         out = np.empty(shape, np.uint8)
         requantise_into(noisy.reshape(-1, shape[3]), multiplier, bias, q.zero, q.lo, q.hi, out.reshape(-1, shape[3]))
         frame.arrays[op.out] = out

@@ -98,18 +98,28 @@ def position_numbers(image: Array, row: Array, col: Array) -> Array:
     return np.asarray(place | col.astype(np.uint64))
 
 
-def add_lumped(noise: Noise, name: str, sums: Array, bias: Array, first: int, at: tuple[Array, Array, Array]) -> Array:
+def add_lumped(
+    noise: Noise,
+    name: str,
+    sums: Array,
+    scale: tuple[Array, Array],
+    first: int,
+    at: tuple[Array, Array, Array],
+) -> Array:
     """Sums i32 [images, rows, columns, channels] with the lumped noise of layer ``name``.
 
-    ``bias`` [channels] completes the sums; ``first`` is the number of the first image, ``at`` absolute rows, columns
-    and channels.
+    ``scale`` is multiplier and bias of each channel: ``(sum + bias) * multiplier`` is the activation in steps of the
+    result, whose largest magnitude in an image sets the noise of all its channels. ``first`` is the number of the first
+    image, ``at`` absolute rows, columns and channels.
     """
     assert noise.sinad_db is not None
     out = np.empty_like(sums)
     rows, cols, chans = (a.astype(np.uint64) for a in at)
     place = (rows[:, None, None] << np.uint64(16) | cols[:, None]) << np.uint64(20) | chans
+    multiplier, bias = (np.asarray(a, np.float64) for a in scale)
     for n, image in enumerate(sums.astype(np.int64)):
-        sigma = float(np.abs(image + bias).max(initial=0)) / 10.0 ** (noise.sinad_db / 20)
+        largest = float(np.abs((image + bias) * multiplier).max(initial=0))
+        sigma = largest / 10.0 ** (noise.sinad_db / 20) / multiplier
         draws = normals_at(layer_key(noise.seed, LUMPED, name, first + n), place).astype(np.float64)
         noisy = np.rint(image + sigma * draws)
         out[n] = np.clip(noisy, -(2**31), 2**31 - 1).astype(np.int64)

@@ -66,14 +66,15 @@ def test_normals_are_normal_and_belong_to_their_numbers() -> None:
 def test_lumped_noise_has_the_papers_sigma() -> None:
     sums = np.random.default_rng(0).integers(-50_000, 50_000, (2, 20, 20, 32)).astype(np.int32)
     bias = np.full(32, 1000, np.int64)
+    scale = np.linspace(0.001, 0.1, 32, dtype=np.float32), bias
     at = np.arange(20), np.arange(20), np.arange(32)
-    noisy_sums = add_lumped(Noise(1, sinad_db=40.0), "q", sums, bias, 0, at)
+    noisy_sums = add_lumped(Noise(1, sinad_db=40.0), "q", sums, scale, 0, at)
     for image in range(2):
-        sigma = np.abs(sums[image] + bias).max() / 100
-        error = (noisy_sums[image] - sums[image]).astype(float)
+        sigma = np.abs((sums[image] + bias) * scale[0]).max() / 100
+        error = (noisy_sums[image] - sums[image]) * scale[0]
         assert abs(error.std() / sigma - 1) < 0.03
         assert abs(error.mean()) < sigma / 20
-    again = add_lumped(Noise(1, sinad_db=40.0), "q", sums[1:], bias, 1, at)
+    again = add_lumped(Noise(1, sinad_db=40.0), "q", sums[1:], scale, 1, at)
     np.testing.assert_array_equal(again[0], noisy_sums[1])
 
 
