@@ -358,12 +358,6 @@ Thirteen free photographs, each also mirrored; quantisation and ranges from {pho
 the two class probabilities with onnxruntime int8. All inputs belong to one class, so "same class" says little; "margin"
 does more: the root mean square error of log(p0 / p1), whose spread over the inputs is {spread:.2f}.
 
-**The two rows with 50 dB say nothing of a chip.** The engine's lumped noise is relative to the largest *integer* sum
-of a layer, over channels with different scales. Here one channel's sum can be 28,000 times the largest that survives
-the clip, and the noise of others reaches 96,000 steps of their result: all inputs give the same output. A numpy check
-with the maximum in real units (sum x multiplier; one seed) has a margin error of 0.59 and an SNR of 43 dB. For
-Fashion-MNIST the two ways agree within the spread between seeds (3,000 images, two seeds).
-
 | | same class | largest difference | mean difference | SNR | margin error |
 | --- | --- | --- | --- | --- | --- |
 {close}
