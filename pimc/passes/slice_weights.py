@@ -3,9 +3,9 @@
     %y: u8[28x28x128] = q.conv(%x) {weights = @w, ...}
     ->                                 {..., cells = {codes = @w.codes, slices = [2, 2, 2, 2], ...}}
 
-The target says how. ISAAC's encoding (paper, section 5.2): weights are stored with an offset, columns whose sum could be
-large are stored flipped, which saves one converter bit. Neural-PIM's (section 5.2.1): positive and negative weights in
-neighbouring columns.
+The target says how. ISAAC's encoding (paper, section 5.2): weights are stored with an offset, columns whose sum could
+be large are stored flipped, which saves one converter bit. Neural-PIM's (section 5.2.1): positive and negative weights
+in neighbouring columns.
 """
 
 from __future__ import annotations

@@ -32,8 +32,7 @@ def summary(program: Program) -> dict[str, Any]:
 def arrays_of_one_copy(program: Program) -> int:
     """Crossbars that hold every layer's weights once."""
     return sum(
-        footprint(w.groups, w.k, w.n, w.columns, program.machine.array, w.block_rows).arrays
-        for w in program.weights
+        footprint(w.groups, w.k, w.n, w.columns, program.machine.array, w.block_rows).arrays for w in program.weights
     )
 
 

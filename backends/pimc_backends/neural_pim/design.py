@@ -1,10 +1,12 @@
-"""The design space of Neural-PIM (section 7.1): a machine and its flow for every point, by rules that name their source.
+"""The design space of Neural-PIM (section 7.1): machine and flow of every point, by rules that name their source.
 
-Parameters (the paper's symbols): N, word and bit lines of an array; D, bits of a DAC; A, NNADCs; S, NNS+As; M, arrays.
-A, S and M are of one PE, which is one tile here. A point's area and power are the published point's, scaled part by part:
+Parameters (the paper's symbols): N, word and bit lines of an array; D, bits of a DAC; A, NNADCs; S, NNS+As; M,
+arrays. A, S and M are of one PE, which is one tile here. A point's area and power are the published point's, scaled
+part by part:
 
 * DACs: count N M. Power and area between ISAAC's 1-bit DAC (Table I: 3.9 uW, 1.66e-7 mm2) and Table 2's 4-bit one
-  geometrically: a constant factor for each bit, as the paper says of power ("weakly exponential"). For area this is ours.
+  geometrically: a constant factor for each bit, as the paper says of power ("weakly exponential"). For area this is
+  ours.
 * NNADCs and NNS+As: Table 2's figures each; rates each as published (1.2 GS/s, 80 MHz), shared by the tile's arrays.
 * Crossbars: by cells, N squared. Sample-and-holds: N bit lines and 2 for each group of 16 columns (Table 2's 144).
 * Input registers: by word lines, N M (ours: the paper lists one register).

@@ -89,9 +89,7 @@ def test_qmul_rounds_after_adding_the_zero_point() -> None:
 
 
 def test_average_leaves_padding_out_of_sum_and_count() -> None:
-    taps = np.array([10, 20, 7, 7], np.uint8).reshape(
-        1, 1, 1, 4, 1
-    )  # two lie outside, where 7 is held
+    taps = np.array([10, 20, 7, 7], np.uint8).reshape(1, 1, 1, 4, 1)  # two lie outside, where 7 is held
     counts = np.full((1, 1, 1, 1), 2, F32)
     out, included = Elementwise("s", (1.0, 7), (1.0, 0), (1.0, 0)), Elementwise("s", (1.0, 7), (1.0, 1), (1.0, 0))
     assert average_taps(taps, counts, out).item() == 8  # (3 + 13) / 2
