@@ -16,7 +16,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from pimc.analysis.replicate import MappingError
 from pimc.comparison.area import with_area
 from pimc.comparison.variant import without_values
 from pimc.driver import plan
+from pimc.explore import explore
+from pimc.explore.figure import figure
 from pimc.frontend import load_model
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass
@@ -47,6 +49,9 @@ NETWORKS = ("alexnet", "vgg16", "vgg19", "resnet50", "resnet101", "inception_v3"
 
 #: Networks that the variants are measured on: none needs many chips, all kinds of layers occur.
 VARIED = ("googlenet", "mobilenet_v2", "resnet50", "inception_v3")
+
+#: The network of the design space: small enough for one chip of the smallest arrays.
+SPACE_NETWORK = "squeezenet1_1"
 
 #: Area of the tiles of one chip of the paper in mm2.
 CHIP_MM2 = 63.5
@@ -170,6 +175,14 @@ def renew(networks: Sequence[str], jobs: int, path: Path, missing: bool) -> None
             print(f"{network}: {name}: {found['interval_cycles']} cycles, {found['tiles']} tiles", flush=True)
 
 
+def scores(jobs: int) -> dict[str, Any]:
+    """A network's program for every point of the paper's grid, all on the same area."""
+    model = zoo.build_int8(SPACE_NETWORK).SerializeToString(deterministic=True)
+    found = explore("neural-pim", claims_page.GRID, model=model, network=SPACE_NETWORK, jobs=jobs, progress=print)
+    points = {found.name(s.point): asdict(s.network) for s in found.points if s.network}
+    return {"network": found.network, "area_mm2": found.area_mm2, "points": points}
+
+
 def read(path: Path) -> dict[str, Any]:
     """The counts so far."""
     data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"programs": {}, "plans": {}}
@@ -179,9 +192,9 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, data: dict[str, Any]) -> None:
     """The counts, in the order of the tables above."""
     ordered = {
-        part: {n: {c: found[n][c] for c in CHIPS if c in found[n]} for n in NETWORKS if n in found}
-        for part, found in data.items()
-    }
+        part: {n: {c: data[part][n][c] for c in CHIPS if c in data[part][n]} for n in NETWORKS if n in data[part]}
+        for part in ("programs", "plans")
+    } | {part: found for part, found in data.items() if part == "space"}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
@@ -190,13 +203,19 @@ def main() -> None:
     """Measure where asked, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs="*", metavar="NETWORK", default=None)
+    parser.add_argument("--space", action="store_true", help="compile a network for the design space's points")
     parser.add_argument("--missing", action="store_true", help="measure only what the JSON file does not have")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", type=Path, default=DATA)
     args = parser.parse_args()
     if args.measure is not None:
         renew(args.measure or NETWORKS, args.jobs, args.data, args.missing)
-    args.data.with_suffix(".md").write_text(claims_page.page(read(args.data)), encoding="utf-8")
+    if args.space:
+        write(args.data, read(args.data) | {"space": scores(args.jobs)})
+    found = read(args.data)
+    args.data.with_suffix(".md").write_text(claims_page.page(found), encoding="utf-8")
+    drawing = figure(claims_page.space(found.get("space", {})))
+    args.data.with_name(f"{args.data.stem}-space.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":
