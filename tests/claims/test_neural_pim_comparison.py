@@ -1,8 +1,8 @@
-"""Neural-PIM's comparison (sections 6 and 7): the page is fresh, its counts are those of programs, ratios near the paper's.
+"""Neural-PIM's comparison (sections 6 and 7): a fresh page, counts of real programs, ratios near the paper's.
 
-Claims: 5.36 times the energy efficiency of an ISAAC-style chip and 1.73 times that of a CASCADE-style one (means of nine
-networks, accounting not stated). Tolerance: the array core's ratio for dense layers within 4.8 to 5.9, which is what
-the parts give by hand (7- or 8-bit converters, word lines in use only).
+Claims: 5.36 times the energy efficiency of an ISAAC-style chip and 1.73 times that of a CASCADE-style one (means of
+nine networks, accounting not stated). Tolerance: the array core's ratio for dense layers within 4.6 to 5.9, which is
+what the parts give by hand (7- or 8-bit converters, word lines in use only).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def test_the_mesh_never_makes_a_program_faster_than_its_tiles(network: str) -> N
 
 
 def test_throughput_of_tiles_alone_is_near_windows_and_areas(claims: ModuleType) -> None:
-    """Windows of 8 and 3 steps on equal areas: 2.74 (ISAAC-style, 0.2330 mm2 a tile); replication is in whole copies."""
+    """Windows of 8 and 3 steps on equal areas: 2.74 (ISAAC-style, 0.2330 mm2 a tile); copies are whole."""
     geometric = importlib.import_module("claims_energy").geometric
     plans = FOUND["plans"].values()
     assert geometric(p["isaac-style"] / p["neural-pim"] for p in plans) == pytest.approx(2.74, rel=0.3)
