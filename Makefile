@@ -1,5 +1,7 @@
 # pimc. 'make help' lists the targets; the virtual environment is made when it is first needed.
 VENV ?= .venv
+# Processes that run the tests.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The first Python that is new enough; 'make test PYTHON=/path/to/python3' overrides.
@@ -16,10 +18,10 @@ demo: $(STAMP)  ## compile and run a trained network, compare every tensor with 
 	@$(BIN)/pimc demo
 
 test: $(STAMP)  ## the default tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP)  ## the slow tests: whole networks, many random cases
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n $(WORKERS)
 
 check: lint types test  ## lint, types and the default tests
 
