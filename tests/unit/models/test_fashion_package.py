@@ -79,7 +79,9 @@ def test_apt_fails(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"not gzip", gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09abc"), gzip.compress(b"IDX")]
+    "data",
+    [b"", b"not gzip", gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09abc"), gzip.compress(b"IDX")],
+    ids=["empty", "not gzip", "too short", "no header"],
 )
 def test_damaged_files(cache: Path, data: bytes) -> None:
     put(cache)
