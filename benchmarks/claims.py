@@ -38,9 +38,9 @@ from pimc.passes.manager import run_passes
 from pimc.passes.map_weights import relayed_plan, resources
 from pimc.passes.target import Target
 from pimc.targets import find_target
+from pimc_isa.crossbar.footprint import group_arrays
 from pimc_isa.energy import program_energy
 from pimc_isa.engines.cycles import simulate
-from pimc_isa.layout import group_arrays
 from pimc_models import zoo
 
 DATA = Path(__file__).parents[1] / "docs" / "claims" / "neural-pim.json"

@@ -1,8 +1,8 @@
 """Has a change of the code changed any result? Digests of programs, values, cycles and energy, recorded and compared.
 
-Run: ``python benchmarks/replay.py record before.json``, change the code, ``python benchmarks/replay.py compare before.json``.
-Words, tensors, values and cycles must be equal, energies to 1e-12 of their size; the exit code is 1 where they are not.
-``--networks`` and ``--targets`` choose among those below; ``--size`` is that of the images (the Fashion network has its own).
+Run: ``python benchmarks/replay.py record before.json``, change the code, ``... compare before.json``. Words, tensors,
+values and cycles must be equal, energies to 1e-12 of their size; the exit code is 1 where they are not. ``--networks``
+and ``--targets`` choose among those below; ``--size`` is that of the images (the Fashion network has its own).
 """
 
 from __future__ import annotations

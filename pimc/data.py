@@ -50,7 +50,7 @@ def save_arrays(path: str | Path, arrays: Inputs) -> None:
     """Write a .npz file, or .npy if the name ends so and there is one array. The file appears whole or not at all."""
     import io
 
-    from pimc_isa.tensorfile import write_atomically
+    from pimc_isa.binary.tensorfile import write_atomically
 
     path = Path(path)
     buffer = io.BytesIO()

@@ -148,9 +148,9 @@ def load(path: str | Path) -> CompiledProgram:
         from pimc_isa.text import read_assembly
 
         return CompiledProgram(read_assembly(path))
-    from pimc_isa import container
+    from pimc_isa import binary
 
-    return CompiledProgram(container.load(path))
+    return CompiledProgram(binary.load(path))
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,9 @@ class CompiledProgram:
 
             write_assembly(self.program, path)
             return
-        from pimc_isa import container
+        from pimc_isa import binary
 
-        container.save(self.program, path)
+        binary.save(self.program, path)
 
     def assembly(self) -> str:
         """Return the program as assembly text, without its tensors."""

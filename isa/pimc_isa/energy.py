@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from pimc_isa.crossbar.footprint import outputs_per_array
 from pimc_isa.define import Context, Instr
-from pimc_isa.engines.route import HOST, Link, multicast
 from pimc_isa.errors import MachineError
 from pimc_isa.flow import Flow
 from pimc_isa.instructions import End, Halt, Loop, Recv, Send
-from pimc_isa.layout import outputs_per_array
 from pimc_isa.machine import Component, Machine
 from pimc_isa.program import Program, Tile
+from pimc_isa.route import HOST, Link, multicast
 
 __all__ = ["Budget", "EnergyReport", "Peak", "budget", "peak", "program_actions", "program_energy", "total"]
 

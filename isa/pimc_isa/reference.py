@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pimc_isa.instructions  # noqa: F401  (fills the registry)
 from pimc_isa import ISA_VERSION
-from pimc_isa.codec import word_layout
+from pimc_isa.binary.words import word_layout
 from pimc_isa.define import OPCODE_BITS, REGISTRY, WORD_BITS, Field, Instr, fields_of
+from pimc_isa.flow.microops import OPS
 from pimc_isa.machine import ACTIONS
-from pimc_isa.microops import OPS
-from pimc_isa.text_forms import PROGRAM, Form
-from pimc_isa.text_operands import usage
+from pimc_isa.text.forms import PROGRAM, Form
+from pimc_isa.text.operands import usage
 
 __all__ = ["manual"]
 

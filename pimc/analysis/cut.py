@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pimc.analysis.facts import Facts, Resources, needed_columns, split
-from pimc_isa.layout import arrays_for, outputs_per_array
+from pimc_isa.crossbar.footprint import arrays_for, outputs_per_array
 from pimc_isa.machine import Array
 from pimc_isa.operands import Range
 

@@ -13,9 +13,9 @@ from pimc.analysis.dataflow import Dataflow, lossless
 from pimc.analysis.tasks import Task, tasks_of
 from pimc_isa.errors import FlowError
 from pimc_isa.flow import Flow, check_flow, normal_form
-from pimc_isa.hazards import check_limits
+from pimc_isa.flow.hazards import check_limits
+from pimc_isa.flow.microops import OPS, MicroOp
 from pimc_isa.machine import Machine
-from pimc_isa.microops import OPS, MicroOp
 
 __all__ = ["Dataflow", "least_interval", "lossless", "schedule"]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from pimc.analysis.connect import Connections
 from pimc.analysis.wires import HOST, Wire
-from pimc_isa.engines.route import HOST as HOST_NODE
-from pimc_isa.engines.route import Link, Node, occupancy, route
 from pimc_isa.machine import Chip, Machine
+from pimc_isa.route import HOST as HOST_NODE
+from pimc_isa.route import Link, Node, occupancy, route
 
 __all__ = ["Curve", "best_curve", "link_loads"]
 

@@ -8,8 +8,8 @@ from math import ceil
 
 from pimc.analysis.dataflow import Dataflow
 from pimc_isa.errors import FlowError
+from pimc_isa.flow.microops import OPS
 from pimc_isa.machine import Machine
-from pimc_isa.microops import OPS
 
 __all__ = ["Task", "tasks_of"]
 

@@ -14,9 +14,9 @@ from pimc.ir.graph import Graph
 from pimc.passes.manager import run_passes
 from pimc.passes.target import Target
 from pimc.targets import find_target
+from pimc_isa.crossbar.footprint import outputs_per_array
 from pimc_isa.energy import total
 from pimc_isa.errors import PimcError
-from pimc_isa.layout import outputs_per_array
 
 __all__ = ["NetworkScore", "PeakScore", "Task", "least_area", "network_score", "peak_score"]
 

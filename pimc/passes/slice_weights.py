@@ -18,7 +18,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Cells, Conv
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
-from pimc_isa.encode import encode, encode_differential
+from pimc_isa.crossbar.cells import encode, encode_differential
 
 __all__ = ["SliceWeights"]
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pimc_isa.crossbar.footprint import group_arrays, utilisation
 from pimc_isa.energy import EnergyReport
 from pimc_isa.engines.timing import Timing, unit_of
 from pimc_isa.instructions import Mvm, Mvma
-from pimc_isa.layout import group_arrays, utilisation
 from pimc_isa.operands import Group, Range
 from pimc_isa.program import Program, Tile
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimc_isa.encode import Cells
-from pimc_isa.exactness import conversions_exact
+from pimc_isa.crossbar.cells import Cells
+from pimc_isa.crossbar.exactness import conversions_exact
+from pimc_isa.crossbar.footprint import footprint, group_arrays
 from pimc_isa.flow import normal_form
-from pimc_isa.layout import footprint, group_arrays
 from pimc_isa.program import Program
 
 __all__ = ["arrays_of_one_copy", "conversions_proved", "summary"]

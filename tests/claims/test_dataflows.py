@@ -19,15 +19,15 @@ from pimc.analysis.modulo import Dataflow, lossless, schedule
 from pimc.passes.target import Target
 from pimc.report.summary import conversions_proved
 from pimc_backends import cascade, isaac_style, neural_pim
+from pimc_isa.crossbar.cells import encode_differential
+from pimc_isa.crossbar.footprint import footprint, outputs_per_array
 from pimc_isa.define import Context
-from pimc_isa.encode import encode_differential
 from pimc_isa.energy import budget, peak, total
 from pimc_isa.engines import step, values
 from pimc_isa.flow import Flow, check_flow, flow_actions, parse_flow, print_flow
+from pimc_isa.flow.microops import arguments
 from pimc_isa.instructions import Mvm
-from pimc_isa.layout import footprint, outputs_per_array
 from pimc_isa.machine import Machine
-from pimc_isa.microops import arguments
 from pimc_isa.operands import Buffer, Group, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program, Tile
 from pimc_models import fashion

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from pimc_backends import isaac
+from pimc_isa.crossbar.cells import encode
+from pimc_isa.crossbar.exactness import conversions_exact
+from pimc_isa.crossbar.footprint import footprint
 from pimc_isa.define import Context
-from pimc_isa.encode import encode
 from pimc_isa.energy import budget, peak, total
-from pimc_isa.exactness import conversions_exact
 from pimc_isa.flow import check_flow, flow_actions
 from pimc_isa.instructions import Mvm
-from pimc_isa.layout import footprint
 from pimc_isa.operands import Buffer, Group, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program, Tile
 

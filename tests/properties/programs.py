@@ -12,8 +12,8 @@ from random import Random
 
 import numpy as np
 
+from pimc_isa.crossbar.cells import encode
 from pimc_isa.define import Instr
-from pimc_isa.encode import encode
 from pimc_isa.instructions import (
     CallHost,
     End,

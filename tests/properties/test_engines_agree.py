@@ -16,7 +16,7 @@ from pimc.passes.target import Target
 from pimc_isa.check import check
 from pimc_isa.engines import step, values
 from pimc_isa.engines.cycles import simulate
-from pimc_isa.engines.cycles_links import Network
+from pimc_isa.engines.cycles.links import Network
 from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import Send

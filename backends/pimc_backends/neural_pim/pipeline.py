@@ -11,7 +11,7 @@ from pimc.passes.choose_ranges import WIDE
 from pimc.passes.target import Target, TargetError
 from pimc_backends._shared.emit import emit as emit_program
 from pimc_backends._shared.target import analog_pipeline, make_target, packaged_machine, scheduled_flow
-from pimc_isa.engines.analog_model import PREFIX
+from pimc_isa.engines.dots.model import PREFIX
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 from pimc_isa.peripherals import to_tensors

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pimc_isa.define import Instr
-from pimc_isa.engines.route import Link
 from pimc_isa.instructions import CallHost, Mvm, Mvma
+from pimc_isa.route import Link
 
 __all__ = ["TileTiming", "Timing", "unit_of"]
 

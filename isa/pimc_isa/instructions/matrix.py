@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from pimc_isa.crossbar.footprint import group_actions, group_burst_cycles, group_burst_occupancy
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
-from pimc_isa.layout import group_actions, group_burst_cycles, group_burst_occupancy
 from pimc_isa.operands import Range, Slab
 
 __all__ = ["Mvm", "Mvma"]

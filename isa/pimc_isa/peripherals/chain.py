@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from pimc_isa.engines.kernels.jit import compiled
 from pimc_isa.errors import ProgramError
+from pimc_isa.jit import compiled
 from pimc_isa.peripherals.kernels import fitted_loops, fold_loops, lookup_loops, sum_loops
 from pimc_isa.peripherals.nnadc import BUCKETS, ConverterTable, nnadc
 from pimc_isa.peripherals.nnsa import BITS, NnsaInstance, nnsa

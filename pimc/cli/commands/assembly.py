@@ -85,13 +85,13 @@ def asm(
     from pimc.cli.output import print_json
     from pimc.driver import CompiledProgram
     from pimc.report.summary import summary
-    from pimc_isa import container
+    from pimc_isa import binary
     from pimc_isa.check import check
     from pimc_isa.text import read_assembly
 
     program = read_assembly(text)
     check(program)
-    container.save(program, output)
+    binary.save(program, output)
     if json:
         values = summary(CompiledProgram(program).program)
         print_json({**values, "program": str(output), "program_bytes": output.stat().st_size})

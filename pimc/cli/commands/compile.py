@@ -163,7 +163,7 @@ def _graph_text(graph: Graph) -> str:
 
 
 def _write_text(text: str, output: Path) -> None:
-    from pimc_isa.tensorfile import write_atomically
+    from pimc_isa.binary.tensorfile import write_atomically
 
     write_atomically(output, [text.encode()])
 

@@ -19,12 +19,12 @@ from pimc.analysis.modulo import least_interval, lossless, schedule
 from pimc.analysis.tasks import Task, tasks_of
 from pimc_backends import cascade, isaac, isaac_style, neural_pim
 from pimc_backends._shared.target import widened
-from pimc_isa.encode import encode, encode_differential
+from pimc_isa.crossbar.cells import encode, encode_differential
+from pimc_isa.crossbar.exactness import conversions_exact, sliced_dot
 from pimc_isa.errors import FlowError
-from pimc_isa.exactness import conversions_exact, sliced_dot
 from pimc_isa.flow import Flow, check_flow, parse_flow, print_flow
+from pimc_isa.flow.microops import MicroOp
 from pimc_isa.machine import Machine
-from pimc_isa.microops import MicroOp
 from pimc_isa.operands import Weights
 
 NPIM = neural_pim.DATAFLOW

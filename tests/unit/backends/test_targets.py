@@ -13,9 +13,9 @@ import pimc
 from pimc.passes.target import TargetError
 from pimc.targets import find_target, target_names
 from pimc_backends import cascade, isaac_style, neural_pim
+from pimc_isa.crossbar.footprint import check_group
 from pimc_isa.energy import total
 from pimc_isa.errors import ProgramError
-from pimc_isa.layout import check_group
 from tests.differential.test_frontend import FORMS, convolution
 
 NAMES = ["cascade", "isaac-style", "neural-pim"]

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import pimc as api
-from pimc_isa import codec, container
-from pimc_isa.container import save
+from pimc_isa.binary import container, words
+from pimc_isa.binary.container import save
 from pimc_isa.errors import ProgramError
 from pimc_models import fashion
 from tests.unit.analysis.test_rows import too_shallow
@@ -120,8 +120,8 @@ def test_more_weights_than_the_chips_allowed(tmp_path: Path) -> None:
 def test_an_edited_word_is_found(files: Files) -> None:
     program = api.load(files.program).program
     tile = program.tiles[1]
-    encoded = codec.encode(tile)
-    words = encoded.words.copy()
-    words[0] |= np.uint64(0xFF) << np.uint64(56)
+    encoded = words.encode(tile)
+    edited = encoded.words.copy()
+    edited[0] |= np.uint64(0xFF) << np.uint64(56)
     with pytest.raises(ProgramError, match="0xff"):
-        codec.decode(tile, replace(encoded, words=words))
+        words.decode(tile, replace(encoded, words=edited))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pimc_isa.container import load
+from pimc_isa.binary.container import load
 from pimc_models import fashion
 from tests.unit.cli.conftest import Files
 from tests.unit.cli.run import pimc

@@ -8,11 +8,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 from hypothesis import strategies as st
 
-from pimc_isa.codec import SPACES
+from pimc_isa.binary.words import SPACES
 from pimc_isa.define import REGISTRY, Field, Instr, fields_of
 from pimc_isa.flow import Flow
+from pimc_isa.flow.microops import MicroOp
 from pimc_isa.machine import ACTIONS, Array, Chip, Component, Energy, Host, Machine, Network, TileSpec
-from pimc_isa.microops import MicroOp
 from pimc_isa.operands import (
     Buffer,
     Call,

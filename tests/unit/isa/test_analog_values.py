@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimc_isa.encode import Cells, decode, encode, encode_differential
+from pimc_isa.crossbar.cells import Cells, decode, encode, encode_differential
+from pimc_isa.crossbar.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.errors import ProgramError
-from pimc_isa.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.flow import Block, Conversion, NormalForm, normal_form, parse_flow
 from pimc_isa.operands import Weights
 

@@ -10,10 +10,10 @@ import pytest
 from pimc_isa import reference
 from pimc_isa.define import REGISTRY, fields_of
 from pimc_isa.errors import AsmError
+from pimc_isa.flow.microops import OPS
 from pimc_isa.machine import ACTIONS
-from pimc_isa.microops import OPS
 from pimc_isa.text import assemble
-from pimc_isa.text_forms import PROGRAM, Form
+from pimc_isa.text.forms import PROGRAM, Form
 
 README = Path(__file__).parents[3] / "isa" / "README.md"
 

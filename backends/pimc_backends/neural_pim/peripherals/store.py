@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
+from pimc_isa.binary.tensorfile import chunks, header_of, write_atomically
 from pimc_isa.peripherals import NnsaDesign, Peripherals, from_tensors, to_tensors
-from pimc_isa.tensorfile import chunks, header_of, write_atomically
 
 __all__ = ["PARAMETERS", "Variants", "load", "load_variants", "save"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.encode import Cells, row_blocks
-from pimc_isa.engines.kernels.jit import numba_or_none
+from pimc_isa.crossbar.cells import Cells, row_blocks
 from pimc_isa.engines.kernels.popcount import INPUT_BITS, WORD, cell_planes, input_words, unit_conversions
-from pimc_isa.forms import Conversion, NormalForm
+from pimc_isa.flow.forms import Conversion, NormalForm
+from pimc_isa.jit import numba_or_none
 from pimc_isa.operands import Weights
 
 __all__ = ["BlockProduct", "block_product"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimc_isa.engines.kernels.jit import compiled
-from pimc_isa.forms import Conversion
+from pimc_isa.flow.forms import Conversion
+from pimc_isa.jit import compiled
 
 __all__ = ["Converter", "add_codes", "converter", "scaled"]
 

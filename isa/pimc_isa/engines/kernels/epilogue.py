@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.engines.kernels.jit import compiled
+from pimc_isa.jit import compiled
 from pimc_isa.numerics import requantise
 
 __all__ = ["requantise_into"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pimc_isa.engines.kernels.convert import Converter
-from pimc_isa.engines.kernels.jit import compiled
 from pimc_isa.engines.noise import normals_at
+from pimc_isa.jit import compiled
 from pimc_isa.peripherals.randomness import normal_table
 
 __all__ = ["Errors", "add_noise", "noisy_codes", "numbers"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.engines.kernels.jit import compiled
 from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.jit import compiled
 from pimc_isa.numerics import qadd, qadd_terms
 from pimc_isa.operands import Elementwise
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from pimc_isa.encode import Cells, row_blocks, slice_shifts
-from pimc_isa.engines.kernels.jit import compiled, numba_or_none
+from pimc_isa.crossbar.cells import Cells, row_blocks, slice_shifts
 from pimc_isa.flow import Conversion, NormalForm
+from pimc_isa.jit import compiled, numba_or_none
 from pimc_isa.operands import Weights
 
 __all__ = ["INPUT_BITS", "WORD", "BitProduct", "bit_product", "cell_planes", "input_words", "pack", "unit_conversions"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba.extending import intrinsic
 
-from pimc_isa.engines.kernels.jit import cached
+from pimc_isa.jit import cached
 
 __all__ = ["kernel"]
 

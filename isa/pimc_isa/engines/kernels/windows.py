@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimc_isa.engines.kernels.jit import compiled
+from pimc_isa.jit import compiled
 from pimc_isa.operands import Window
 
 __all__ = ["Geometry", "gather", "is_plain", "taps"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto, helper
 
+from pimc_isa.crossbar.cells import encode
 from pimc_isa.define import Instr
-from pimc_isa.encode import encode
 from pimc_isa.flow import Flow, MicroOp
 from pimc_isa.instructions import CallHost, End, Halt, Loop, Recv, Send
 from pimc_isa.operands import Buffer, Call, Channel, Range, RowExpr, Slab, View, Weights

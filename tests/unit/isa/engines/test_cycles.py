@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pimc_isa.engines.cycles import simulate
-from pimc_isa.engines.route import HOST
 from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Recv, Send
 from pimc_isa.operands import Call, Channel, RowExpr, Table
 from pimc_isa.program import Program, Tile
+from pimc_isa.route import HOST
 from tests.unit.isa.engines.tiny import ROW0, both, buffer, machine, program, slab, spans, tile
 
 NEXT = RowExpr(1, 1)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from pimc_backends.neural_pim.peripherals.store import load
-from pimc_isa.encode import Cells, encode, encode_differential
-from pimc_isa.engines.analog import AnalogLayer
-from pimc_isa.engines.analog_model import AnalogModel
-from pimc_isa.engines.dots import LayerPart
+from pimc_isa.crossbar.cells import Cells, encode, encode_differential
+from pimc_isa.crossbar.exactness import sliced_dot
+from pimc_isa.engines.dots.analog import AnalogLayer
+from pimc_isa.engines.dots.layer import LayerPart
+from pimc_isa.engines.dots.model import AnalogModel
+from pimc_isa.engines.dots.variation import cell_planes
 from pimc_isa.engines.kernels import noisy
 from pimc_isa.engines.kernels.convert import Converter
 from pimc_isa.engines.kernels.noisy import Errors, noisy_codes, numbers
 from pimc_isa.engines.noise import DeviceNoise, Noise, add_lumped, normals_at, parse_noise, position_numbers
-from pimc_isa.engines.variation import cell_planes
 from pimc_isa.errors import ProgramError, RunError
-from pimc_isa.exactness import sliced_dot
 from pimc_isa.flow import normal_form
 from pimc_isa.operands import Weights
 from pimc_isa.peripherals import dot_chain_reference

@@ -324,7 +324,7 @@ def test_a_batch_is_worth_its_images_in_any_chunks(monkeypatch: pytest.MonkeyPat
     executor = Executor(strips_program())
     x = images(5, 6, 4, count=7)
     whole = executor.run({"x": x}, keep=True)
-    monkeypatch.setattr("pimc_isa.engines.values.CHUNK_BYTES", 2 * executor.plan(True).bytes_per_image)
+    monkeypatch.setattr("pimc_isa.engines.values.executor.CHUNK_BYTES", 2 * executor.plan(True).bytes_per_image)
     parts = executor.run({"x": x}, keep=True)
     alone = [executor.run({"x": x[n : n + 1]}).outputs["y"] for n in range(7)]
     np.testing.assert_array_equal(whole.outputs["y"], parts.outputs["y"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pimc_isa.define import Instr
-from pimc_isa.engines.tensors import from_onnx, to_onnx
 from pimc_isa.engines.values import Executor
+from pimc_isa.engines.values.tensors import from_onnx, to_onnx
 from pimc_isa.errors import RunError
 from pimc_isa.instructions import Add, Copy, Halt, Lut, Mul, Mvm, Mvma, PoolMax, Quant, Recv, Send
 from pimc_isa.numerics import qmul

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pimc_isa.encode import Cells
-from pimc_isa.engines.kernels import jit
+from pimc_isa import jit
+from pimc_isa.crossbar.cells import Cells
+from pimc_isa.crossbar.exactness import sliced_dot
 from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.popcount import BitProduct, bit_product, pack
 from pimc_isa.engines.values import Executor
-from pimc_isa.exactness import sliced_dot
 from pimc_isa.flow import Block, Conversion, NormalForm
 from pimc_isa.operands import Weights
 from tests.unit.isa.engines.nets import layer

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimc_isa.encode import Cells, encode_differential
-from pimc_isa.engines.dots import Layer, LayerPart
-from pimc_isa.engines.kernels import convert, gemm, jit
+from pimc_isa import jit
+from pimc_isa.crossbar.cells import Cells, encode_differential
+from pimc_isa.crossbar.exactness import sliced_dot
+from pimc_isa.engines.dots.layer import Layer, LayerPart
+from pimc_isa.engines.kernels import convert, gemm
 from pimc_isa.engines.kernels.convert import add_codes, converter
-from pimc_isa.exactness import sliced_dot
 from pimc_isa.flow import Block, Conversion, Flow, NormalForm, normal_form, parse_flow
 from pimc_isa.operands import Weights
 from pimc_isa.program import Program
@@ -123,7 +124,7 @@ def test_other_forms_keep_the_reference() -> None:
     weights = Weights("w", 1, 4, 1, 4, (1,) * 8, True)
     cells = encode_differential(values, weights.slices, 4)
     form = normal_form(whole_flow())
-    from pimc_isa.engines.summed import converts_whole_sums
+    from pimc_isa.engines.dots.summed import converts_whole_sums
 
     block = form.blocks[0]
     assert converts_whole_sums(cells, form)

@@ -1,0 +1,304 @@
+"""The program file (.pim): one safetensors file with the streams and tensors, and one canonical JSON header.
+
+The header's first key is the SHA-256 of the whole file with that digest read as zeros, so that a truncated or edited
+file is refused. The header is one metadata string because safetensors gives several no order. The same program always
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pimc_isa import ISA_VERSION
+from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes, write_atomically
+from pimc_isa.binary.words import Encoded, decode, encode
+from pimc_isa.errors import ProgramError
+from pimc_isa.flow import Flow
+from pimc_isa.machine import machine_from_dict, machine_to_dict
+from pimc_isa.operands import (
+    Buffer,
+    Call,
+    Channel,
+    Elementwise,
+    Group,
+    Range,
+    Requant,
+    RowExpr,
+    Slab,
+    Table,
+    Weights,
+    Window,
+)
+from pimc_isa.program import Port, Program, Tile
+
+__all__ = ["from_bytes", "load", "save", "to_bytes"]
+
+Array = np.ndarray
+
+KEY = "pimc"
+RESERVED = "pimc."  # names of the tensors that hold the streams
+NO_DIGEST = "0" * 64
+
+
+class TileHeader(msgspec.Struct):
+    """A tile without its stream; ``counts`` are the lengths of its parts of the packed stream tensors."""
+
+    number: int
+    name: str
+    kind: str
+    chip: int
+    x: int
+    y: int
+    buffers: tuple[Buffer, ...]
+    windows: tuple[Window, ...]
+    groups: tuple[Group, ...]
+    requants: tuple[Requant, ...]
+    elementwises: tuple[Elementwise, ...]
+    tables: tuple[Table, ...]
+    calls: tuple[Call, ...]
+    channels: tuple[str, ...]
+    counts: dict[str, int]
+
+
+class Header(msgspec.Struct):
+    """All of a program that is not an array."""
+
+    sha256: str
+    isa: str
+    meta: dict[str, str]
+    machine: dict[str, Any]  # checked by its own module
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    flows: tuple[Flow, ...]
+    weights: tuple[Weights, ...]
+    channels: tuple[Channel, ...]
+    nodes: tuple[str, ...]
+    tiles: tuple[TileHeader, ...]
+
+
+class _Version(msgspec.Struct):
+    sha256: str
+    isa: str
+
+
+def save(program: Program, path: str | Path) -> None:
+    """Write the program; the file appears whole or not at all."""
+    write_atomically(Path(path), _parts(program))
+
+
+def to_bytes(program: Program) -> bytes:
+    """The program file as bytes."""
+    return b"".join(_parts(program))
+
+
+def load(path: str | Path) -> Program:
+    """Read a program; its tensors stay mapped to the file. ProgramError if it is damaged or of another version."""
+    return _read(read_bytes(Path(path)), str(path))
+
+
+def from_bytes(data: bytes, where: str = "program") -> Program:
+    """Read a program from bytes."""
+    return _read(memoryview(data), where)
+
+
+def _parts(program: Program) -> Iterable[bytes | memoryview]:
+    """Header and data, ready to be written one after the other."""
+    header, streams = _pack(program)
+    tensors = {**program.tensors, **streams}
+    first = header_of(tensors, {KEY: _canonical(header)})
+    digest = hashlib.sha256(first)
+    for chunk in chunks(tensors):
+        digest.update(chunk)
+    return [first.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), *chunks(tensors)]
+
+
+def _canonical(header: Header) -> str:
+    """The header as text: keys in order, numbers of the declared types (a scale of 1 becomes 1.0)."""
+    try:
+        typed = msgspec.json.decode(msgspec.json.encode(header), type=Header)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise ProgramError(f"the program cannot be written: {error}") from None
+    return msgspec.json.encode(typed, order="deterministic").decode()
+
+
+def _pack(program: Program) -> tuple[Header, dict[str, Array]]:
+    clash = next((name for name in program.tensors if name.startswith(RESERVED)), None)
+    if clash:
+        raise ProgramError(f"tensor '{clash}': names that start with '{RESERVED}' are reserved")
+    packer = _Packer()
+    tiles = tuple(packer.tile(tile) for tile in program.tiles)
+    header = Header(
+        NO_DIGEST,
+        ISA_VERSION,
+        dict(program.meta),
+        machine_to_dict(machine_from_dict(machine_to_dict(program.machine))),
+        program.inputs,
+        program.outputs,
+        program.flows,
+        program.weights,
+        program.channels,
+        tuple(packer.names),
+        tiles,
+    )
+    return header, packer.tensors()
+
+
+class _Packer:
+    """Collects the streams of all tiles, so that the file has four stream tensors and not four per tile."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+        self.words: list[Array] = []
+        self.slabs: list[tuple[int, ...]] = []
+        self.rows: list[tuple[int, int, int]] = []
+        self.nodes: list[int] = []
+
+    def tile(self, tile: Tile) -> TileHeader:
+        if tile.nodes and len(tile.nodes) != len(tile.code):
+            raise ProgramError(f"tile {tile.number} ({tile.name}): {len(tile.nodes)} nodes, {len(tile.code)} words")
+        encoded = encode(tile)
+        nodes = tile.nodes if any(tile.nodes) else ()
+        self.words.append(encoded.words)
+        self.rows += [(r.a, r.b, r.d) for r in encoded.rows]
+        self.slabs += _slab_rows(tile, encoded)
+        self.nodes += [self.names.setdefault(node, len(self.names)) for node in nodes]
+        counts = {
+            "code": len(encoded.words),
+            "slabs": len(encoded.slabs),
+            "rows": len(encoded.rows),
+            "nodes": len(nodes),
+        }
+        kept = {name: getattr(tile, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
+        return TileHeader(**kept, channels=encoded.channels, counts=counts)
+
+    def tensors(self) -> dict[str, Array]:
+        return {
+            "pimc.code": np.concatenate([np.zeros(0, np.uint64), *self.words]),
+            "pimc.slabs": _int32(self.slabs, 6),
+            "pimc.rows": _int32(self.rows, 3),
+            "pimc.nodes": np.array(self.nodes, np.int32),
+        }
+
+
+_PACKED = ("channels", "counts")
+
+
+def _int32(rows: Sequence[tuple[int, ...]], width: int) -> Array:
+    try:
+        return np.array(rows, np.int32).reshape(-1, width)
+    except OverflowError:
+        raise ProgramError("a row, column or channel number of the program has more than 31 bits") from None
+
+
+def _slab_rows(tile: Tile, encoded: Encoded) -> list[tuple[int, ...]]:
+    """Slabs as numbers: buffer, row expression, columns, channels (-1, -1: all that the buffer holds)."""
+    buffers = {b.name: n for n, b in enumerate(tile.buffers)}
+    rows = {r: n for n, r in enumerate(encoded.rows)}
+    table: list[tuple[int, ...]] = []
+    for slab in encoded.slabs:
+        if slab.buffer not in buffers:
+            raise ProgramError(f"tile {tile.number} ({tile.name}) declares no buffer '{slab.buffer}'")
+        cols, chans = slab.cols or (-1, -1), slab.chans or (-1, -1)
+        if (slab.cols and cols[0] < 0) or (slab.chans and chans[0] < 0):
+            raise ProgramError(f"tile {tile.number} ({tile.name}): a range of '{slab.buffer}' starts below 0")
+        table.append((buffers[slab.buffer], rows[slab.row], *cols, *chans))
+    return table
+
+
+def _read(data: memoryview, where: str) -> Program:
+    tensors, metadata = open_tensors(data, where)
+    text = metadata.get(KEY)
+    if text is None:
+        raise ProgramError(f"{where}: a safetensors file, but not a pimc program")
+    raw = text.encode()
+    try:
+        version = msgspec.json.decode(raw, type=_Version)
+        if version.isa != ISA_VERSION:
+            raise ProgramError(
+                f"{where}: the program is ISA {version.isa}, this interpreter runs {ISA_VERSION}: "
+                "recompile it with 'pimc compile'"
+            )
+        _check_digest(data, version.sha256, where)
+        header = msgspec.json.decode(raw, type=Header)
+    except msgspec.MsgspecError as error:
+        raise ProgramError(f"{where}: the program's header is damaged: {error}") from None
+    return _unpack(header, tensors, where)
+
+
+def _check_digest(data: memoryview, digest: str, where: str) -> None:
+    length = 8 + int.from_bytes(data[:8], "little")
+    head = bytes(data[:length]).replace(digest.encode(), NO_DIGEST.encode(), 1)
+    actual = hashlib.sha256(head)
+    actual.update(data[length:])
+    if actual.hexdigest() != digest:
+        raise ProgramError(
+            f"{where}: the file is damaged, truncated or was edited (its checksum differs): "
+            "get it again or recompile it with 'pimc compile'"
+        )
+
+
+def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
+    streams = {name.removeprefix(RESERVED): tensors.pop(name) for name in list(tensors) if name.startswith(RESERVED)}
+    missing = {"code", "slabs", "rows", "nodes"} - streams.keys()
+    if missing:
+        raise ProgramError(f"{where}: the program's streams are missing: {', '.join(sorted(missing))}")
+    unpacker = _Unpacker(header, streams)
+    return Program(
+        machine=machine_from_dict(header.machine, where),
+        tiles=tuple(unpacker.tile(tile) for tile in header.tiles),
+        channels=header.channels,
+        flows=header.flows,
+        weights=header.weights,
+        inputs=header.inputs,
+        outputs=header.outputs,
+        tensors=tensors,
+        meta=header.meta,
+    )
+
+
+class _Unpacker:
+    """Deals the packed streams out to the tiles again, in order."""
+
+    def __init__(self, header: Header, streams: dict[str, Array]) -> None:
+        self.nodes = header.nodes
+        self.streams = streams
+        self.used = dict.fromkeys(streams, 0)
+
+    def take(self, name: str, count: int) -> Array:
+        start = self.used[name]
+        self.used[name] = start + count
+        if self.used[name] > len(self.streams[name]):
+            raise ProgramError(f"the stream tensor '{name}' is too short: the program file is damaged")
+        return self.streams[name][start : start + count]
+
+    def tile(self, header: TileHeader) -> Tile:
+        part = {name: self.take(name, header.counts[name]) for name in ("code", "slabs", "rows", "nodes")}
+        fields = {name: getattr(header, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
+        bare = Tile(**fields)
+        try:
+            rows = tuple(RowExpr(*row) for row in part["rows"].tolist())
+            slabs = tuple(_slab(bare, rows, numbers) for numbers in part["slabs"].tolist())
+            nodes = tuple(self.nodes[n] for n in part["nodes"].tolist())
+        except IndexError:
+            raise ProgramError(f"tile {bare.number} ({bare.name}): operand tables are damaged") from None
+        code = decode(bare, Encoded(part["code"], slabs, rows, header.channels))
+        return dataclasses.replace(bare, code=code, nodes=nodes)
+
+
+def _slab(tile: Tile, rows: tuple[RowExpr, ...], numbers: list[int]) -> Slab:
+    buffer, row, *ranges = numbers
+    cols, chans = (_range(ranges[:2]), _range(ranges[2:]))
+    if min(buffer, row) < 0:
+        raise IndexError
+    return Slab(tile.buffers[buffer].name, rows[row], cols, chans)
+
+
+def _range(pair: list[Any]) -> Range | None:
+    return None if pair[0] < 0 else (pair[0], pair[1])

@@ -1,0 +1,146 @@
+"""The static verifier of programs: everything that can be known without running one.
+
+Names, shapes and types; stream structure; what a tile can hold; messages sent and received; rows read before they are
+written or after they are overwritten. Deadlocks are the timing engine's to find: they depend on when things happen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from pimc_isa.check.channels import channel_problems
+from pimc_isa.check.code import check_code
+from pimc_isa.check.rows import RowChecker
+from pimc_isa.check.tile import descriptor_problems, memory_problems
+from pimc_isa.crossbar.footprint import check_group, group_arrays
+from pimc_isa.define import Context
+from pimc_isa.errors import ProgramError
+from pimc_isa.flow import check_flow
+from pimc_isa.machine import machine_from_dict, machine_to_dict
+from pimc_isa.operands import Weights
+from pimc_isa.program import Program, Tile
+
+__all__ = ["check"]
+
+#: Element types of cells: unipolar and bipolar codes, above 8 bits of weight the wider ones.
+CODE_DTYPES = {False: ("uint8", "uint16", "uint32"), True: ("int16", "int32")}
+
+
+def check(program: Program) -> None:
+    """Refuse a program that cannot run; the error is the first found, with its tile and instruction.
+
+    Raises ProgramError; FlowError and MachineError for flows and machines that are impossible in themselves.
+    """
+    machine_from_dict(machine_to_dict(program.machine), "the program's machine")
+    _raise_first("program", _program_problems(program))
+    for flow in program.flows:
+        check_flow(flow, program.machine)
+    for weights in program.weights:
+        _raise_first(f"weights {weights.name}", _weights_problems(program, weights))
+    rows = RowChecker()
+    for tile in program.tiles:
+        where = f"tile {tile.number} ({tile.name})"
+        _raise_first(where, descriptor_problems(program, tile))
+        _check_arrays(program, tile, where)
+        check_code(program, tile, where)
+        rows.check(Context(program, tile), where)
+    _raise_first("program", channel_problems(program))
+    for tile in program.tiles:
+        _raise_first(f"tile {tile.number} ({tile.name})", memory_problems(program, tile))
+
+
+def _raise_first(where: str, problems: Iterator[str]) -> None:
+    for problem in problems:
+        raise ProgramError(f"{where}: {problem}")
+
+
+def _program_problems(program: Program) -> Iterator[str]:
+    for what, names in (
+        ("tile number", [t.number for t in program.tiles]),
+        ("channel", [c.name for c in program.channels]),
+        ("flow", [f.name for f in program.flows]),
+        ("weights", [w.name for w in program.weights]),
+        ("input", [p.name for p in program.inputs]),
+        ("output", [p.name for p in program.outputs]),
+    ):
+        yield from (f"{what} '{name}' is declared twice" for name, times in Counter(names).items() if times > 1)
+    yield from _host_problems(program)
+    yield from _place_problems(program)
+    yield from _output_problems(program)
+
+
+def _host_problems(program: Program) -> Iterator[str]:
+    hosts = [t.number for t in program.tiles if t.kind == "host"]
+    if hosts != [0]:
+        yield f"there must be one host, tile 0 with kind=host; the hosts are {hosts or 'missing'}"
+    for tile in program.tiles:
+        if tile.kind not in ("tile", "host"):
+            yield f"tile {tile.number} is of kind '{tile.kind}'; there are 'tile' and 'host'"
+
+
+def _place_problems(program: Program) -> Iterator[str]:
+    mesh = program.machine.chip
+    taken: dict[tuple[int, int, int], int] = {}
+    for tile in program.tiles:
+        if tile.kind == "host":
+            continue
+        place = (tile.chip, tile.x, tile.y)
+        if tile.chip < 0 or not (0 <= tile.x < mesh.mesh_columns and 0 <= tile.y < mesh.mesh_rows):
+            yield f"tile {tile.number} is at chip {tile.chip}, {tile.x},{tile.y}; the mesh is " + (
+                f"{mesh.mesh_columns} x {mesh.mesh_rows}"
+            )
+        if place in taken:
+            yield f"tiles {taken[place]} and {tile.number} are both at chip {tile.chip}, {tile.x},{tile.y}"
+        taken[place] = tile.number
+
+
+def _output_problems(program: Program) -> Iterator[str]:
+    made = Counter(
+        place[1:]
+        for tile in program.tiles
+        for instr in tile.code
+        if (name := getattr(instr, "call", None)) in tile.call
+        for _, place in tile.call[str(name)].outputs
+        if place.startswith("$")
+    )
+    for port in program.outputs:
+        if made[port.name] != 1:
+            yield f"output '{port.name}' is written {made[port.name]} times in an image instead of once"
+
+
+def _weights_problems(program: Program, weights: Weights) -> Iterator[str]:
+    if min(weights.groups, weights.k, weights.n, weights.block_rows, *weights.slices, len(weights.slices)) < 1:
+        yield "sizes must be at least 1"
+        return
+    blocks = (weights.groups, weights.blocks, weights.n)
+    for part, shape, dtypes in (
+        ("codes", (weights.groups, weights.k, weights.n), CODE_DTYPES[weights.bipolar]),
+        ("polarity", blocks, ("uint8", "uint16")),
+        ("centre", blocks, ("int32",)),
+    ):
+        tensor = program.tensors.get(f"{weights.name}.{part}")
+        if tensor is None:
+            yield f"the program has no tensor '{weights.name}.{part}'"
+        elif tensor.shape != shape or tensor.dtype.name not in dtypes:
+            yield (
+                f"tensor '{weights.name}.{part}' is {tensor.dtype} {list(tensor.shape)}, "
+                f"expected {' or '.join(dtypes)} {list(shape)}"
+            )
+
+
+def _check_arrays(program: Program, tile: Tile, where: str) -> None:
+    arrays = 0
+    for group in tile.groups:
+        if group.copies < 1:
+            raise ProgramError(f"{where}: group '{group.name}' has {group.copies} copies")
+        try:
+            check_group(program, group)
+            arrays += group_arrays(program, group)
+        except ProgramError as error:
+            raise ProgramError(f"{where}: {error}") from None
+    limit = program.machine.tile.arrays if tile.kind == "tile" else 0
+    if arrays > limit:
+        raise ProgramError(
+            f"{where}: its groups need {arrays} arrays, it has {limit}: place fewer weights or copies on it"
+        )

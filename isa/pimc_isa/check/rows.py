@@ -1,0 +1,247 @@
+"""Flow hazards: rows that are read before they are written, or after their slot of the ring was written again.
+
+A stream has sequential semantics, so this needs no timing: for each read, the last write to the row's slot before it
+must have been of that row. All rows of a loop are looked at together; tiles with the same stream are looked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from pimc_isa.check.code import place
+from pimc_isa.define import Context, Instr, fields_of
+from pimc_isa.errors import ProgramError
+from pimc_isa.instructions import CallHost, End, Loop, Recv
+from pimc_isa.operands import Buffer, Range, RowExpr, Slab, Window
+from pimc_isa.program import Tile
+
+__all__ = ["RowChecker"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class _Access:
+    """All executions of one read or write of an instruction in an image: when, and rows [first, stop) of a region."""
+
+    position: int
+    buffer: str
+    write: bool
+    when: Array
+    first: Array
+    stop: Array
+    cols: Range
+    chans: Range
+
+
+@dataclass(frozen=True)
+class _Hazard:
+    position: int
+    row: int
+    buffer: str
+    holds: int  # row in the slot, -1 if none
+
+
+class RowChecker:
+    """Checks tiles; remembers the streams it has seen."""
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, _Hazard | None] = {}
+
+    def check(self, ctx: Context, where: str) -> None:
+        """Raise ProgramError for the first hazard of a tile whose code is otherwise right."""
+        tile = ctx.tile
+        key = _key(ctx)
+        if key not in self.known:
+            self.known[key] = _first_hazard(ctx)
+        hazard = self.known[key]
+        if hazard is None:
+            return
+        slots = tile.buffer[hazard.buffer].slots
+        why = "no earlier instruction has written (all of) it"
+        if hazard.holds > hazard.row:
+            why = f"its slot holds row {hazard.holds} by then; the ring has {slots} slots"
+        raise ProgramError(
+            f"{place(where, tile, hazard.position)}: reads row {hazard.row} of '{hazard.buffer}', but {why}"
+        )
+
+
+def _key(ctx: Context) -> Hashable:
+    """What the hazards of a tile depend on; channels by order of first use."""
+    tile = ctx.tile
+    channels: dict[str, int] = {}
+    code: list[Hashable] = []
+    for instr in tile.code:
+        for name, spec in fields_of(type(instr)):
+            value: Hashable = getattr(instr, name)
+            code.append(channels.setdefault(str(value), len(channels)) if spec.space == "channel" else value)
+            if spec.window:
+                code.append(instr.window_chans(ctx))
+        code.append(instr.mnemonic)
+    buffers = tuple((b.name, b.rows, b.width, b.cols, b.chans, b.slots) for b in tile.buffers)
+    return buffers, tile.windows, tile.calls, tuple(code)
+
+
+def _first_hazard(ctx: Context) -> _Hazard | None:
+    tile = ctx.tile
+    accesses: dict[str, list[_Access]] = {}
+    for access in _accesses(ctx):
+        accesses.setdefault(access.buffer, []).append(access)
+    found = [h for name, a in accesses.items() for h in _buffer_hazards(tile.buffer[name], a)]
+    return min(found, key=lambda h: h[0])[1] if found else None
+
+
+# ---- what an image's executions read and write ----
+
+
+def _accesses(ctx: Context) -> Iterator[_Access]:
+    tile = ctx.tile
+    received: dict[str, list[tuple[int, Recv, Array, Array]]] = {}
+    for position, instr, when, i in _executions(tile):
+        if isinstance(instr, Recv):
+            height = tile.buffer[instr.dst.buffer].rows
+            until = np.clip(_at(instr.until, i), 0, height)
+            received.setdefault(instr.channel, []).append((position, instr, when, until))
+        elif isinstance(instr, CallHost):
+            yield from _call_accesses(tile, position, instr, when)
+        else:
+            yield from _field_accesses(ctx, position, instr, when, i)
+    for recvs in received.values():
+        yield from _recv_accesses(tile, recvs)
+
+
+def _executions(tile: Tile) -> Iterator[tuple[int, Instr, Array, Array]]:
+    """Position, instruction, times (a number for each execution, in order) and loop counters."""
+    now, start = 0, -1
+    for position, instr in enumerate(tile.code):
+        if isinstance(instr, Loop):
+            start = position
+            i = np.arange(instr.times)
+            ends = (n for n in range(position, len(tile.code)) if isinstance(tile.code[n], End))
+            body = next(ends) - position
+        elif isinstance(instr, End):
+            now += len(i) * body
+            start = -1
+        elif start >= 0:
+            yield position, instr, now + i * body + (position - start), i
+        else:
+            now += 1
+            yield position, instr, np.array([now]), np.zeros(1, np.int64)
+
+
+def _at(row: RowExpr, i: Array) -> Array:
+    """``RowExpr.at`` for many counters."""
+    return np.asarray((row.a * i + row.b) // row.d)
+
+
+def _field_accesses(ctx: Context, position: int, instr: Instr, when: Array, i: Array) -> Iterator[_Access]:
+    tile = ctx.tile
+    for name, spec in fields_of(type(instr)):
+        value = getattr(instr, name)
+        if spec.kind == "slab" and spec.access:
+            first, (cols, chans) = _at(value.row, i), _region(tile, value)
+            for write in (False, True):
+                if "rw"[write] in spec.access:
+                    yield _Access(position, value.buffer, write, when, first, first + 1, cols, chans)
+        elif spec.window:
+            held, window = tile.buffer[value], tile.window[getattr(instr, spec.window)]
+            first, stop = _window_rows(window, _at(instr.destination.row, i), held.rows)
+            cols = window.cols(_region(tile, instr.destination)[0], held.width)
+            yield _Access(position, value, False, when, first, stop, cols, instr.window_chans(ctx))
+
+
+def _region(tile: Tile, slab: Slab) -> tuple[Range, Range]:
+    held = tile.buffer[slab.buffer]
+    return slab.cols or held.cols, slab.chans or held.chans
+
+
+def _window_rows(window: Window, out: Array, height: int) -> tuple[Array, Array]:
+    """``Window.rows`` for many output rows."""
+    first = out * window.stride[0] - window.pads[0]
+    last = first + (window.kernel[0] - 1) * window.dilation[0] + 1
+    return np.clip(first, 0, height), np.clip(last, 0, height)
+
+
+def _call_accesses(tile: Tile, position: int, instr: CallHost, when: Array) -> Iterator[_Access]:
+    call = tile.call[instr.call]
+    for pairs, write in ((call.inputs, False), (call.outputs, True)):
+        for _, name in pairs:
+            if name in tile.buffer:
+                b = tile.buffer[name]
+                first = np.zeros(len(when), np.int64)
+                yield _Access(position, name, write, when, first, first + b.rows, b.cols, b.chans)
+
+
+def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> Iterator[_Access]:
+    """All receptions from one channel: the n-th message of the image is row n."""
+    when = np.concatenate([w for _, _, w, _ in recvs])
+    order = np.argsort(when)
+    have = np.maximum.accumulate(np.concatenate([u for *_, u in recvs])[order])
+    first, stop = np.empty_like(have), np.empty_like(have)
+    first[order], stop[order] = np.concatenate([[0], have[:-1]]), have
+    at = 0
+    for position, instr, w, _ in recvs:
+        part = slice(at, at + len(w))
+        at += len(w)
+        yield _Access(position, instr.dst.buffer, True, w, first[part], stop[part], *_region(tile, instr.dst))
+
+
+# ---- comparison ----
+
+
+def _buffer_hazards(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
+    """The first hazard of each cell: a part of the row that every write covers whole or not at all."""
+    writes = [a for a in accesses if a.write]
+    reads = [a for a in accesses if not a.write]
+    for cols in _cuts(buffer.cols, [w.cols for w in writes]):
+        for chans in _cuts(buffer.chans, [w.chans for w in writes]):
+            seen = [r for r in reads if _meet(r.cols, cols) and _meet(r.chans, chans)]
+            if seen:
+                over = [w for w in writes if _meet(w.cols, cols) and _meet(w.chans, chans)]
+                yield from _cell_hazard(buffer, over, seen)
+
+
+def _cuts(whole: Range, parts: list[Range]) -> list[Range]:
+    edges = sorted({*whole, *(edge for part in parts for edge in part)})
+    return list(pairwise(edges))
+
+
+def _meet(a: Range, b: Range) -> bool:
+    return max(a[0], b[0]) < min(a[1], b[1])
+
+
+def _rows(accesses: list[_Access]) -> tuple[Array, Array, Array]:
+    """Each row of each execution: row, time, position."""
+    parts = []
+    for a in accesses:
+        counts = np.maximum(a.stop - a.first, 0)
+        total = int(counts.sum())
+        offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+        parts.append((np.repeat(a.first, counts) + offset, np.repeat(a.when, counts), np.full(total, a.position)))
+    if not parts:
+        return (np.zeros(0, np.int64),) * 3
+    rows, when, position = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return rows, when, position
+
+
+def _cell_hazard(buffer: Buffer, writes: list[_Access], reads: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
+    written, at, _ = _rows(writes)
+    rows, when, position = _rows(reads)
+    if not rows.size:
+        return
+    span = int(max(when.max(), at.max() if at.size else 0)) + 2
+    keys = written % buffer.slots * span + at
+    order = np.lexsort((written, keys))
+    keys, written = keys[order], written[order]
+    last = np.searchsorted(keys, rows % buffer.slots * span + when, "left") - 1
+    found = np.where(last >= 0, written[np.maximum(last, 0)], -1) if written.size else np.full(len(rows), -1)
+    wrong = np.flatnonzero(found != rows)
+    if wrong.size:
+        n = wrong[np.argmin(when[wrong])]
+        row, other = int(rows[n]), int(found[n])
+        in_slot = other if other >= 0 and other % buffer.slots == row % buffer.slots else -1
+        yield int(when[n]), _Hazard(int(position[n]), row, buffer.name, in_slot)

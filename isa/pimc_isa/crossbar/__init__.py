@@ -1,0 +1,1 @@
+"""Weights on crossbars: cells, what they take, and when their sums are exact."""

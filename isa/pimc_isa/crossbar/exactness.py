@@ -1,0 +1,213 @@
+"""What conversions do to dot products: the proof that they do nothing, and the slow reference for when they do.
+
+A conversion that can neither round nor clip returns the exact sum, and then a flow computes the integer dot product.
+Whether that holds follows from the cells alone: the largest sum of a column is the sum of its cells times the largest
+input slice. The proof reads the cells that are there; it does not trust whoever made them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pimc_isa.crossbar.cells import Cells, column_sums, row_blocks, slice_shifts
+from pimc_isa.errors import ProgramError
+from pimc_isa.flow.forms import Block, Conversion, NormalForm
+from pimc_isa.operands import Weights
+
+__all__ = ["Proof", "conversions_exact", "full_scale", "sliced_dot"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Which conversions are proved exact.
+
+    ``exact`` [groups, blocks, n]: all conversions of that output and row block (and of the row block's sum of inputs)
+    are. ``proved`` and ``total`` count conversions per position.
+    """
+
+    exact: Array
+    proved: int
+    total: int
+
+    @property
+    def holds(self) -> bool:
+        """Nothing can round or clip: the flow computes integer dot products."""
+        return self.proved == self.total
+
+
+def full_scale(weights: Weights, input_bits: int, v_max: float, gain: float) -> float:
+    """The dot product that the end code of a ranged conversion stands for; 0 for groups without ranged conversions.
+
+    With ``v_max`` 1 and ``gain`` 1 it is the largest one that ``block_rows`` inputs and weights could have.
+    """
+    most = weights.block_rows * ((1 << input_bits) - 1) * ((1 << sum(weights.slices)) - 1)
+    return most * v_max / gain
+
+
+def conversions_exact(cells: Cells, weights: Weights, form: NormalForm, scale: float = 0.0) -> Proof:
+    """Prove for every column whether its conversions are exact for all inputs; ``cells`` may be part of ``weights``.
+
+    ``scale`` is the group's full scale (see ``full_scale``). A ranged conversion is exact if its step is one n-th of a
+    unit, n a whole number, and no code clips: then codes are n times the sum, and their product with the step is it.
+    """
+    positive, negative = column_sums(cells.codes, weights)
+    exact = np.ones(cells.centre.shape, np.bool_)
+    proved = 0
+    for block in form.blocks:
+        low, high = _range(block, form, cells, positive, negative)
+        fits = _fits(block.conversion, 0 * low if form.sides else low, high, scale)
+        if form.sides:
+            fits = fits & _fits(block.conversion, 0 * low, -low, scale)
+        fits = fits & _cells_fit(block, form, positive, negative)
+        proved += int(np.count_nonzero(fits))
+        exact = exact & fits
+    units, unit_count = _units_exact(cells.codes.shape[1], weights.block_rows, form)
+    exact = exact & units.all(axis=1).reshape(1, -1, 1)
+    groups = cells.codes.shape[0]
+    return Proof(
+        exact, proved + groups * int(np.count_nonzero(units)), exact.size * len(form.blocks) + groups * unit_count
+    )
+
+
+def _units_exact(k: int, block_rows: int, form: NormalForm) -> tuple[Array, int]:
+    """[blocks, unit conversions]: is the sum of one input slice over the rows of a block converted exactly?"""
+    rows = np.array([r.stop - r.start for _, r in row_blocks(k, block_rows)])
+    fits = [_fits(c, 0 * rows, rows * _top(form, i)) for i, c in enumerate(form.unit_conversions)]
+    table = np.array(fits, np.bool_).reshape(len(fits), len(rows)).T
+    return table, table.size
+
+
+def _top(form: NormalForm, i: int) -> int:
+    lo, hi = form.input_slices[i]
+    return (1 << (hi - lo)) - 1
+
+
+def _fits(conversion: Conversion | None, low: Array, high: Array, scale: float = 0.0) -> Array:
+    if conversion is None:
+        return np.ones(high.shape, np.bool_)
+    codes = 1
+    if conversion.ranged:
+        step = _step(conversion, scale)
+        codes = max(1, round(1 / step)) if step > 0 else 1
+        if step != 1.0 / codes or codes > 1 << 16:  # finer steps than any converter has would outgrow float64
+            return np.zeros(high.shape, np.bool_)
+    elif conversion.step != 1:
+        return np.zeros(high.shape, np.bool_)
+    return np.asarray((low * codes >= conversion.lo) & (high * codes <= conversion.hi))
+
+
+def _cells_fit(block: Block, form: NormalForm, positive: Array, negative: Array) -> Array:
+    """[groups, blocks, n]: no analog buffer cell of a block rounds or clips."""
+    fits = np.ones(positive.shape[:3], np.bool_)
+    for i, j in block.pairs if block.cell is not None else ():
+        for sums in (positive, negative):
+            fits &= _fits(block.cell, 0 * sums[..., j], _top(form, i) * sums[..., j].astype(np.int64))
+    return fits
+
+
+def _step(conversion: Conversion, scale: float) -> float:
+    """What one code of a ranged conversion stands for."""
+    return scale / conversion.hi
+
+
+def _range(block: Block, form: NormalForm, cells: Cells, positive: Array, negative: Array) -> tuple[Array, Array]:
+    """Smallest and largest value that a block's sum can take, [groups, blocks, n]."""
+    low, high = np.zeros(cells.centre.shape, np.int64), np.zeros(cells.centre.shape, np.int64)
+    for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
+        most = _top(form, i) << exponent
+        up, down = most * positive[..., j].astype(np.int64), most * negative[..., j].astype(np.int64)
+        if len(block.pairs) > 1:  # mixed with other columns before the conversion, so with its sign
+            flipped = (cells.polarity >> j & 1).astype(np.bool_)
+            up, down = np.where(flipped, down, up), np.where(flipped, up, down)
+        high += up
+        low -= down
+    return low, high
+
+
+def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale: float = 0.0) -> Array:
+    """Dot products as the flow computes them, slice by slice with every conversion applied.
+
+    ``x`` [positions, groups, k] unsigned integers; ``scale`` is the group's full scale (see ``full_scale``), which must
+    be given where conversions are ranged; returns int64 [positions, groups, n]. The sign of a flipped column applies
+    after its conversion where a block is one pair, before it where a block mixes several columns; W+ and W- that are
+    converted apart (``form.sides``) are subtracted afterwards. Ranged codes are
+    added over blocks and row blocks, multiplied once by the step in float64, and rounded to the nearest, halves up.
+    """
+    if cells.centre.any() and not form.unit_conversions:
+        raise ProgramError(f"weights {weights.name} have a centre, but their flow sums no inputs")
+    ranged = next((b.conversion for b in form.blocks if b.conversion is not None and b.conversion.ranged), None)
+    if ranged is not None and not scale > 0:
+        raise ProgramError(
+            f"weights {weights.name}: ranged conversions need a full scale\ngive the group v_max and gain"
+        )
+    groups, k, n = cells.codes.shape
+    y = np.zeros((x.shape[0], groups, n), np.int64)
+    codes = np.zeros_like(y)
+    for number, rows in row_blocks(k, weights.block_rows):
+        slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
+        both = _fields(cells.codes[:, rows], weights)
+        signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
+        apart = [(1, [np.maximum(f, 0) for f in both]), (-1, [np.maximum(-f, 0) for f in both])]
+        for block in form.blocks:
+            value = np.zeros_like(y)
+            for side, fields in apart if form.sides else [(1, both)]:
+                value += side * _converted(block, slices, fields, signs, scale)
+            if block.conversion is not None and block.conversion.ranged:
+                codes += value
+            else:
+                y += value
+        for part, (lo, _), conversion in zip(slices, form.input_slices, form.unit_conversions, strict=False):
+            y += cells.centre[:, number] * (_convert(part.sum(axis=2), conversion) << lo)[:, :, None]
+    if ranged is not None:
+        y += np.floor(codes * _step(ranged, scale) + 0.5).astype(np.int64)
+    return y
+
+
+def _converted(block: Block, slices: list[Array], fields: list[Array], signs: list[Array], scale: float) -> Array:
+    """One block of one row block: column sums, added, converted, shifted, signed."""
+    alone = len(block.pairs) == 1
+    total: Array = np.zeros((), np.int64)
+    for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
+        sums = _buffered(slices[i], fields[j], block.cell) << exponent
+        total = total + (sums if alone else signs[j] * sums)
+    value = _convert(total, block.conversion, scale) << block.shift
+    return np.asarray(signs[block.pairs[0][1]] * value if alone else value)
+
+
+def _fields(codes: Array, weights: Weights) -> list[Array]:
+    """Signed cell values of every slice, each [groups, rows, n]."""
+    magnitude, sign = np.abs(codes.astype(np.int64)), np.sign(codes.astype(np.int64))
+    shifts = slice_shifts(weights.slices)
+    return [
+        (magnitude >> shift & ((1 << width) - 1)) * sign for shift, width in zip(shifts, weights.slices, strict=True)
+    ]
+
+
+def _buffered(x: Array, field: Array, cell: Conversion | None) -> Array:
+    """Column sums; with buffer cells those of W+ and of W- go through a cell each."""
+    if cell is None:
+        return _product(x, field)
+    positive, negative = (_convert(_product(x, np.maximum(side, 0)), cell) for side in (field, -field))
+    return np.asarray(positive - negative)
+
+
+def _product(x: Array, cells: Array) -> Array:
+    """Column sums [positions, groups, n]; float64 holds them exactly and its matrix product is far faster."""
+    sums: Array = np.matmul(x.transpose(1, 0, 2).astype(np.float64), cells.astype(np.float64))
+    return np.asarray(sums.transpose(1, 0, 2), np.int64)
+
+
+def _convert(value: Array, conversion: Conversion | None, scale: float = 0.0) -> Array:
+    """Round to the nearest multiple of the step (halves up), then clip; codes where the conversion is ranged."""
+    if conversion is None:
+        return value
+    if conversion.ranged:
+        codes = np.floor(value / _step(conversion, scale) + 0.5).astype(np.int64)
+    else:
+        codes = (value + conversion.step // 2) // conversion.step * conversion.step
+    clipped: Array = np.clip(codes, conversion.lo, conversion.hi)
+    return clipped

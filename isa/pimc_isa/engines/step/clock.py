@@ -1,0 +1,166 @@
+"""The slow referee: one clock at a time, physical ring slots and FIFOs, values and time together.
+
+Every cycle has four parts, in this order: what ends now ends; one instruction of each tile is dispatched; units start
+what may start, tile by tile in order of number. The rules are written down here once more, as they stand in the manual,
+and share nothing with the fast engines but the geometry of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pimc_isa.engines.step.network import Wires
+from pimc_isa.engines.step.tile import Execution, TileMachine
+from pimc_isa.engines.timing import TileTiming, Timing
+from pimc_isa.errors import DeadlockError
+from pimc_isa.instructions import Recv, Send
+from pimc_isa.program import Program
+from pimc_isa.route import Link
+
+__all__ = ["Result", "run"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outputs by name [images, ...], every row ever written by (tile, buffer) [images, rows, ...], and the timing."""
+
+    outputs: Mapping[str, Array]
+    buffers: Mapping[tuple[int, str], Array]
+    timing: Timing
+
+
+@dataclass
+class _Clock:
+    program: Program
+    images: int
+    inputs: Mapping[str, Array]
+    with_values: bool
+    now: int = 0
+    unit_busy: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.wires = Wires(self.program)
+        ordered = sorted(self.program.tiles, key=lambda t: t.number)
+        self.tiles = [TileMachine(self.program, t, self.images) for t in ordered]
+        self.outputs: dict[str, list[Array]] = {}
+
+    def run(self) -> None:
+        while not all(t.finished for t in self.tiles):
+            if self._cycle():
+                self.now += 1
+                continue
+            later = [m for t in self.tiles for m in t.moments()] + self.wires.moments(self.now)
+            later = [m for m in later if m > self.now]
+            if not later:
+                heads = [f'tile {t.tile.number} "{t.tile.name}": {h.describe()}' for t in self.tiles for h in t.heads()]
+                raise DeadlockError("\n".join(["deadlock in cycle " + str(self.now), *heads[:5]]))
+            self.now = min(later)
+
+    def _cycle(self) -> bool:
+        """One clock; returns whether anything happened."""
+        happened = False
+        for tile in self.tiles:
+            for execution in tile.ending(self.now):
+                self._end(tile, execution)
+                happened = True
+            happened |= tile.release(self.now)
+        for tile in self.tiles:
+            happened |= tile.dispatch(self.now)
+        for tile in self.tiles:
+            for execution in tile.idle_executions(self.now):
+                happened |= self._start(tile, execution)
+        return happened
+
+    def _start(self, tile: TileMachine, e: Execution) -> bool:
+        """Start an instruction, or the next row transfer of a running ``recv``, if it may."""
+        if isinstance(e.instr, Recv):
+            return self._start_transfer(tile, e, e.instr)
+        if not tile.may_read(e) or not tile.may_write(e, e.writes):
+            return False
+        if isinstance(e.instr, Send) and not self.wires.may_send(e.instr.channel, e.nbytes, self.now):
+            return False
+        if self.with_values:
+            self._execute(tile, e)
+        if isinstance(e.instr, Send):
+            message = e.meaning.message if e.meaning is not None else None
+            self.wires.send(e.instr.channel, e.nbytes, self.now, message)
+        tile.start(e, self.now, self.now + e.cycles, self.now + e.occupancy)
+        self._busy(tile, e, e.occupancy)
+        return True
+
+    def _start_transfer(self, tile: TileMachine, e: Execution, instr: Recv) -> bool:
+        if not e.rows:
+            tile.start(e, self.now, self.now + 1)
+            self._busy(tile, e, 1)
+            return True
+        if not self.wires.has_message(instr.channel, tile.tile.number, self.now):
+            return False
+        if not tile.may_write(e, {e.rows[0]}):
+            return False
+        tile.start(e, self.now, self.now + e.cycles)
+        self._busy(tile, e, e.cycles)
+        return True
+
+    def _execute(self, tile: TileMachine, e: Execution) -> None:
+        inputs = {name: values[e.image] for name, values in self.inputs.items()}
+        e.meaning = tile.meaning(e, inputs)
+        e.instr.execute(e.meaning)
+
+    def _end(self, tile: TileMachine, e: Execution) -> None:
+        if e.meaning is not None:
+            e.meaning.commit()
+            for name, value in e.meaning.outputs.items():
+                self.outputs.setdefault(name, []).append(value)
+        if isinstance(e.instr, Recv) and e.rows:
+            message = self.wires.take(e.instr.channel, tile.tile.number, self.now)
+            _, row = e.rows.pop(0)
+            if message is not None:
+                ring = tile.memory.rings[e.instr.dst.buffer]
+                ring.store(e.image, row, ring.part(e.instr.dst.cols, e.instr.dst.chans), message)
+            if e.rows:
+                e.busy_until = None
+                return
+        tile.end(e, self.now)
+
+    def _busy(self, tile: TileMachine, e: Execution, cycles: int) -> None:
+        key = tile.tile.number, e.unit
+        self.unit_busy[key] = self.unit_busy.get(key, 0) + cycles
+
+    def timing(self) -> Timing:
+        """What happened when."""
+        by_number = {t.tile.number: _tile_timing(t, self.images) for t in self.tiles}
+        watched = [t for t in self.tiles if t.tile.kind == "host"] or self.tiles
+        image_ends = [
+            max((e.ended or 0 for t in watched for e in t.done if e.image == n), default=0) for n in range(self.images)
+        ]
+        links: dict[Link, int] = {k: sum(b - a for a, b in v) for k, v in self.wires.taken.items()}
+        tiles = tuple(by_number[t.number] for t in self.program.tiles)
+        return Timing(self.images, tiles, tuple(image_ends), self.unit_busy, links)
+
+
+def _tile_timing(tile: TileMachine, images: int) -> TileTiming:
+    runs = [[e for e in tile.done if e.image == n] for n in range(images)]
+    return TileTiming(
+        tile.tile.number,
+        np.array([e.pc for e in runs[0]], np.int32),
+        np.array([e.iteration for e in runs[0]], np.int32),
+        np.array([[e.started for e in run] for run in runs], np.int64).reshape(images, -1),
+        np.array([[e.ended for e in run] for run in runs], np.int64).reshape(images, -1),
+    )
+
+
+def run(program: Program, inputs: Mapping[str, Array], images: int = 1, values: bool = True) -> Result:
+    """Run a stream of images; ``inputs`` by name, [images, ...]. Without ``values`` only the timing is computed.
+
+    Raises ``DeadlockError`` when nothing can proceed.
+    """
+    clock = _Clock(program, images, inputs, values)
+    clock.run()
+    outputs = {name: np.stack(parts) for name, parts in clock.outputs.items()}
+    buffers = {(t.tile.number, n): ring.history for t in clock.tiles for n, ring in t.memory.rings.items()}
+    return Result(outputs, buffers, clock.timing())

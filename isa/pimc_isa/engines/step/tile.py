@@ -1,0 +1,214 @@
+"""One tile of the step engine: dispatcher, unit queues, and the scoreboard of instructions in flight."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pimc_isa.define import Context, Instr, Touch
+from pimc_isa.engines.step.values import Memory, RowMeaning
+from pimc_isa.engines.timing import unit_of
+from pimc_isa.instructions import End, Halt, Loop, Recv, Send
+from pimc_isa.program import Program, Tile
+
+__all__ = ["Execution", "TileMachine"]
+
+Array = np.ndarray
+Row = tuple[str, int]  # buffer, row
+
+
+@dataclass
+class Execution:
+    """One execution of an instruction, from its dispatch on. ``rows`` are those a ``recv`` has yet to move."""
+
+    instr: Instr
+    pc: int
+    iteration: int
+    image: int
+    unit: str
+    cycles: int
+    occupancy: int
+    nbytes: int
+    dispatched: int
+    reads: set[Row]
+    writes: set[Row]
+    rows: list[Row] = field(default_factory=list)
+    started: int | None = None
+    free_at: int | None = None
+    busy_until: int | None = None
+    ended: int | None = None
+    meaning: RowMeaning | None = None
+
+    def describe(self) -> str:
+        """For error messages."""
+        return f"{self.instr.mnemonic} at {self.pc}, iteration {self.iteration}, image {self.image}, waits"
+
+
+class TileMachine:
+    """State of one tile."""
+
+    def __init__(self, program: Program, tile: Tile, images: int) -> None:
+        self.tile = tile
+        self.images = images
+        self.ctx = Context(program, tile)
+        self.memory = Memory(program, tile, images)
+        self.queue_places = None if tile.kind == "host" else program.machine.tile.queue_depth
+        self.queues: dict[str, deque[Execution]] = {}
+        self.running: dict[str, Execution] = {}
+        self.leaving: list[Execution] = []  # no longer occupy their unit, have not ended
+        self.held: dict[str, int] = {}  # units that are not free yet although nothing runs in them
+        self.flight: list[Execution] = []  # dispatched, not ended, in the order of the stream
+        self.done: list[Execution] = []  # all ever dispatched
+        self.pc = 0
+        self.iteration = 0
+        self.image = 0 if tile.code else images
+        self.arrived: dict[str, int] = {}
+
+    @property
+    def finished(self) -> bool:
+        """All images are through."""
+        return self.image == self.images and not self.flight
+
+    def moments(self) -> Iterable[int]:
+        """When units will be free and instructions end."""
+        running = list(self.running.values())
+        times = [e.busy_until for e in running + self.leaving] + [e.free_at for e in running]
+        return [t for t in [*times, *self.held.values()] if t is not None]
+
+    def release(self, now: int) -> bool:
+        """Let go of units whose next instruction may start although the last has not ended; returns whether any."""
+        released = [e for e in self.running.values() if e.free_at == now and e.busy_until != now]
+        for e in released:
+            del self.running[e.unit]
+        self.leaving += released
+        return bool(released)
+
+    def ending(self, now: int) -> list[Execution]:
+        """What ends now, in the order it started."""
+        return [e for e in self.leaving + list(self.running.values()) if e.busy_until == now]
+
+    def heads(self) -> list[Execution]:
+        """What stands first in each unit."""
+        return [
+            self.running[u] if u in self.running else q[0] for u, q in self.queues.items() if q or u in self.running
+        ]
+
+    # ---- dispatch ----
+
+    def dispatch(self, now: int) -> bool:
+        """Dispatch the next instruction of the stream if its unit's queue has room; returns whether it did."""
+        if self.image == self.images:
+            return False
+        instr = self.tile.code[self.pc]
+        if isinstance(instr, Loop):
+            self.pc += 1
+            self.iteration = 0
+        elif isinstance(instr, End):
+            self._close_loop()
+        elif isinstance(instr, Halt):
+            self._next_image()
+        else:
+            queue = self.queues.setdefault(unit_of(instr), deque())
+            if self.queue_places is not None and len(queue) >= self.queue_places:
+                return False
+            execution = self._execution(instr, now)
+            queue.append(execution)
+            self.flight.append(execution)
+            self.done.append(execution)
+            self.pc += 1
+        if self.image < self.images and self.pc == len(self.tile.code):
+            self._next_image()  # a stream without halt
+        return True
+
+    def _close_loop(self) -> None:
+        start = max(k for k in range(self.pc) if isinstance(self.tile.code[k], Loop))
+        loop = self.tile.code[start]
+        assert isinstance(loop, Loop)
+        if self.iteration + 1 < loop.times:
+            self.iteration += 1
+            self.pc = start + 1
+        else:
+            self.iteration = 0
+            self.pc += 1
+
+    def _next_image(self) -> None:
+        self.image += 1
+        self.pc = 0
+        self.arrived = {}
+
+    def _execution(self, instr: Instr, now: int) -> Execution:
+        rows: list[Row] = []
+        reads: set[Row] = set()
+        writes: set[Row] = set()
+        if isinstance(instr, Recv):
+            first, stop = self.arrived.get(instr.channel, 0), instr.rows_until(self.ctx, self.iteration)
+            rows = [(instr.dst.buffer, row) for row in range(first, stop)]
+            self.arrived[instr.channel] = max(first, stop)
+        else:
+            reads = _rows(instr.reads(self.ctx, self.iteration))
+            writes = _rows(instr.writes(self.ctx, self.iteration))
+        nbytes = self.ctx.nbytes(instr.src) if isinstance(instr, Send) else 0
+        cycles, occupancy = max(1, instr.cycles(self.ctx)), max(1, instr.occupancy(self.ctx))
+        at = (instr, self.pc, self.iteration, self.image, unit_of(instr))
+        return Execution(*at, cycles, occupancy, nbytes, now, reads, writes, rows)
+
+    # ---- scoreboard ----
+
+    def _earlier(self, e: Execution) -> list[Execution]:
+        return self.flight[: next(n for n, other in enumerate(self.flight) if other is e)]
+
+    def _slots(self, rows: Iterable[Row], image: int) -> set[tuple[str, int]]:
+        return {(buffer, self.memory.rings[buffer].slot(image, row)) for buffer, row in rows}
+
+    def may_read(self, e: Execution) -> bool:
+        """Every row it reads is complete: no earlier instruction of this image has yet to write it."""
+        return not any(e.reads & (o.writes | set(o.rows)) for o in self._earlier(e) if o.image == e.image)
+
+    def may_write(self, e: Execution, rows: Iterable[Row]) -> bool:
+        """The slots of ``rows`` are free: no earlier instruction has yet to read or write them."""
+        mine = self._slots(rows, e.image)
+        return not any(mine & self._slots(o.reads | o.writes | set(o.rows), o.image) for o in self._earlier(e))
+
+    # ---- units ----
+
+    def idle_executions(self, now: int) -> list[Execution]:
+        """What each unit could start: the next transfer of its ``recv``, or the head of its queue."""
+        found = []
+        for unit, queue in self.queues.items():
+            if unit in self.running:
+                if self.running[unit].busy_until is None:
+                    found.append(self.running[unit])
+            elif queue and queue[0].dispatched < now and self.held.get(unit, 0) <= now:
+                found.append(queue[0])
+        return found
+
+    def start(self, e: Execution, now: int, until: int, free_at: int | None = None) -> None:
+        """Occupy the unit, until the end or until it is free for the next instruction."""
+        if e.started is None:
+            e.started = now
+            self.queues[e.unit].popleft()
+            self.running[e.unit] = e
+        e.busy_until = until
+        e.free_at = free_at
+
+    def end(self, e: Execution, now: int) -> None:
+        """Leave the unit."""
+        e.ended = now
+        if e in self.leaving:
+            self.leaving = [o for o in self.leaving if o is not e]
+        else:
+            del self.running[e.unit]
+            if e.free_at is not None:
+                self.held[e.unit] = e.free_at
+        self.flight = [o for o in self.flight if o is not e]
+
+    def meaning(self, e: Execution, inputs: Mapping[str, Array]) -> RowMeaning:
+        """The vocabulary for its values."""
+        return RowMeaning(self.memory, e.image, e.iteration, inputs)
+
+
+def _rows(touches: list[Touch]) -> set[Row]:
+    return {(t.buffer, row) for t in touches for row in range(*t.rows)}

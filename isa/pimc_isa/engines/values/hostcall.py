@@ -1,0 +1,80 @@
+"""Host calls: ONNX subgraphs run by onnxruntime, in the layout the subgraph expects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pimc_isa.engines.values.tensors import from_onnx, to_onnx, view_for
+from pimc_isa.errors import RunError
+from pimc_isa.operands import Call
+from pimc_isa.program import Program, Tile
+
+__all__ = ["HostCall"]
+
+Array = np.ndarray
+
+
+class HostCall:
+    """One ``call`` of the host tile, ready to run. The session is made once.
+
+    Session entries come from the program's ``meta['ort_config']`` (a JSON object). A subgraph with a fixed batch of 1
+    is run image by image.
+    """
+
+    def __init__(self, program: Program, tile: Tile, call: Call) -> None:
+        self.call = call
+        self._tile = tile
+        self._session = _session(program, call)
+        self._fixed = any(i.shape and i.shape[0] == 1 for i in self._session.get_inputs())
+        self._known = {i.name for i in self._session.get_inputs()}
+        unknown = [name for name, _ in call.inputs if name not in self._known]
+        if unknown:
+            raise RunError(f"host call {call.name}: its subgraph has no input '{unknown[0]}'")
+
+    def __call__(
+        self, buffers: Mapping[str, Array], ports: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Run on whole input buffers and program inputs; returns output buffers and program outputs."""
+        feeds = {name: self._feed(name, place, buffers, ports) for name, place in self.call.inputs}
+        names = [name for name, _ in self.call.outputs]
+        results = self._run(names, feeds)
+        made: dict[str, Array] = {}
+        sent: dict[str, Array] = {}
+        for (name, place), value in zip(self.call.outputs, results, strict=True):
+            if place.startswith("$"):
+                sent[place[1:]] = value
+            else:
+                buffer = self._tile.buffer[place]
+                made[place] = from_onnx(value, buffer, view_for(buffer, name))
+        return made, sent
+
+    def _feed(self, name: str, place: str, buffers: Mapping[str, Array], ports: Mapping[str, Array]) -> Array:
+        if place.startswith("$"):
+            return ports[place[1:]]
+        return to_onnx(buffers[place], view_for(self._tile.buffer[place], name))
+
+    def _run(self, names: list[str], feeds: dict[str, Array]) -> list[Array]:
+        images = len(next(iter(feeds.values())))
+        if not self._fixed or images == 1:
+            return list(self._session.run(names, feeds))
+        each = [self._session.run(names, {k: v[n : n + 1] for k, v in feeds.items()}) for n in range(images)]
+        return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+
+
+def _session(program: Program, call: Call) -> Any:
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise RunError("host calls need onnxruntime: pip install onnxruntime") from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    for key, value in json.loads(program.meta.get("ort_config", "{}")).items():
+        options.add_session_config_entry(key, str(value))
+    model = np.asarray(program.tensors[call.model], np.uint8).tobytes()
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

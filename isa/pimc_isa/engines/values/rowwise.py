@@ -1,0 +1,238 @@
+"""The row-by-row interpreter: tiles as a Kahn network, one instruction and one row at a time.
+
+Slow and obvious. An instruction runs when nothing before it in the stream, on rows or channels it touches, still waits:
+the units of a tile are in order each, but do not wait for one another. It runs the tiles whose streams cannot be
+lifted, and tests hold the lifted engine against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pimc_isa.engines.dots.layer import Layer, LayerPart
+from pimc_isa.engines.dots.model import AnalogModel
+from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.noise import position_numbers
+from pimc_isa.engines.values.hostcall import HostCall
+from pimc_isa.engines.values.instances import Pending, instances
+from pimc_isa.engines.values.trace import slab_chans, slab_cols
+from pimc_isa.errors import DeadlockError, ProgramError
+from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.program import Program, Tile
+
+__all__ = ["RowwiseTile", "run_tiles"]
+
+Array = np.ndarray
+Inbox = list[Array]  # messages [images, columns, channels]
+
+
+class RowwiseTile:
+    """One tile's state for one batch; implements the vocabulary of ``define.Meaning``."""
+
+    def __init__(
+        self,
+        program: Program,
+        tile: Tile,
+        images: int,
+        ports: Mapping[str, Array],
+        model: AnalogModel | None = None,
+        first: int = 0,
+    ) -> None:
+        self.program, self.tile, self.ports, self.images = program, tile, ports, images
+        self._model, self._first = model, first
+        self.results: dict[str, Array] = {}
+        self.buffers: dict[str, Array] = {}
+        self._written: dict[str, Array] = {}
+        for b in tile.buffers:
+            shape = (images, b.rows, b.cols[1] - b.cols[0], b.chans[1] - b.chans[0])
+            self.buffers[b.name] = np.zeros(shape, np.int32 if b.dtype == "i32" else np.uint8)
+            self._written[b.name] = np.zeros(b.rows, bool)
+        self.inbox: dict[str, Inbox] = {}
+        self.deliver: Callable[[str, Array], None] = lambda channel, message: None
+        self._arrived: dict[str, int] = {}
+        self._i = 0
+        self._waiting = list(instances(program, tile))
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream has ended."""
+        return not self._waiting
+
+    def waits_for(self) -> str:
+        """The channel of the first instruction that cannot run."""
+        return next(w.channel for w in self._waiting if w.takes)
+
+    def advance(self) -> bool:
+        """Run every instruction that depends on nothing that still waits; returns whether there was one."""
+        pending, left = Pending(), []
+        for instance in self._waiting:
+            if pending.blocks(instance) or (instance.takes and not self.inbox.get(instance.channel)):
+                pending.add(instance)
+                left.append(instance)
+            else:
+                self._i = instance.i
+                instance.instr.execute(self)
+        progress = len(left) < len(self._waiting)
+        self._waiting = left
+        return progress
+
+    # ---- the vocabulary ----
+
+    def read(self, operand: Slab) -> Array:
+        """One row [images, 1, columns, channels]."""
+        row = operand.row.at(self._i)
+        self._check(operand.buffer, row, row + 1)
+        found: Array = self.buffers[operand.buffer][:, row : row + 1, *self._place(operand)]
+        return found
+
+    def write(self, operand: Slab, values: Array) -> None:
+        """Store one row."""
+        row = operand.row.at(self._i)
+        self.buffers[operand.buffer][:, row : row + 1, *self._place(operand)] = values
+        self._written[operand.buffer][row] = True
+
+    def _place(self, operand: Slab) -> tuple[slice, slice]:
+        held = self.tile.buffer[operand.buffer]
+        (x0, x1), (c0, c1) = slab_cols(self.tile, operand), slab_chans(self.tile, operand)
+        return slice(x0 - held.cols[0], x1 - held.cols[0]), slice(c0 - held.chans[0], c1 - held.chans[0])
+
+    def _check(self, buffer: str, first: int, last: int) -> None:
+        missing = np.flatnonzero(~self._written[buffer][first:last])
+        if missing.size or first < 0:
+            row = first + int(missing[0]) if missing.size else first
+            raise ProgramError(f"tile {self.tile.number}: row {row} of {buffer} is read before it is written")
+
+    def patches(self, dst: Slab, src: str, window: str) -> Array:
+        """[images, 1, columns, taps, channels] for the channels of ``dst``."""
+        held = self.tile.buffer[src]
+        c0, c1 = self.chans(dst)
+        g = self._geometry(dst, src, window, (c0 - held.chans[0], c1 - held.chans[0]))
+        return taps(self.buffers[src], g)
+
+    def _geometry(self, dst: Slab, src: str, window: str, chans: Range) -> Geometry:
+        held, w = self.tile.buffer[src], self.tile.window[window]
+        row = dst.row.at(self._i)
+        self._check(src, *w.rows(row, held.rows))
+        return Geometry.of(w, (row, 1, 1), slab_cols(self.tile, dst), (0, held.cols[0]), chans)
+
+    def patches_count(self, dst: Slab, src: str, window: str) -> Array:
+        """Taps of each window that lie inside the tensor."""
+        held, w = self.tile.buffer[src], self.tile.window[window]
+        inside = np.ones((1, held.rows, held.width, 1), np.uint8)
+        row = dst.row.at(self._i)
+        g = Geometry.of(w, (row, 1, 1), slab_cols(self.tile, dst), (0, 0), (0, 1))
+        return _count(inside, g)
+
+    def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
+        """i32 [images, 1, columns, channels]."""
+        g = self.tile.group[group]
+        layer = _layer(self.program, LayerPart.of(g), self._model)
+        held, w = self.tile.buffer[src], self.tile.window[window]
+        per_group = layer.channels_per_group(w.kernel[0] * w.kernel[1])
+        chans = (0, held.chans[1] - held.chans[0])
+        if layer.weights.groups > 1:
+            chans = (g.groups[0] * per_group - held.chans[0], g.groups[1] * per_group - held.chans[0])
+        geometry = self._geometry(dst, src, window, chans)
+        every = taps(self.buffers[src], geometry)
+        n, _, cols, count, _ = every.shape
+        split = (
+            every.reshape(n * cols, count, layer.groups, -1).transpose(0, 2, 1, 3).reshape(n * cols, layer.groups, -1)
+        )
+        vectors = split[..., g.k[0] : g.k[1]]
+        if layer.analog is not None:
+            image, col = np.arange(self._first, self._first + n)[:, None], np.arange(*slab_cols(self.tile, dst))
+            at = position_numbers(image, np.array([[dst.row.at(self._i)]]), col[None]).ravel()
+            sums = layer.analog(np.ascontiguousarray(vectors), at)
+        elif layer.exact:
+            sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w().astype(np.int64)).astype(np.int32)
+        else:
+            sums = layer.sliced(vectors)
+        return np.asarray(sums).reshape(n, 1, cols, -1)
+
+    def tensor(self, name: str) -> Array:
+        """A tensor of the program."""
+        return np.asarray(self.program.tensors[name])
+
+    def chans(self, operand: Slab) -> Range:
+        """Absolute channels of a slab."""
+        return slab_chans(self.tile, operand)
+
+    def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
+        """Move the next message into its row (a ``recv`` is run row by row)."""
+        row = self._arrived.get(channel, 0)
+        self.buffers[dst.buffer][:, row, *self._place(dst)] = self.inbox[channel].pop(0)
+        self._written[dst.buffer][row] = True
+        self._arrived[channel] = row + 1
+
+    def send(self, channel: str, src: Slab) -> None:
+        """Hand one row part to the network."""
+        self.deliver(channel, self.read(src)[:, 0].copy())
+
+    def call(self, name: str) -> None:
+        """Run a host call."""
+        made, sent = HostCall(self.program, self.tile, self.tile.call[name])(self.buffers, self.ports)
+        for buffer, value in made.items():
+            self.buffers[buffer][...] = value
+            self._written[buffer][:] = True
+        self.results.update(sent)
+
+
+def _count(inside: Array, g: Geometry) -> Array:
+    """Taps inside the tensor, whatever the padding value is."""
+    unpadded = Geometry(g.out, g.origin, g.kernel, g.step, g.dilation, g.chans, 0)
+    return np.asarray(taps(inside, unpadded).sum(axis=3, dtype=np.float32))
+
+
+_LAYERS: dict[tuple[int, LayerPart, int], tuple[Program, AnalogModel | None, Layer]] = {}
+
+
+def _layer(program: Program, part: LayerPart, model: AnalogModel | None) -> Layer:
+    """Layers of the program in use (one program at a time is kept)."""
+    key = (id(program), part, id(model))
+    if key not in _LAYERS:
+        if _LAYERS and next(iter(_LAYERS))[0] != id(program):
+            _LAYERS.clear()
+        _LAYERS[key] = (program, model, Layer(program, part, model=model))
+    return _LAYERS[key][2]
+
+
+def run_tiles(
+    program: Program,
+    numbers: tuple[int, ...],
+    arriving: Mapping[str, Array],
+    ports: Mapping[str, Array],
+    images: int,
+    model: AnalogModel | None = None,
+    first: int = 0,
+) -> tuple[dict[int, RowwiseTile], dict[str, Array]]:
+    """Run some tiles to their end. ``arriving``: messages [images, rows, columns, channels] of channels from outside.
+
+    Returns the tiles with their buffers, and the messages of every channel they sent to. Raises DeadlockError where
+    all of them wait.
+    """
+    tiles = {n: RowwiseTile(program, program.tile[n], images, ports, model, first) for n in numbers}
+    sent: dict[str, list[Array]] = {}
+
+    def deliver(channel: str, message: Array) -> None:
+        sent.setdefault(channel, []).append(message)
+        for dest in program.channel[channel].dests:
+            if dest in tiles:
+                tiles[dest].inbox.setdefault(channel, []).append(message)
+
+    for number, tile in tiles.items():
+        tile.deliver = deliver
+        for channel, messages in arriving.items():
+            if number in program.channel[channel].dests:
+                tile.inbox[channel] = [messages[:, n] for n in range(messages.shape[1])]
+    _until_done(tiles)
+    return tiles, {channel: np.stack(messages, axis=1) for channel, messages in sent.items()}
+
+
+def _until_done(tiles: dict[int, RowwiseTile]) -> None:
+    """Let tiles advance in turn until all have ended."""
+    while not all(t.done for t in tiles.values()):
+        if not any([t.advance() for t in tiles.values()]):
+            names = ", ".join(f"tile {n} for channel {t.waits_for()}" for n, t in tiles.items() if not t.done)
+            raise DeadlockError(f"every tile waits: {names}\nsome rows are received that nobody sends")

@@ -1,0 +1,65 @@
+"""A flow: an analog micro-program for one window position, as data.
+
+A list of micro-ops at steps (array reads); a new position starts every ``interval`` steps. ``microops`` declares them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pimc_isa.flow.microops import MicroOp, arguments
+
+__all__ = ["Flow", "flow_actions"]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """An analog micro-program for one window position.
+
+    ``step_cycles``: clock cycles of one step (an array read). ``interval``/``latency``: steps between positions, and
+    from the first to the last micro-op of one position. ``slices``: weight slice widths, low bits first.
+    """
+
+    name: str
+    input_bits: int
+    slices: tuple[int, ...]
+    step_cycles: int
+    interval: int
+    latency: int
+    ops: tuple[MicroOp, ...]
+
+    @property
+    def pairs(self) -> bool:
+        """Whether reads sample differences of two columns (W+ and W-)."""
+        return any(op.op == "read" and op.args == ("pairs",) for op in self.ops)
+
+    @property
+    def bipolar(self) -> bool:
+        """Whether reads want two columns (W+ and W-) for each slice, so that weights must be bipolar."""
+        return self.pairs or any(op.op == "read" and op.args == ("sides",) for op in self.ops)
+
+    @property
+    def columns(self) -> int:
+        """Physical columns of one output."""
+        return len(self.slices) * (2 if self.bipolar else 1)
+
+    @property
+    def interval_cycles(self) -> int:
+        """Clock cycles between two positions of one copy."""
+        return self.interval * self.step_cycles
+
+    @property
+    def latency_cycles(self) -> int:
+        """Clock cycles from start to end of one position."""
+        return self.latency * self.step_cycles
+
+
+def flow_actions(flow: Flow) -> Counter[str]:
+    """How often one position does each micro-op, and ``driven_bits``: bits driven on each word line."""
+    counts: Counter[str] = Counter(op.op for op in flow.ops)
+    for op in flow.ops:
+        if op.op == "drive":
+            lo, hi = arguments(op, "")
+            counts["driven_bits"] += int(hi) - int(lo)
+    return counts

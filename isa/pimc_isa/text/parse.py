@@ -1,0 +1,189 @@
+"""From text to lines: the grammar applied to each line, with errors that show the place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from lark import Lark, Transformer
+from lark import Token as LarkToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from pimc_isa.errors import AsmError
+from pimc_isa.text.operands import Operand, read_row
+from pimc_isa.text.values import Token, unquoted
+
+__all__ = ["Item", "Line", "error_at", "parse_lines"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A value on a directive's line: its key ('' for none), its tokens (several with commas between), its column."""
+
+    key: str
+    tokens: tuple[Token, ...]
+    column: int
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a line says. ``kind`` is 'directive', 'instruction' or 'microop'; ``name`` is its first word.
+
+    ``items`` belong to a directive, ``operands`` and ``node`` to an instruction, ``arguments`` to a micro-op.
+    """
+
+    kind: str
+    name: str
+    items: tuple[Item, ...] = ()
+    operands: tuple[Operand, ...] = ()
+    node: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the text: its number (from 1), indentation, text without it, and what it says."""
+
+    number: int
+    indent: int
+    text: str
+    parsed: Parsed
+
+    def error(self, column: int, message: str, hint: str = "") -> AsmError:
+        """An error at a column of the line's own text."""
+        return error_at(self.number, self.indent, self.text, column, message, hint)
+
+
+def error_at(number: int, indent: int, text: str, column: int, message: str, hint: str = "") -> AsmError:
+    """Line, column, message; the source line; a caret under the place."""
+    shown = text[max(0, column - 60) : column + 60]
+    caret = " " * min(column, 60) + "^"
+    place = f"line {number}, column {indent + column + 1}: {message}"
+    return AsmError(f"{place}{'; ' + hint if hint else ''}\n  {shown}\n  {caret}")
+
+
+def parse_lines(text: str) -> Iterator[Line]:
+    """The lines that say something, in order; AsmError at the first that does not parse."""
+    known: dict[str, Parsed | None] = {}
+    for number, raw in enumerate(text.split("\n"), 1):
+        body = raw.strip()
+        if not body or body[0] == ";":
+            continue
+        indent = len(raw) - len(raw.lstrip())
+        if body not in known:
+            known[body] = _parse(number, indent, body)
+        parsed = known[body]
+        if parsed is not None:
+            yield Line(number, indent, body, parsed)
+
+
+def _parse(number: int, indent: int, body: str) -> Parsed | None:
+    try:
+        result: Any = _parser().parse(body)
+    except UnexpectedInput as error:
+        column = len(body) if error.column < 1 or _at_end(error) else error.column - 1
+        message = f"{_found(error, body, column)}, expected {_expected(error)}"
+        raise error_at(number, indent, body, column, message) from None
+    except ValueError:
+        raise error_at(number, indent, body, body.index('"'), "a string that JSON does not allow") from None
+    return result if isinstance(result, Parsed) else None
+
+
+def _at_end(error: UnexpectedInput) -> bool:
+    return isinstance(error, UnexpectedToken) and error.token.type == "$END"
+
+
+def _found(error: UnexpectedInput, body: str, column: int) -> str:
+    if column >= len(body):
+        return "the line ends here"
+    word = re.match(r"[\w.$]+|.", body[column:])
+    return f"unexpected '{word[0] if word else body[column]}'"
+
+
+#: Terminals in words.
+_WORDS = {
+    "DIRECTIVE": "a directive like .buffer",
+    "NAME": "a name",
+    "STRING": 'a "string"',
+    "INT": "a number",
+    "KEY": "KEY=",
+    "ROW": "a row like i or 2*i+1",
+    "WHOLE": "':'",
+    "RANGE": "a range like 0:64",
+    "STEP": "@STEP",
+    "ARGUMENT": "a micro-operation",
+    "COMMA": "','",
+    "LSQB": "'['",
+    "RSQB": "']'",
+    "AT": '@"node"',
+    "$END": "the end of the line",
+}
+_VALUES = {"INT", "FLOAT", "DIMS", "RANGE", "SHAPE", "NAME", "STRING", "PLACE"}
+
+
+def _expected(error: UnexpectedInput) -> str:
+    names = set(error.allowed if isinstance(error, UnexpectedCharacters) else getattr(error, "expected", ()))
+    words = [word for name, word in _WORDS.items() if name in names]
+    if names >= _VALUES:
+        words = ["a value", *(word for word in words if word in ("KEY=", "','", "the end of the line"))]
+    return " or ".join(words)
+
+
+@cache
+def _parser() -> Lark:
+    grammar = resources.files("pimc_isa.text").joinpath("grammar.lark").read_text(encoding="utf-8")
+    return Lark(grammar, parser="lalr", transformer=_Build(), propagate_positions=False)
+
+
+def _token(token: LarkToken) -> Token:
+    return Token(token.type, str(token), _column(token))
+
+
+def _column(token: LarkToken) -> int:
+    return (token.column or 1) - 1
+
+
+class _Build(Transformer[LarkToken, Any]):
+    """Turns the parser's reductions into ``Parsed`` values."""
+
+    def start(self, children: list[Parsed]) -> Parsed | None:
+        return children[0] if children else None
+
+    def directive(self, children: list[Any]) -> Parsed:
+        return Parsed("directive", str(children[0])[1:], items=tuple(children[1:]))
+
+    def item(self, tokens: list[LarkToken | None]) -> Item:
+        present = [token for token in tokens if token is not None]
+        key = str(present[0])[:-1] if present[0].type == "KEY" else ""
+        return Item(key, tuple(_token(t) for t in present[1 if key else 0 :]), _column(present[0]))
+
+    def instruction(self, children: list[Any]) -> Parsed:
+        operands = tuple(child for child in children if isinstance(child, Operand))
+        last = children[-1] if isinstance(children[-1], LarkToken) and children[-1].type == "STRING" else None
+        return Parsed("instruction", str(children[0]), operands=operands, node=unquoted(last) if last else None)
+
+    def name(self, children: list[LarkToken]) -> Operand:
+        return Operand("name", unquoted(children[0]), _column(children[0]))
+
+    def number(self, children: list[LarkToken]) -> Operand:
+        return Operand("number", "", _column(children[0]), number=int(children[0]))
+
+    def keyed(self, children: list[LarkToken]) -> Operand:
+        return Operand("keyed", str(children[0])[:-1], _column(children[0]), row=read_row(children[1]))
+
+    def slab(self, children: list[Any]) -> Operand:
+        name, row, *ranges = children
+        return Operand("slab", unquoted(name), _column(name), row=row, ranges=tuple(ranges))
+
+    def index(self, children: list[LarkToken]) -> Any:
+        return None if children[0].type == "WHOLE" else read_row(children[0])
+
+    def span(self, children: list[LarkToken]) -> Any:
+        return None if children[0].type == "WHOLE" else tuple(int(n) for n in children[0].split(":"))
+
+    def microop(self, children: list[LarkToken]) -> Parsed:
+        return Parsed("microop", str(children[0])[1:], arguments=tuple(map(unquoted, children[1:])))
