@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check lint types golden docs claims clean
+.PHONY: help demo test slow check lint types packages golden docs claims clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ lint: $(STAMP)  ## style, format and layers
 
 types: $(STAMP)  ## strict types over packages and tests
 	$(BIN)/mypy
+
+packages: $(STAMP)  ## build wheel and sdist and use each in fresh environments, away from the checkout
+	$(BIN)/python .ci/packages.py
 
 golden: $(STAMP)  ## rewrite the golden files and the outputs in README; read the diff before you commit it
 	$(BIN)/python -m pytest -q tests --update-golden
