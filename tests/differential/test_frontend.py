@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
@@ -341,7 +342,17 @@ def test_float_bias() -> None:
     check(net)
 
 
-@pytest.mark.parametrize(("factor", "exact"), [(1.005, True), (2.0, False)])
+#: Before 1.27 onnxruntime took a bias of any scale as it is, against the meaning of DequantizeLinear.
+BIAS_SCALES_COUNT = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 27)
+
+
+@pytest.mark.parametrize(
+    ("factor", "exact"),
+    [
+        (1.005, True),
+        pytest.param(2.0, False, marks=pytest.mark.skipif(not BIAS_SCALES_COUNT, reason="an older onnxruntime")),
+    ],
+)
 def test_bias_of_another_scale(factor: float, exact: bool) -> None:
     """Within 1 % onnxruntime takes the bias as it is; beyond, it computes in float, and the tensor is named inexact."""
     net = Net(10, qdq=True)

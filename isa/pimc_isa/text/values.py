@@ -174,8 +174,19 @@ def _show_scale(pair: tuple[float, int]) -> str:
 
 
 def float_text(value: np.floating[Any]) -> str:
-    """The shortest decimal that reads back as this value (read as float64, then rounded to its type)."""
-    short = str(value)
+    """The shortest decimal that reads back as this value (read as float64, then rounded to its type).
+
+    Written out here because ``str`` of a numpy number differs between versions of numpy.
+    """
+    size = abs(value)
+    if size == 0 or not np.isfinite(value):
+        return str(value)
+    plain = 1e-4 <= size < (1e16 if value.dtype == np.float64 else 1e6)
+    short = (
+        np.format_float_positional(value, unique=True, trim="0")
+        if plain
+        else np.format_float_scientific(value, unique=True, trim="-", exp_digits=2)
+    )
     return short if type(value)(float(short)) == value else repr(float(value))
 
 

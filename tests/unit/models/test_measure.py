@@ -9,7 +9,7 @@ from pimc_models import measure
 
 NETWORK = """
 <ir_version: 9, opset_import: ["": 17]>
-net (float["N",4,9,9] x) => (float["N",5] y)
+net (float[N,4,9,9] x) => (float[N,5] y)
 <float[6,2,3,3] w, float[6] b, float[5,6] m, float[6] s, float[6] t, float[6] mean, float[6] var>
 {
     c = Conv<group=2, strides=[2,2]>(x, w, b)
