@@ -178,8 +178,8 @@ def float_text(value: np.floating[Any]) -> str:
 
     Written out here because ``str`` of a numpy number differs between versions of numpy.
     """
-    size = abs(value)
-    if size == 0 or not np.isfinite(value):
+    size = abs(float(value))
+    if size == 0 or not np.isfinite(size):
         return str(value)
     plain = 1e-4 <= size < (1e16 if value.dtype == np.float64 else 1e6)
     short = (
