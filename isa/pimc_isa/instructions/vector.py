@@ -59,15 +59,6 @@ class Quant(PerElement, op=0x40, name="quant", unit="vector"):
     src: Slab = slab("r", "row of sums", dtype="i32")
     requant: str = ref("requant", "multiplier, bias, zero point, limits")
 
-    def problems(self, ctx: Context) -> Iterator[str]:
-        """Multiplier and bias must reach to the last channel."""
-        last = ctx.chans(self.src)[1]
-        for part in ("multiplier", "bias"):
-            name = f"{ctx.tile.requant[self.requant].data}.{part}"
-            size = ctx.program.tensors[name].size
-            if size != 1 and size < last:
-                yield f"tensor '{name}' has {size} channels, the row goes up to channel {last - 1}"
-
     def execute(self, m: Meaning) -> None:
         """``rint(clip(f32(acc + bias) * m, lo - zero, hi - zero)) + zero``."""
         q = m.tile.requant[self.requant]
