@@ -21,7 +21,7 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "parts": Limit(1 << 17, "lines of a program's text that say something, receivers of channels counted one by one"),
+    "parts": Limit(1 << 16, "lines of a program's text that say something, receivers of channels counted one by one"),
     "words": Limit(1 << 20, "words and numbers of a text, those of tensors apart"),
     "rows": Limit(1 << 16, "rows of a buffer's tensor, and its columns"),
     "channels": Limit(1 << 24, "channels of a buffer's tensor, and each dimension of an ONNX tensor"),

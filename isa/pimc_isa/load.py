@@ -12,13 +12,14 @@ from pimc_isa.program import Program
 __all__ = ["load_program", "problem_of"]
 
 
-def load_program(path: str | Path, *, judge: bool = True) -> Program:
+def load_program(path: str | Path, *, judge: bool = True, assembly: bool = False) -> Program:
     """Read a program file (.pim) or assembly text (.pimasm), and refuse an illegal program (without ``judge``: not).
 
-    A text's structure is judged before the file with its tensors is looked for. Raises PimcError.
+    ``assembly``: it is a text whatever its name. A text's structure is judged before the file with its tensors is
+    looked for. Raises PimcError.
     """
     path = Path(path)
-    if path.suffix == ".pimasm":
+    if assembly or path.suffix == ".pimasm":
         program = text.read_assembly(path, check_structure if judge else None)
         if judge:
             check_tensors(program)

@@ -15,7 +15,7 @@ import numpy as np
 from pimc_isa.check.code import place
 from pimc_isa.define import Context, Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, End, Loop, Recv
+from pimc_isa.instructions import CallHost, End, Loop, Recv, executed_instructions
 from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Range, RowExpr, Slab, Window
 from pimc_isa.program import Tile
@@ -73,7 +73,7 @@ class RowChecker:
 
     def _first_hazard(self, ctx: Context, where: str) -> _Hazard | None:
         tile = ctx.tile
-        count = _executed(tile)
+        count = executed_instructions(tile)
         self._refuse(where, count)
         accesses: dict[str, list[_Access]] = {}
         for access in _accesses(ctx):
@@ -159,19 +159,6 @@ def _accesses(ctx: Context) -> Iterator[_Access]:
         yield from _recv_accesses(tile, recvs)
 
 
-def _executed(tile: Tile) -> int:
-    """Instructions that are executed for an image; the stream's structure is known to be right."""
-    times, count = 1, 0
-    for instr in tile.code:
-        if isinstance(instr, Loop):
-            times = instr.times
-        elif isinstance(instr, End):
-            times = 1
-        else:
-            count += times
-    return count
-
-
 def _executions(tile: Tile) -> Iterator[tuple[int, Instr, Array, Array]]:
     """Position, instruction, times (a number for each execution, in order) and loop counters."""
     now, start = 0, -1
@@ -249,60 +236,6 @@ def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> I
 
 
 # ---- comparison ----
-
-
-def _buffer_hazards(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
-    """The first hazard of each cell: a part of the row that every write covers whole or not at all."""
-    writes = [a for a in accesses if a.write]
-    reads = [a for a in accesses if not a.write]
-    for cols in _cuts(buffer.cols, [w.cols for w in writes]):
-        for chans in _cuts(buffer.chans, [w.chans for w in writes]):
-            seen = [r for r in reads if _meet(r.cols, cols) and _meet(r.chans, chans)]
-            if seen:
-                over = [w for w in writes if _meet(w.cols, cols) and _meet(w.chans, chans)]
-                yield from _cell_hazard(buffer, over, seen)
-
-
-def _cuts(whole: Range, parts: list[Range]) -> list[Range]:
-    edges = sorted({*whole, *(edge for part in parts for edge in part)})
-    return list(pairwise(edges))
-
-
-def _meet(a: Range, b: Range) -> bool:
-    return max(a[0], b[0]) < min(a[1], b[1])
-
-
-def _rows(accesses: list[_Access]) -> tuple[Array, Array, Array]:
-    """Each row of each execution: row, time, position."""
-    parts = []
-    for a in accesses:
-        counts = np.maximum(a.stop - a.first, 0)
-        total = int(counts.sum())
-        offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-        parts.append((np.repeat(a.first, counts) + offset, np.repeat(a.when, counts), np.full(total, a.position)))
-    if not parts:
-        return (np.zeros(0, np.int64),) * 3
-    rows, when, position = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return rows, when, position
-
-
-def _cell_hazard(buffer: Buffer, writes: list[_Access], reads: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
-    written, at, _ = _rows(writes)
-    rows, when, position = _rows(reads)
-    if not rows.size:
-        return
-    span = int(max(when.max(), at.max() if at.size else 0)) + 2
-    keys = written % buffer.slots * span + at
-    order = np.lexsort((written, keys))
-    keys, written = keys[order], written[order]
-    last = np.searchsorted(keys, rows % buffer.slots * span + when, "left") - 1
-    found = np.where(last >= 0, written[np.maximum(last, 0)], -1) if written.size else np.full(len(rows), -1)
-    wrong = np.flatnonzero(found != rows)
-    if wrong.size:
-        n = wrong[np.argmin(when[wrong])]
-        row, other = int(rows[n]), int(found[n])
-        in_slot = other if other >= 0 and other % buffer.slots == row % buffer.slots else -1
-        yield int(when[n]), _Hazard(int(position[n]), row, buffer.name, in_slot)
 
 
 def _cuts_of(buffer: Buffer, accesses: list[_Access]) -> tuple[list[Range], list[Range]]:

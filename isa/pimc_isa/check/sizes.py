@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from pimc_isa.instructions import End, Halt, Loop
+from pimc_isa.instructions import executed_instructions
 from pimc_isa.limits import LIMITS, beyond
 from pimc_isa.operands import Buffer, Group, Weights, Window
-from pimc_isa.program import Port, Program, Tile
+from pimc_isa.program import Port, Program
 
 __all__ = ["buffer_sizes", "group_sizes", "size_problems", "weights_sizes", "window_sizes"]
 
@@ -31,7 +31,7 @@ def size_problems(program: Program) -> Iterator[str]:
         yield from filter(None, [beyond("depth", f"the depth of channel '{channel.name}'", channel.depth)])
     for tile in program.tiles:
         yield from filter(None, [beyond("chips", f"the chip of tile {tile.number}", tile.chip + 1)])
-    executed = sum(map(_executed, program.tiles))
+    executed = sum(map(executed_instructions, program.tiles))
     yield from filter(None, [beyond("executed", "the number of instructions executed for an image", executed)])
     yield from filter(None, [beyond("hops", "the number of links on the ways of all channels", _hops(program))])
 
@@ -51,19 +51,6 @@ def _parts(program: Program) -> int:
         held = (t.buffers, t.windows, t.groups, t.requants, t.elementwises, t.tables, t.calls, t.code)
         count += 1 + sum(map(len, held)) + sum(len(b.views) for b in t.buffers)
         count += sum(len(c.inputs) + len(c.outputs) for c in t.calls)
-    return count
-
-
-def _executed(tile: Tile) -> int:
-    """Instructions of one image; 1 where the stream is so wrong that a later check refuses it."""
-    times, count = 1, 0
-    for instr in tile.code:
-        if isinstance(instr, Loop):
-            times = instr.times
-        elif isinstance(instr, End):
-            times = 1
-        elif not isinstance(instr, Halt):
-            count += times
     return count
 
 

@@ -63,14 +63,19 @@ def make_tensor(dtype: str, shape: tuple[int, ...], values: list[float] | str) -
     if count != size:
         raise WrongValue(f"{size} numbers for {list(shape)} (there are {count})")
     try:
-        if isinstance(values, str) and kind.kind != "b" and (kind.kind == "f" or kind.itemsize < 8):
-            return _many(values, kind).reshape(shape)
-        numbers = [_number(n) for n in values.split(",")] if isinstance(values, str) else values
-        if kind.kind != "f" and not all(isinstance(value, int) for value in numbers):
-            raise WrongValue(f"whole numbers for {dtype}")
-        return np.array(numbers, dtype).reshape(shape)
+        with np.errstate(over="ignore"):
+            return _array(kind, values).reshape(shape)
     except (OverflowError, ValueError):
         raise WrongValue(f"numbers that fit {dtype}") from None
+
+
+def _array(kind: np.dtype[Any], values: list[float] | str) -> np.ndarray:
+    if isinstance(values, str) and kind.kind != "b" and (kind.kind == "f" or kind.itemsize < 8):
+        return _many(values, kind)
+    numbers = [_number(n) for n in values.split(",")] if isinstance(values, str) else values
+    if kind.kind != "f" and not all(isinstance(value, int) for value in numbers):
+        raise WrongValue(f"whole numbers for {kind.name}")
+    return np.array(numbers, kind)
 
 
 def _number(text: str) -> float | int:

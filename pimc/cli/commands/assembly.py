@@ -95,7 +95,7 @@ def asm(
     from pimc_isa import binary
     from pimc_isa.load import load_program
 
-    program = load_program(text)
+    program = load_program(text, assembly=True)
     binary.save(program, output)
     if json:
         values = summary(CompiledProgram(program).program)
