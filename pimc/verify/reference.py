@@ -31,7 +31,7 @@ def session(model: bytes, entries: Mapping[str, str], what: str) -> Any:
     try:
         for key, value in entries.items():
             options.add_session_config_entry(key, str(value))
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise RunError(f"onnxruntime cannot run {what}: {first_line(error)}") from error
 

@@ -16,6 +16,7 @@ __all__ = ["program_tensors", "tile_tensors", "weights_tensors"]
 Array = np.ndarray
 Tensors = Mapping[str, Array]
 
+_LARGEST = np.float32(2.0**64)  # its product with any i32 is a float32
 #: Element types of cells: unipolar and bipolar codes, above 8 bits of weight the wider ones.
 CODE_DTYPES = {False: ("uint8", "uint16", "uint32"), True: ("int16", "int32")}
 
@@ -97,8 +98,8 @@ def _requant(tensors: Tensors, q: Requant) -> Iterator[str]:
     yield from _tensor(tensors, name, ("float32",), None, what)
     yield from _tensor(tensors, f"{q.data}.bias", ("int32",), None, what)
     multiplier = tensors[name]
-    if not (np.isfinite(multiplier) & (multiplier >= 0)).all():
-        yield f"{what}: tensor '{name}' has a value that is no number from 0 on"
+    if not ((multiplier >= 0) & (multiplier <= _LARGEST)).all():
+        yield f"{what}: tensor '{name}' has a value that is no number from 0 to 2**64"
 
 
 def quant_problems(ctx: Context, instr: Quant) -> Iterator[str]:

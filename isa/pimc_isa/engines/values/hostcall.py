@@ -94,7 +94,7 @@ def _session(program: Program, call: Call) -> Any:
     try:
         for key, value in session_entries(program).items():
             options.add_session_config_entry(key, value)
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise RunError(f"host call {call.name}: {_first_line(error)}") from error
 
