@@ -54,8 +54,6 @@ class PimcError(Exception):
 class AsmError(PimcError):
     """Assembly text that does not parse: carries line, column and a caret."""
 
-    most_lines = 4
-
 
 class ProgramError(PimcError):
     """A program file that is damaged, of another version, or refers to things that do not exist."""

@@ -21,8 +21,10 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "parts": Limit(1 << 16, "lines of a program's text that say something, receivers of channels counted one by one"),
-    "words": Limit(1 << 20, "words and numbers of a text, those of tensors apart"),
+    "parts": Limit(1 << 15, "lines of a program's text that say something, receivers of channels counted one by one"),
+    "line": Limit(1 << 16, "characters of a line of a program's text, a tensor's numbers apart"),
+    "words": Limit(1 << 18, "blanks and commas within the lines of a text, those of tensors apart"),
+    "code": Limit(1 << 12, "instructions of a tile"),
     "rows": Limit(1 << 16, "rows of a buffer's tensor, and its columns"),
     "channels": Limit(1 << 24, "channels of a buffer's tensor, and each dimension of an ONNX tensor"),
     "row elements": Limit(1 << 28, "columns x channels of a buffer's tensor"),
@@ -36,7 +38,9 @@ LIMITS: Mapping[str, Limit] = {
     "loop": Limit(1 << 16, "iterations of a loop"),
     "executed": Limit(1 << 26, "instructions that all tiles execute for one image"),
     "row accesses": Limit(
-        1 << 22, "rows that a tile's instructions read and write in an image, for each part of a row written on its own"
+        1 << 22,
+        "rows that a tile's instructions read and write in an image, and 64 for each of them that does, all this "
+        "for each part of a row that is written on its own",
     ),
     "all row accesses": Limit(1 << 23, "the same of all tiles together, equal streams counted once"),
     "flows": Limit(64, "flows of a program"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pimc_isa import binary, text
 from pimc_isa.check import check, check_structure, check_tensors
-from pimc_isa.errors import PimcError
+from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.program import Program
 
 __all__ = ["load_program", "problem_of"]
@@ -19,6 +19,13 @@ def load_program(path: str | Path, *, judge: bool = True, assembly: bool = False
     looked for. Raises PimcError.
     """
     path = Path(path)
+    try:
+        return _load(path, judge, assembly)
+    except MemoryError:
+        raise ProgramError(f"{path}: there is not enough memory to read it") from None
+
+
+def _load(path: Path, judge: bool, assembly: bool) -> Program:
     if assembly or path.suffix == ".pimasm":
         program = text.read_assembly(path, check_structure if judge else None)
         if judge:

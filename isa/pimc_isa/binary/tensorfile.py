@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pimc_isa.errors import PimcError, ProgramError
+from pimc_isa.limits import beyond
 
 __all__ = ["chunks", "header_of", "open_tensors", "read_bytes", "tensors_in", "write_atomically"]
 
@@ -128,6 +129,9 @@ def open_tensors(data: memoryview, where: str) -> tuple[dict[str, Array], dict[s
     try:
         header = json.loads(bytes(data[8 : 8 + length]))
         metadata = header.pop("__metadata__", {})
+        problem = beyond("parts", "the number of tensors", len(header))
+        if problem:
+            raise ValueError(problem)
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are not texts")
         return tensors_in(header, data[8 + length :]), metadata

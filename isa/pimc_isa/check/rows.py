@@ -23,6 +23,7 @@ from pimc_isa.program import Tile
 __all__ = ["RowChecker"]
 
 Array = np.ndarray
+_EACH = 64  # rows that are looked at in the time an instruction takes
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ class RowChecker:
 
     def _first_hazard(self, ctx: Context, where: str) -> _Hazard | None:
         tile = ctx.tile
-        count = executed_instructions(tile)
+        count = executed_instructions(tile) + _EACH * len(tile.code)
         self._refuse(where, count)
         accesses: dict[str, list[_Access]] = {}
         for access in _accesses(ctx):
             accesses.setdefault(access.buffer, []).append(access)
         for name, a in accesses.items():
             columns, channels = _cuts_of(tile.buffer[name], a)
-            count += len(columns) * len(channels) * len(a)
+            count += _EACH * len(columns) * len(channels) * len(a)
         self._refuse(where, count)
         cells = [(tile.buffer[name], cell) for name, a in accesses.items() for cell in _cells(tile.buffer[name], a)]
         count += sum(_work(cell) for _, cell in cells)

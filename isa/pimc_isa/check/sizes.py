@@ -30,6 +30,7 @@ def size_problems(program: Program) -> Iterator[str]:
     for channel in program.channels:
         yield from filter(None, [beyond("depth", f"the depth of channel '{channel.name}'", channel.depth)])
     for tile in program.tiles:
+        yield from filter(None, [beyond("code", f"the number of instructions of tile {tile.number}", len(tile.code))])
         yield from filter(None, [beyond("chips", f"the chip of tile {tile.number}", tile.chip + 1)])
     executed = sum(map(executed_instructions, program.tiles))
     yield from filter(None, [beyond("executed", "the number of instructions executed for an image", executed)])

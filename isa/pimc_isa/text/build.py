@@ -208,7 +208,7 @@ def _make(draft: _Draft, **more: Any) -> Any:
     except WrongValue as wrong:
         raise draft.line.error(0, f"expected {wrong}") from None
     except PimcError as error:
-        raise draft.line.error(0, str(error)) from None
+        raise draft.line.error(0, "; ".join(str(error).split("\n"))) from None
 
 
 def _held(draft: _Draft, child: Child) -> Any:
@@ -245,7 +245,7 @@ def _load(draft: _Draft, load: Loader) -> Mapping[str, Any]:
     try:
         return load(draft.values["file"], draft.values["sha256"])
     except PimcError as error:
-        raise draft.line.error(0, str(error)) from None
+        raise draft.line.error(0, "; ".join(str(error).split("\n"))) from None
 
 
 def _tile(draft: _Draft, channels: set[str]) -> Tile:

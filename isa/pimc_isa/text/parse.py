@@ -45,11 +45,6 @@ class Parsed:
     node: str | None = None
     arguments: tuple[str, ...] = ()
 
-    @property
-    def words(self) -> int:
-        """Values and operands on the line."""
-        return sum(len(item.tokens) for item in self.items) + len(self.operands) + len(self.arguments)
-
 
 @dataclass(frozen=True)
 class Line:
@@ -76,22 +71,27 @@ def error_at(number: int, indent: int, text: str, column: int, message: str, hin
 def parse_lines(text: str) -> Iterator[Line]:
     """The lines that say something, in order; AsmError at the first that does not parse, or beyond the limits."""
     known: dict[str, Parsed | None] = {}
-    lines = words = 0
-    for number, raw in enumerate(text.split("\n"), 1):
+    raws = text.split("\n")
+    said = sum(1 for raw in raws if raw and raw.lstrip()[:1] not in ("", ";"))
+    problem = beyond("parts", "the number of lines", said)
+    if problem:
+        raise AsmError(f"line {len(raws)}: {problem}")
+    words = 0
+    for number, raw in enumerate(raws, 1):
         body = raw.strip()
         if not body or body[0] == ";":
             continue
         indent = len(raw) - len(raw.lstrip())
+        head = body if not body.startswith(".tensor") else body[: body.find("=") + 1]
+        words += head.count(",") + head.count(" ")
+        problem = beyond("line", "the length of this line", len(head)) or beyond("words", "the number of words", words)
+        if problem:
+            raise error_at(number, indent, body, 0, problem)
         if body not in known:
             known[body] = _parse(number, indent, body)
         parsed = known[body]
-        if parsed is None:
-            continue
-        lines, words = lines + 1, words + parsed.words
-        problem = beyond("parts", "the number of lines", lines) or beyond("words", "the number of words", words)
-        if problem:
-            raise error_at(number, indent, body, 0, problem)
-        yield Line(number, indent, body, parsed)
+        if parsed is not None:
+            yield Line(number, indent, body, parsed)
 
 
 def _parse(number: int, indent: int, body: str) -> Parsed | None:

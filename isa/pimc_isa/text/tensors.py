@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -14,6 +15,7 @@ from pimc_isa.text.values import Style, Token, WrongValue, float_text
 __all__ = ["TENSOR_DTYPE", "TENSOR_VALUES", "make_tensor"]
 
 _DIGITS = 40
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
 _DIMENSIONS = 8
 _SHORT = {name: code.lower() for name, code in CODES.items()}
 _LONG = {code.lower(): name for code, name in DTYPES.items()}
@@ -70,7 +72,7 @@ def make_tensor(dtype: str, shape: tuple[int, ...], values: list[float] | str) -
 
 
 def _array(kind: np.dtype[Any], values: list[float] | str) -> np.ndarray:
-    if isinstance(values, str) and kind.kind != "b" and (kind.kind == "f" or kind.itemsize < 8):
+    if isinstance(values, str) and kind.kind != "b" and not (kind.kind != "f" and _LONG_NUMBER.search(values)):
         return _many(values, kind)
     numbers = [_number(n) for n in values.split(",")] if isinstance(values, str) else values
     if kind.kind != "f" and not all(isinstance(value, int) for value in numbers):
