@@ -21,6 +21,7 @@ from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_byt
 from pimc_isa.binary.words import Encoded, decode, encode
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow import Flow
+from pimc_isa.limits import beyond
 from pimc_isa.machine import machine_from_dict, machine_to_dict
 from pimc_isa.operands import (
     Buffer,
@@ -267,6 +268,9 @@ def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
 _STREAMS = {"code": ("uint64", ()), "slabs": ("int32", (6,)), "rows": ("int32", (3,)), "nodes": ("int32", ())}
 
 
+_PER_PART = 4  # entries of a table that an instruction names at most
+
+
 class _Unpacker:
     """Deals the packed streams out to the tiles again, in order."""
 
@@ -278,6 +282,9 @@ class _Unpacker:
             array = streams[name]
             if array.dtype.name != dtype or array.shape[1:] != width or array.ndim != 1 + len(width):
                 raise self.damaged(f"the stream tensor '{name}' is {array.dtype} {list(array.shape)}")
+            problem = beyond("parts", f"the length of the stream tensor '{name}'", len(array) // _PER_PART)
+            if problem:
+                raise ProgramError(f"{where}: {problem}")
         if len(streams) > len(_STREAMS):
             raise self.damaged("there are stream tensors that nobody knows")
 

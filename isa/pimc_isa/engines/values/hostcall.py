@@ -89,7 +89,7 @@ def _session(program: Program, call: Call) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     model = np.asarray(program.tensors[call.model], np.uint8).tobytes()
     try:
         for key, value in session_entries(program).items():
