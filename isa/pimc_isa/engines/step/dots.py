@@ -112,7 +112,8 @@ def _rounded(value: Array, c: Converter, step: float | None = None) -> Array:
 
 def _full_scale(weights: Weights, input_bits: int, g: Crossbars) -> float:
     """What the end code of a ranged conversion stands for."""
-    return weights.block_rows * (2**input_bits - 1) * (2 ** sum(weights.slices) - 1) * g.v_max / g.gain
+    most = weights.block_rows * ((1 << input_bits) - 1) * ((1 << sum(weights.slices)) - 1)
+    return most * g.v_max / g.gain
 
 
 def _correction(block: Block, slices: list[Array], reading: Reading) -> Array:
@@ -123,4 +124,4 @@ def _correction(block: Block, slices: list[Array], reading: Reading) -> Array:
         if unit is not None:
             summed = _rounded(summed.astype(np.float64), unit).astype(np.int64) * unit.step
         total += summed << lo
-    return total[:, None] * block.centre[None]
+    return np.asarray(total[:, None] * block.centre[None])

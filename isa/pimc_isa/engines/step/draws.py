@@ -41,7 +41,7 @@ def hash_at(key: int, number: int) -> int:
 def _quantiles() -> Array:
     """float32 [4096]: quantiles of the standard normal at (i + 1/2) / 4096, scaled to a mean square of 1."""
     values = np.array([NormalDist().inv_cdf((i + 0.5) / 4096) for i in range(4096)])
-    return (values / np.sqrt(np.mean(values**2))).astype(np.float32)
+    return np.asarray(values / np.sqrt(np.mean(values**2)), np.float32)
 
 
 def normal(key: int, numbers: Array) -> Array:

@@ -68,6 +68,7 @@ class TileMachine:
         self.iteration = 0
         self.image = 0 if tile.code else images
         self.arrived: dict[str, int] = {}
+        self.touched: dict[tuple[int, int], tuple[set[Row], set[Row]]] = {}  # by place in the code and iteration
 
     @property
     def finished(self) -> bool:
@@ -147,7 +148,9 @@ class TileMachine:
         cycles = max(1, rule.cycles(place, instr))
         busy = cycles if rule.busy is None else max(1, rule.busy(place, instr))
         rows = self._rows_to_take(instr) if isinstance(instr, Recv) else []
-        touched = set(rule.reads(place, instr, i)), set(rule.writes(place, instr, i))
+        if (self.pc, i) not in self.touched:
+            self.touched[self.pc, i] = set(rule.reads(place, instr, i)), set(rule.writes(place, instr, i))
+        touched = self.touched[self.pc, i]
         at = instr, self.pc, i, self.image, rule
         return Execution(*at, rule.unit(instr), cycles, busy, size, now, *touched, rows)
 

@@ -38,9 +38,8 @@ def trained_codes(
             p = (x.astype(np.float64) @ column).astype(F32)
             sigma = F32(np.sqrt(2 * (noise.read**2 + noise.hold**2)) * swings.column(i, j))
             if sigma:
-                p = p + sigma * normal(
-                    key_of(hardware.seed, SUMS, swings.weights.name, block.number, i, j), which
-                ).astype(F32)
+                key = key_of(hardware.seed, SUMS, swings.weights.name, block.number, i, j)
+                p = p + sigma * normal(key, which).astype(F32)
             lines.append(p * F32(volts))
         held = _nnsa(fold, lines, held)
     return table.codes[np.searchsorted(table.edges, held, side="right")].astype(np.int64)
@@ -82,4 +81,4 @@ def _curve(z: Array) -> Array:
     """An inverter: ``z (15 - 10 z^2 + 3 z^4) / 8`` between -1 and 1, flat beyond."""
     z = np.minimum(np.maximum(z, F32(-1)), F32(1))
     s = z * z
-    return z * (F32(1.875) + s * (F32(-1.25) + s * F32(0.375)))
+    return np.asarray(z * (F32(1.875) + s * (F32(-1.25) + s * F32(0.375))))

@@ -62,7 +62,7 @@ class Memory:
 
 
 class Values:
-    """What a restatement's meaning may do in one execution: reads come from the slots, writes are kept until it ends."""
+    """What a meaning works with in one execution: reads come from the slots, writes are kept until it ends."""
 
     def __init__(self, memory: Memory, image: int, iteration: int, inputs: Mapping[str, Array]) -> None:
         self.memory = memory
@@ -96,7 +96,7 @@ class Values:
         return np.asarray(self.program.tensors[name])
 
     def inside(self, dst: Slab, src: str, window: str) -> Array:
-        """bool [columns, taps]: which taps of the windows of ``dst`` lie inside the tensor of ``src``."""
+        """Which taps of the windows of ``dst`` lie inside the tensor of ``src``: bool [columns, taps]."""
         buffer = self.tile.buffer[src]
         return np.array(
             [
