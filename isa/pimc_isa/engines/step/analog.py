@@ -83,8 +83,8 @@ class Hardware:
         bias, spread = self._fitted(c, u, swings.v_max)
         wide = np.sqrt(sigma**2 + spread * spread)
         if not np.any(wide):
-            return u + bias
-        return u + bias + wide * normal(key_of(self.seed, SUMS, swings.weights.name, block), which)
+            return np.asarray(u + bias)
+        return np.asarray(u + bias + wide * normal(key_of(self.seed, SUMS, swings.weights.name, block), which))
 
     def _fitted(self, c: Converter, u: Array, v_max: float) -> tuple[Array | float, Array | float]:
         """Bias and deviation in codes, linear between knots that are spread evenly over the converter's range."""
