@@ -18,7 +18,8 @@ from pimc_isa.engines.cycles import simulate
 from pimc_isa.engines.step import Place, Restatement, Values, restate, unrefereed
 from pimc_isa.engines.step import referee as table
 from pimc_isa.engines.step.rules import over
-from pimc_isa.errors import ProgramError
+from pimc_isa.engines.timing import Timing
+from pimc_isa.errors import DeadlockError, ProgramError
 from pimc_isa.flow import Flow, MicroOp
 from pimc_isa.instructions import Copy, Halt
 from pimc_isa.machine import Chip
@@ -60,7 +61,8 @@ def test_it_imports_data_alone(path: Path) -> None:
 
 def classes(kind: type) -> Iterator[type]:
     yield kind
-    for below in kind.__subclasses__():
+    subclasses: list[type] = kind.__subclasses__()
+    for below in subclasses:
         yield from classes(below)
 
 
@@ -82,11 +84,11 @@ def forbid(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
 def test_it_calls_no_method_of_an_instruction_or_operand(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = [random_program(Random(seed)) for seed in range(12)]
     inputs = [random_images(Random(0), p, 1) for p in programs]
-    expected = []
+    expected: list[tuple[Timing, values.Result] | None] = []
     for p, x in zip(programs, inputs, strict=True):
         try:
             expected.append((simulate(p, 1), values.run(p, x)))
-        except Exception:  # a deadlock
+        except DeadlockError:
             expected.append(None)
     for kind in (*classes(Instr), RowExpr, Buffer, Window, Weights, Flow, MicroOp, Context, Chip):
         forbid(monkeypatch, kind)
