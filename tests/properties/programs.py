@@ -3,7 +3,8 @@
 A program is a network of layers: convolutions (strides, pads, dilation, groups, copies, several matrix groups, partial
 sums over two tiles), pools, tables, additions, products, concatenations and row maps, in column strips on several
 tiles and chips; windows may hang over the edge (ceil_mode). Flows convert single columns, folded or buffered sums, W+
-and W- together or apart, into units or into codes of a range. Rings and channels are anything from too tight to generous, so some programs deadlock.
+and W- together or apart, into units or into codes of a range. Rings and channels are anything from too tight to
+generous, so some programs deadlock.
 """
 
 from __future__ import annotations
