@@ -11,7 +11,7 @@ from math import log, sqrt
 import numpy as np
 
 from pimc_isa.engines.noise import DeviceNoise, Noise
-from pimc_isa.engines.step.draws import SUMS, key_of, normal, position
+from pimc_isa.engines.step.draws import LUMPED, SUMS, key_of, normal, position
 from pimc_isa.engines.step.flows import Converter, Reading
 from pimc_isa.operands import Group as Crossbars
 from pimc_isa.operands import Range, Weights
@@ -34,6 +34,25 @@ def converter_range(v_max: float) -> int:
     return min(range(len(RANGES)), key=lambda n: abs(log(max(v_max, 1e-9) / RANGES[n])))
 
 
+@dataclass
+class Lumped:
+    """Lumped noise: the largest activation of a layer in an image, which only the end of the layer tells.
+
+    So the stream is run again with what the last run found, until it finds the same. ``known`` and ``found`` are by
+    name of the requant's data and image.
+    """
+
+    sinad_db: float
+    known: dict[tuple[str, int], float] = field(default_factory=dict)
+    found: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def again(self) -> bool:
+        """After a run: whether another one is needed."""
+        changed = self.found != self.known
+        self.known, self.found = self.found, {}
+        return changed
+
+
 @dataclass(frozen=True)
 class Hardware:
     """One chip. ``kind`` of the peripherals behind ranged conversions: ideal, fitted or trained; ``first`` image."""
@@ -43,6 +62,7 @@ class Hardware:
     noise: DeviceNoise = QUIET
     kind: str = "ideal"
     first: int = 0
+    lumped: Lumped | None = None
     drawn: dict[object, object] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -50,12 +70,26 @@ class Hardware:
         """The chip that a program and a noise ask for; the first image has number ``first``."""
         kind = program.meta.get("peripherals", "ideal")
         device = noise.device if noise is not None and noise.device is not None else QUIET
-        return cls(program, noise.seed if noise is not None else 0, device, kind, first)
+        lumped = Lumped(noise.sinad_db) if noise is not None and noise.sinad_db is not None else None
+        return cls(program, noise.seed if noise is not None else 0, device, kind, first, lumped)
 
-    @property
-    def ideal(self) -> bool:
-        """Whether nothing is drawn and nothing fitted."""
-        return self.kind == "ideal" and not (self.noise.cell or self.noise.read or self.noise.hold)
+    def lump(
+        self, name: str, sums: Array, scale: tuple[Array, Array], at: tuple[int, int], cols: range, chans: range
+    ) -> Array:
+        """I32 sums [columns, channels] of a layer with its lumped noise; ``scale``: multiplier and bias.
+
+        ``at``: image and row. ``name``: the requant's data.
+        """
+        if self.lumped is None:
+            return sums
+        multiplier, bias = (part.astype(np.float64) for part in scale)
+        key = name, at[0]
+        largest = float(np.abs((sums + bias) * multiplier).max())
+        self.lumped.found[key] = max(self.lumped.found.get(key, 0.0), largest)
+        sigma = self.lumped.known.get(key, 0.0) / 10.0 ** (self.lumped.sinad_db / 20) / multiplier
+        numbers = np.array([[(at[1] << 16 | col) << 20 | chan for chan in chans] for col in cols], np.uint64)
+        noisy = np.rint(sums + sigma * normal(key_of(self.seed, LUMPED, name, self.first + at[0]), numbers))
+        return np.asarray(np.minimum(np.maximum(noisy, -(2.0**31)), 2.0**31 - 1), np.int32)
 
     @property
     def networks(self) -> bool:

@@ -176,8 +176,12 @@ def run(
     With ``noise`` it is one noisy chip, and ``first`` is the number of the first image, on which draws depend. Raises
     ``DeadlockError`` when nothing can proceed, ``ProgramError`` for an instruction without a restatement.
     """
-    clock = _Clock(program, images, inputs, values, Hardware.of(program, noise, first))
+    hardware = Hardware.of(program, noise, first)
+    clock = _Clock(program, images, inputs, values, hardware)
     clock.run()
+    while hardware.lumped is not None and hardware.lumped.again():
+        clock = _Clock(program, images, inputs, values, hardware)
+        clock.run()
     outputs = {name: np.stack(parts) for name, parts in clock.outputs.items()}
     buffers = {(t.tile.number, n): ring.history for t in clock.tiles for n, ring in t.memory.rings.items()}
     return Result(outputs, buffers, clock.timing())

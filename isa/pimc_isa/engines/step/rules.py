@@ -123,7 +123,8 @@ def _quant(instr: Quant, v: Values) -> None:
     multiplier, bias = v.tensor(f"{q.data}.multiplier"), v.tensor(f"{q.data}.bias")
     multiplier = multiplier if multiplier.size == 1 else multiplier[chans.start : chans.stop]
     bias = bias if bias.size == 1 else bias[chans.start : chans.stop]
-    v.write(instr.dst, requantise(v.read(instr.src), multiplier, bias, q))
+    sums = v.lumped(instr.src, v.read(instr.src), (multiplier, bias), q.data)
+    v.write(instr.dst, requantise(sums, multiplier, bias, q))
 
 
 def _add(instr: Add, v: Values) -> None:

@@ -10,6 +10,7 @@ from pimc_isa.engines.step.dots import Dots
 from pimc_isa.engines.step.geometry import Place, channels, columns, row_at, tap_positions
 from pimc_isa.engines.step.host import run_call
 from pimc_isa.errors import RunError
+from pimc_isa.instructions import Mvm, Mvma
 from pimc_isa.operands import Buffer, Slab
 from pimc_isa.program import Program, Tile
 
@@ -134,6 +135,20 @@ class Values:
             vectors = self.windows(dst, src, window, chans).reshape(len(cols), -1)[:, g.k[0] : g.k[1]]
             made.append(self.memory.dots.products(g, number, vectors, (self.image, row, cols)))
         return np.concatenate(made, axis=1)
+
+    def lumped(self, slab: Slab, sums: Array, scale: tuple[Array, Array], name: str) -> Array:
+        """Sums [columns, channels] of a row part as they are requantised: with lumped noise if a matrix unit made them.
+
+        ``scale``: multiplier and bias; ``name``: that of the requant's data.
+        """
+        matrix = (i for i in self.tile.code if isinstance(i, Mvm | Mvma))
+        if not any(i.dst.buffer == slab.buffer for i in matrix):
+            return sums
+        at, where = (
+            (self.image, row_at(slab.row, self.iteration)),
+            (columns(self.tile, slab), channels(self.tile, slab)),
+        )
+        return self.memory.dots.hardware.lump(name, sums, scale, at, *where)
 
     def send(self, slab: Slab) -> None:
         """Read the message; the network carries it."""
