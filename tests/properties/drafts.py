@@ -246,14 +246,17 @@ class Draft:
     def requant(self, t: TileDraft, channels: int) -> None:
         rng = np.random.default_rng(self.rng.randrange(1 << 30))
         name = self.data("m", np.zeros(0))
-        self.tensors[f"{name}.multiplier"] = (rng.random(channels) * 0.01).astype(np.float32)
+        scales = rng.random(channels) * 0.01 if self.rng.random() < 0.6 else 2.0 ** -rng.integers(3, 10, channels)
+        self.tensors[f"{name}.multiplier"] = scales.astype(np.float32)  # powers of two bring halves to round
         self.tensors[f"{name}.bias"] = rng.integers(-500, 500, channels).astype(np.int32)
         del self.tensors[name]
         t.requants.append(Requant("q", name, self.rng.randint(0, 255)))
 
     def elementwise(self) -> Elementwise:
         rng = self.rng
-        sides = [(float(np.float32(rng.uniform(0.01, 0.1))), rng.randint(0, 255)) for _ in range(3)]
+        any_scale = rng.random() < 0.6
+        scales = [float(np.float32(rng.uniform(0.01, 0.1))) if any_scale else 2.0 ** -rng.randint(3, 6) for _ in "aby"]
+        sides = [(scale, rng.randint(0, 255)) for scale in scales]
         return Elementwise("e", sides[0], sides[1], sides[2])
 
 

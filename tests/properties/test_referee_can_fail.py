@@ -80,7 +80,7 @@ def until_one_more(patch: Patch) -> None:
 
     def rows_until(self: Recv, ctx: Any, i: int) -> int:
         height = ctx.tile.buffer[self.dst.buffer].rows
-        return min(height, until(self, ctx, i) + (self.until.at(i) == height - 1))
+        return int(min(height, until(self, ctx, i) + (self.until.at(i) == height - 1)))
 
     patch.setattr(Recv, "rows_until", rows_until)
 
@@ -88,7 +88,7 @@ def until_one_more(patch: Patch) -> None:
 def halves_up(patch: Patch) -> None:
     def requantise(acc: Any, multiplier: Any, bias: Any, zero: int, lo: int, hi: int, out: Any) -> None:
         scaled = np.clip((acc + bias).astype(np.float32) * multiplier, lo - zero, hi - zero)
-        out[...] = np.trunc(scaled) + zero
+        out[...] = np.floor(scaled + np.float32(0.5)) + zero
 
     everywhere(patch, epilogue, "requantise_into", requantise)
 
