@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from pimc_isa.define import Instr, fields_of
-from pimc_isa.flow import Flow, MicroOp
+from pimc_isa.flow import Flow
 from pimc_isa.instructions import (
     End,
     Halt,
@@ -118,28 +118,15 @@ def identity_model(count: int, shapes: tuple[tuple[int, ...], ...]) -> bytes:
     return data
 
 
-def make_flow(rng: Random, name: str, slices: tuple[int, ...], exact: bool) -> Flow:
-    """8-bit inputs in equal slices; the converters are wide enough for anything here, or far too narrow."""
-    bits = rng.choice([1, 2, 4])
-    convert = ("unsigned", "14") if exact else ("unsigned", str(rng.randint(3, 6)), *rng.choice([(), ("step=2",)]))
-    ops = [MicroOp(0, "load")]
-    last = 8 // bits
-    for n in range(last):
-        ops += [MicroOp(n + 1, "drive", (f"{n * bits}:{n * bits + bits}",)), MicroOp(n + 1, "read")]
-        ops += [MicroOp(n + 2, "convert", convert)]
-        ops += [MicroOp(n + 3, "accumulate", (f"<<{n * bits}",)), MicroOp(n + 3, "sum-inputs", (f"<<{n * bits}",))]
-    ops += [MicroOp(last + 3, "correct"), MicroOp(last + 3, "merge"), MicroOp(last + 4, "store")]
-    return Flow(name, 8, slices, rng.randint(1, 3), last + 5 + rng.randint(0, 2), last + 5, tuple(ops))
-
-
 def make_machine(rng: Random, tiles: int) -> tuple[Machine, list[tuple[int, int, int]]]:
-    """A machine with small rates and room for ``tiles`` tiles, and where they sit."""
+    """A machine with small rates and room for ``tiles`` tiles, and where they sit: packed, or on chips far apart."""
     chip = Chip(rng.randint(1, 3), rng.randint(1, 3))
     places = [(c, x, y) for c in range(9) for x in range(chip.mesh_columns) for y in range(chip.mesh_rows)]
-    spread = chip.tiles * -(-tiles // chip.tiles) + (chip.tiles if rng.random() < 0.3 else 0)
-    net = Network(rng.randint(1, 16), rng.randint(0, 3), rng.randint(1, 16), rng.randint(1, 8))
+    spread = chip.tiles * -(-tiles // chip.tiles) + (chip.tiles * rng.randint(1, 3) if rng.random() < 0.4 else 0)
+    net = Network(rng.randint(1, 16), rng.randint(0, 3), rng.randint(1, 16), rng.choice([0, 0, 1, 2, 5, 8]))
     spec = TileSpec(64, 1 << 20, rng.randint(1, 32), rng.randint(1, 16), rng.randint(1, 4))
-    machine = Machine("random", 1e9, Crossbar(128, 128, 8, 1, 1, 1e6, 16, 8), spec, chip, net, Host(rng.randint(1, 64)))
+    array = Crossbar(128, 128, 8, 1, 1, 1e6, 16, 8, 1e6, 1, 64, 16, 1e6, 128)
+    machine = Machine("random", 1e9, array, spec, chip, net, Host(rng.randint(1, 64)))
     while len(places) < max(spread, tiles):
         places.append((places[-1][0] + 1, 0, 0))
     return machine, rng.sample(places[: max(spread, tiles)], tiles)
@@ -230,17 +217,22 @@ class Draft:
         rng = self.rng
         kernel = (rng.randint(1, min(3, x.rows)), rng.randint(1, min(3, x.width)))
         dilation = tuple(
-            rng.choice([1, 1, 1, 2]) if (k - 1) * 2 < n else 1 for k, n in zip(kernel, x.shape, strict=False)
+            rng.choice([d for d in (1, 1, 2, 3) if (k - 1) * d < n] or [1])
+            for k, n in zip(kernel, x.shape, strict=False)
         )
         pads = tuple(rng.randint(0, k - 1) for k in (*kernel, *kernel))
         stride = (rng.choice([1, 1, 2, 3]), rng.choice([1, 1, 2]))
         return Window("w", kernel, stride, pads, dilation, pad_value)  # type: ignore[arg-type]
 
     def windowed(self, x: Tensor, w: Window, channels: int) -> Tensor:
-        size = [
-            (n + w.pads[d] + w.pads[d + 2] - (w.kernel[d] - 1) * w.dilation[d] - 1) // w.stride[d] + 1
-            for d, n in enumerate(x.shape[:2])
-        ]
+        size = []
+        for d, n in enumerate(x.shape[:2]):
+            room = n + w.pads[d] + w.pads[d + 2] - (w.kernel[d] - 1) * w.dilation[d] - 1
+            outputs = room // w.stride[d] + 1
+            starts_inside = outputs * w.stride[d] < n + w.pads[d]
+            if room % w.stride[d] and starts_inside and self.rng.random() < 0.3:
+                outputs += 1  # ceil_mode: the last window hangs over the edge
+            size.append(outputs)
         return Tensor(size[0], size[1], channels)
 
     def window_source(self, t: TileDraft, x: Tensor, w: Window, cols: Range) -> RowExpr:
@@ -254,14 +246,17 @@ class Draft:
     def requant(self, t: TileDraft, channels: int) -> None:
         rng = np.random.default_rng(self.rng.randrange(1 << 30))
         name = self.data("m", np.zeros(0))
-        self.tensors[f"{name}.multiplier"] = (rng.random(channels) * 0.01).astype(np.float32)
+        scales = rng.random(channels) * 0.01 if self.rng.random() < 0.6 else 2.0 ** -rng.integers(3, 10, channels)
+        self.tensors[f"{name}.multiplier"] = scales.astype(np.float32)  # powers of two bring halves to round
         self.tensors[f"{name}.bias"] = rng.integers(-500, 500, channels).astype(np.int32)
         del self.tensors[name]
         t.requants.append(Requant("q", name, self.rng.randint(0, 255)))
 
     def elementwise(self) -> Elementwise:
         rng = self.rng
-        sides = [(float(np.float32(rng.uniform(0.01, 0.1))), rng.randint(0, 255)) for _ in range(3)]
+        any_scale = rng.random() < 0.6
+        scales = [float(np.float32(rng.uniform(0.01, 0.1))) if any_scale else 2.0 ** -rng.randint(3, 6) for _ in "aby"]
+        sides = [(scale, rng.randint(0, 255)) for scale in scales]
         return Elementwise("e", sides[0], sides[1], sides[2])
 
 

@@ -2,7 +2,9 @@
 
 A program is a network of layers: convolutions (strides, pads, dilation, groups, copies, several matrix groups, partial
 sums over two tiles), pools, tables, additions, products, concatenations and row maps, in column strips on several
-tiles and chips. Rings and channels are anything from too tight to generous, so some programs deadlock.
+tiles and chips; windows may hang over the edge (ceil_mode). Flows convert single columns, folded or buffered sums, W+
+and W- together or apart, into units or into codes of a range. Rings and channels are anything from too tight to
+generous, so some programs deadlock.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from random import Random
 
 import numpy as np
 
-from pimc_isa.crossbar.cells import encode
 from pimc_isa.define import Instr
 from pimc_isa.instructions import (
     CallHost,
@@ -47,11 +48,11 @@ from tests.properties.drafts import (
     Tensor,
     TileDraft,
     identity_model,
-    make_flow,
     make_machine,
     strips,
     with_views,
 )
+from tests.properties.drafts_flows import KINDS, make_cells, make_flow
 from tests.properties.drafts_rows import RowLayers
 
 Array = np.ndarray
@@ -59,6 +60,8 @@ Array = np.ndarray
 
 class Drafter(RowLayers):
     """Builds one program, layer by layer."""
+
+    ranges = (0.0, 1.0)  # v_max and gain of the layer's groups
 
     def conv(self, x: Tensor) -> Tensor:
         rng = self.rng
@@ -71,13 +74,16 @@ class Drafter(RowLayers):
         slices = rng.choice([(2, 2, 2, 2), (4, 4), (1, 3, 4), (8,)])
         block_rows = rng.randint(max(1, k // 2), max(2, k))
         values = np.random.default_rng(rng.randrange(1 << 30)).integers(-128, 128, (groups, k, n)).astype(np.int8)
-        cells = encode(values, slices, block_rows)
-        weights = Weights(f"w{len(self.weights)}", groups, k, n, block_rows, slices)
+        kind = rng.choice(KINDS) if rng.random() < 0.7 else "offset"
+        cells = make_cells(kind, values, slices, block_rows)
+        weights = Weights(f"w{len(self.weights)}", groups, k, n, block_rows, slices, kind != "offset")
         self.weights.append(weights)
         for part in ("codes", "polarity", "centre"):
             self.tensors[f"{weights.name}.{part}"] = getattr(cells, part)
-        flow = make_flow(rng, f"f{len(self.flows)}", slices, rng.random() < 0.6)
+        flow = make_flow(rng, f"f{len(self.flows)}", kind, slices, rng.random() < 0.6)
         self.flows.append(flow)
+        v_max, gain = rng.choice([0.5, 0.125, 0.02]), rng.choice([1.0, 3.0, 17.0])
+        self.ranges = (v_max, gain) if "ranged" in kind else (0.0, 1.0)
         for cols in strips(rng, y.width, 3):
             if not grouped and block_rows < k and rng.random() < 0.6:
                 self._conv_chained(x, y, w, weights, flow.name, cols)
@@ -99,7 +105,9 @@ class Drafter(RowLayers):
             self.ring(t, "acc", y, cols, "i32")
         for m, part in enumerate(parts):
             groups, n = (part, (0, weights.n)) if weights.groups > 1 else ((0, 1), part)
-            t.groups.append(Group(f"g{m}", weights.name, flow, (0, weights.k), n, groups, rng.randint(1, 3)))
+            t.groups.append(
+                Group(f"g{m}", weights.name, flow, (0, weights.k), n, groups, rng.randint(1, 3), *self.ranges)
+            )
             chans = (part[0] * weights.n, part[1] * weights.n) if weights.groups > 1 else part
             acc = "acc" if shared else f"acc{m}"
             if not shared:
@@ -115,7 +123,9 @@ class Drafter(RowLayers):
         link = self.channel(first.number)
         until = self.window_source(first, x, w, cols)
         self.ring(first, "acc", y, cols, "i32")
-        first.groups.append(Group("g", weights.name, flow, (0, cut), (0, weights.n), (0, 1), rng.randint(1, 3)))
+        first.groups.append(
+            Group("g", weights.name, flow, (0, cut), (0, weights.n), (0, 1), rng.randint(1, 3), *self.ranges)
+        )
         body = [*self.receive(first, until), Mvm(Slab("acc", I), "x", "w", "g"), Send(link, Slab("acc", I))]
         self.finish(first, y.rows, body)
         until = self.window_source(second, x, w, cols)
@@ -123,7 +133,7 @@ class Drafter(RowLayers):
         self.ring(second, "acc", y, cols, "i32")
         self.ring(second, "y", y, cols)
         self.requant(second, y.channels)
-        second.groups.append(Group("g", weights.name, flow, (cut, weights.k), (0, weights.n), (0, 1), 1))
+        second.groups.append(Group("g", weights.name, flow, (cut, weights.k), (0, weights.n), (0, 1), 1, *self.ranges))
         second.recvs.append((Slab("acc", RowExpr()), link))
         self.dests[link].append(second.number)
         body += [Recv(Slab("acc", RowExpr()), link, NEXT), Mvma(Slab("acc", I), "x", "w", "g")]

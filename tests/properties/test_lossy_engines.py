@@ -71,6 +71,30 @@ def test_the_referee_agrees_with_peripherals(kind: str, graph: Graph, arrays: in
         np.testing.assert_array_equal(rowwise.outputs[name], expected)
 
 
+@pytest.mark.parametrize(
+    ("backend", "kind", "model"),
+    [
+        (neural_pim, "ideal", "device:cell=0.3,read=0.01"),
+        (neural_pim, "fitted", "device:cell=0,read=0.02"),
+        (neural_pim, "trained", "device"),
+        (neural_pim, "ideal", "sinad=30"),
+        (cascade, "ideal", "device:cell=0.3,read=0.01"),
+        (isaac_style, "ideal", "sinad=40"),
+    ],
+)
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(graph=graphs(), arrays=st.sampled_from([1, 8]))
+def test_the_referee_agrees_on_noisy_chips(
+    backend: ModuleType, kind: str, model: str, graph: Graph, arrays: int
+) -> None:
+    options = {"peripherals": kind} if backend is neural_pim else {}
+    program = compile_for(backend, graph, arrays, **options)
+    x, noise = inputs(program, 1), parse_noise(3, model)
+    slow, fast = step.run(program, x, 1, noise=noise, first=5), Executor(program, noise=noise).run(x, first=5)
+    for name, expected in slow.outputs.items():
+        np.testing.assert_array_equal(fast.outputs[name], expected)
+
+
 @pytest.mark.parametrize("kind", ["ideal", "fitted", "trained"])
 @pytest.mark.parametrize("backend", [neural_pim, cascade, isaac_style])
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
