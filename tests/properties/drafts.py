@@ -124,7 +124,7 @@ def make_machine(rng: Random, tiles: int) -> tuple[Machine, list[tuple[int, int,
     places = [(c, x, y) for c in range(9) for x in range(chip.mesh_columns) for y in range(chip.mesh_rows)]
     spread = chip.tiles * -(-tiles // chip.tiles) + (chip.tiles * rng.randint(1, 3) if rng.random() < 0.4 else 0)
     net = Network(rng.randint(1, 16), rng.randint(0, 3), rng.randint(1, 16), rng.choice([0, 0, 1, 2, 5, 8]))
-    spec = TileSpec(64, 1 << 20, rng.randint(1, 32), rng.randint(1, 16), rng.randint(1, 4))
+    spec = TileSpec(4096, 1 << 20, rng.randint(1, 32), rng.randint(1, 16), rng.randint(1, 4))
     array = Crossbar(128, 128, 8, 1, 1, 1e6, 16, 8, 1e6, 1, 64, 16, 1e6, 128)
     machine = Machine("random", 1e9, array, spec, chip, net, Host(rng.randint(1, 64)))
     while len(places) < max(spread, tiles):

@@ -82,7 +82,7 @@ def test_the_referee_agrees_with_peripherals(kind: str, graph: Graph, arrays: in
         (isaac_style, "ideal", "sinad=40"),
     ],
 )
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(graph=graphs(), arrays=st.sampled_from([1, 8]))
 def test_the_referee_agrees_on_noisy_chips(
     backend: ModuleType, kind: str, model: str, graph: Graph, arrays: int
