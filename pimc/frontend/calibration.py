@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,9 +61,10 @@ def _warn() -> None:
 def _random(value: onnx.ValueInfoProto) -> Array:
     shape, dtype = _shape(value), _dtype(value)
     rng = np.random.default_rng(SEED)
+    images = max(1, min(SYNTHETIC_IMAGES, BATCH_ELEMENTS * 8 // max(1, math.prod(shape))))
     if np.issubdtype(dtype, np.floating):
-        return rng.standard_normal((SYNTHETIC_IMAGES, *shape)).astype(dtype)
-    return rng.integers(0, 127, (SYNTHETIC_IMAGES, *shape)).astype(dtype)
+        return rng.standard_normal((images, *shape)).astype(dtype)
+    return rng.integers(0, 127, (images, *shape)).astype(dtype)
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

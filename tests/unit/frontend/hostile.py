@@ -118,7 +118,10 @@ def fan(length: int) -> bytes:
 
 def doubling(op: str, length: int) -> bytes:
     """Each node reads the one before it twice: a walk without memory takes 2**length steps."""
-    nodes = [node(op, [f"t{n}"] * 2, [f"t{n + 1}"], f"n{n}", **({"axis": 0} if op == "Concat" else {})) for n in range(length)]
+    nodes = [
+        node(op, [f"t{n}"] * 2, [f"t{n + 1}"], f"n{n}", **({"axis": 0} if op == "Concat" else {}))
+        for n in range(length)
+    ]
     target = node("Reshape", ["c", f"t{length}"], ["y"], "reshape")
     return conv_then(*nodes, target, t0=np.array([1, -1], np.int64))
 
@@ -149,7 +152,9 @@ def nested(depth: int, op: str = "If") -> bytes:
 
 def nested_small(depth: int) -> bytes:
     """Subgraphs as deep as protobuf allows, whole and valid."""
-    graph = helper.make_graph([node("Identity", ["x"], ["y0"])], "g0", [], [helper.make_tensor_value_info("y0", FLOAT, None)])
+    graph = helper.make_graph(
+        [node("Identity", ["x"], ["y0"])], "g0", [], [helper.make_tensor_value_info("y0", FLOAT, None)]
+    )
     for n in range(1, depth):
         name = f"y{n}" if n < depth - 1 else "y"
         made = node("If", ["cond"], [name], f"if{n}", then_branch=graph, else_branch=graph if n < 3 else None)
@@ -161,7 +166,9 @@ def nested_small(depth: int) -> bytes:
 
 
 def _leaf(n: int) -> onnx.GraphProto:
-    return helper.make_graph([node("Identity", ["x"], [f"e{n}"])], f"e{n}", [], [helper.make_tensor_value_info(f"e{n}", FLOAT, None)])
+    return helper.make_graph(
+        [node("Identity", ["x"], [f"e{n}"])], f"e{n}", [], [helper.make_tensor_value_info(f"e{n}", FLOAT, None)]
+    )
 
 
 def functions(calls: Mapping[str, Sequence[str]]) -> bytes:
@@ -381,17 +388,25 @@ HOSTILE: Mapping[str, Callable[[], bytes]] = MappingProxyType(
         "Tile a constant": lambda: big("Tile", "one", "s", one=ONE.reshape(1), s=i64(2 * 10**9)),
         "Pad by 2**31": lambda: big("Pad", "c", "p", p=i64(0, 0, 2**31, 0, 0, 0, 0, 0)),
         "Pad by -2**31": lambda: big("Pad", "c", "p", p=i64(0, 0, -(2**31), 0, 0, 0, 0, 0)),
-        "Resize by 10**9": lambda: big("Resize", "c", "", "f", f=np.array([1, 1, 1e9, 1], np.float32), a_mode="nearest"),
+        "Resize by 10**9": lambda: big(
+            "Resize", "c", "", "f", f=np.array([1, 1, 1e9, 1], np.float32), a_mode="nearest"
+        ),
         "Resize by NaN": lambda: big("Resize", "c", "", "f", f=np.array([1, 1, NAN, 1], np.float32), a_mode="nearest"),
         "Resize by -1": lambda: big("Resize", "c", "", "f", f=np.array([1, 1, -1, 1], np.float32), a_mode="nearest"),
         "Resize to 2**30": lambda: big("Resize", "c", "", "", "s", s=i64(1, 4, 2**30, 6), a_mode="nearest"),
         "Range of 10**12": lambda: big("Range", "a", "b", "d", a=np.float32(0), b=np.float32(1e12), d=np.float32(1)),
         "Range by 0": lambda: big("Range", "a", "b", "d", a=np.float32(0), b=np.float32(9), d=np.float32(0)),
         "EyeLike": lambda: big("EyeLike", "e", e=np.zeros((1, 1), np.float32)),
-        "OneHot of 2**40": lambda: big("OneHot", "i", "d", "v", i=i64(1, 2), d=np.int64(2**40), v=np.array([0, 1], np.float32)),
+        "OneHot of 2**40": lambda: big(
+            "OneHot", "i", "d", "v", i=i64(1, 2), d=np.int64(2**40), v=np.array([0, 1], np.float32)
+        ),
         "RandomNormal of 2**40": lambda: big("RandomNormal", a_shape=[2**20, 2**20]),
-        "outer sum": lambda: big("Add", "r", "t", r=np.zeros((500_000, 1), np.float32), t=np.zeros((1, 500_000), np.float32)),
-        "outer product": lambda: big("MatMul", "r", "t", r=np.zeros((500_000, 1), np.float32), t=np.zeros((1, 500_000), np.float32)),
+        "outer sum": lambda: big(
+            "Add", "r", "t", r=np.zeros((500_000, 1), np.float32), t=np.zeros((1, 500_000), np.float32)
+        ),
+        "outer product": lambda: big(
+            "MatMul", "r", "t", r=np.zeros((500_000, 1), np.float32), t=np.zeros((1, 500_000), np.float32)
+        ),
         "hidden ConstantOfShape": lambda: hidden_size("ConstantOfShape", "size"),
         "hidden Expand": lambda: hidden_size("Expand", "one", "size", one=ONE.reshape(1)),
         "hidden Tile": lambda: hidden_size("Tile", "one", "size", one=ONE.reshape(1)),
@@ -404,7 +419,9 @@ HOSTILE: Mapping[str, Callable[[], bytes]] = MappingProxyType(
         "pads of 2**31": lambda: conv_with(pads=[2**31] * 4),
         "pads of 2**20": lambda: conv_with(pads=[2**20] * 4),
         "pads of 2**15": lambda: conv_with(pads=[2**15] * 4),
-        "ConvTranspose stride 2**20": lambda: floats([node("ConvTranspose", ["x", "t"], ["y"], strides=[2**20] * 2)], t=random(3, 4, 3, 3)),
+        "ConvTranspose stride 2**20": lambda: floats(
+            [node("ConvTranspose", ["x", "t"], ["y"], strides=[2**20] * 2)], t=random(3, 4, 3, 3)
+        ),
         # attributes
         "stride 0": lambda: conv_with(strides=[0, 0]),
         "stride -1": lambda: conv_with(strides=[-1, 1]),
@@ -471,7 +488,9 @@ HOSTILE: Mapping[str, Callable[[], bytes]] = MappingProxyType(
         "gather out of range": lambda: conv_then(node("Gather", ["c", "i"], ["y"], axis=1), i=i64(99)),
         "add that does not fit": lambda: conv_then(node("Add", ["c", "x"], ["y"])),
         "Cast to type 99": lambda: conv_then(node("Cast", ["c"], ["y"], to=99)),
-        "Slice of steps 0": lambda: conv_then(node("Slice", ["c", "z", "e", "ax", "z"], ["y"]), z=i64(0), e=i64(3), ax=i64(2)),
+        "Slice of steps 0": lambda: conv_then(
+            node("Slice", ["c", "z", "e", "ax", "z"], ["y"]), z=i64(0), e=i64(3), ax=i64(2)
+        ),
         "Split of nothing": lambda: conv_then(node("Split", ["c", "s"], ["y", "y2"], axis=1), s=i64(0, 4)),
         "huge attribute": lambda: conv_with(note=list(range(MILLION))),
         "huge string attribute": lambda: conv_with(note="n" * 9 * MILLION),
@@ -490,9 +509,13 @@ HOSTILE: Mapping[str, Callable[[], bytes]] = MappingProxyType(
         "node names twice": _same_node_names,
         "cycle": _cycle,
         "sequence input": lambda: changed(_sequence_input),
-        "string input": lambda: changed(lambda m: m.graph.input[0].CopyFrom(info("x", (1, 3, 8, 8), TensorProto.STRING))),
+        "string input": lambda: changed(
+            lambda m: m.graph.input[0].CopyFrom(info("x", (1, 3, 8, 8), TensorProto.STRING))
+        ),
         "input of type 99": lambda: changed(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 99)),
-        "double input": lambda: changed(lambda m: m.graph.input[0].CopyFrom(info("x", (1, 3, 8, 8), TensorProto.DOUBLE))),
+        "double input": lambda: changed(
+            lambda m: m.graph.input[0].CopyFrom(info("x", (1, 3, 8, 8), TensorProto.DOUBLE))
+        ),
         "wrong output type": lambda: changed(lambda m: m.graph.output[0].CopyFrom(info("y", (1, 4, 6, 6), INT64))),
         "wrong output shape": lambda: changed(lambda m: m.graph.output[0].CopyFrom(info("y", (1, 4, 66, 6)))),
         "wrong shape in between": lambda: changed(lambda m: m.graph.value_info.append(info("y", (9, 9)))),
