@@ -33,7 +33,12 @@ def session(model: bytes, entries: Mapping[str, str], what: str) -> Any:
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
-        raise RunError(f"onnxruntime cannot run {what}: {str(error).splitlines()[0]}") from error
+        raise RunError(f"onnxruntime cannot run {what}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, at most 300 characters."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 class Reference:
@@ -46,7 +51,10 @@ class Reference:
                 "compile it with 'pimc compile'; hand-written programs can only be run"
             )
         self._bytes = np.asarray(program.tensors["reference"], np.uint8).tobytes()
-        self.model = onnx.load_model_from_string(self._bytes)
+        try:
+            self.model = onnx.load_model_from_string(self._bytes)
+        except Exception as error:  # protobuf's DecodeError
+            raise ProgramError(f"the program's reference model is damaged: {first_line(error)}") from error
         self._entries = json.loads(program.meta.get("ort_config", "{}"))
         self._qdq = program.meta.get("format") == "qdq"
         self._inexact: dict[str, str] = json.loads(program.meta.get("inexact", "{}"))
@@ -104,4 +112,7 @@ class Reference:
         )
 
     def _run(self, feeds: dict[str, Array]) -> dict[str, Array]:
-        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        try:
+            return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        except Exception as error:  # onnxruntime raises classes of its own, without a common base
+            raise RunError(f"onnxruntime cannot run the reference model: {first_line(error)}") from error
