@@ -46,7 +46,7 @@ def _value(node: onnx.NodeProto, values: Mapping[str, Any], shapes: Mapping[str,
         return None
     if any(name and name not in values for name in node.input):
         return None
-    feeds = {name: values[name] for name in node.input if name}
+    feeds = {str(name): values[name] for name in node.input if name}
     opsets = {"": min(version, 22)}
     try:
         with np.errstate(all="ignore"):

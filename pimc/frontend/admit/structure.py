@@ -13,7 +13,7 @@ from pimc.frontend.errors import FrontendError
 
 __all__ = ["admit_structure"]
 
-_STORED = {
+_STORED: dict[int, str] = {
     onnx.TensorProto.DOUBLE: "double_data",
     onnx.TensorProto.FLOAT: "float_data",
     onnx.TensorProto.INT64: "int64_data",
@@ -128,8 +128,10 @@ def _admit_node(node: onnx.NodeProto, where: str) -> None:
 
 def _admit_tensor(tensor: onnx.TensorProto, where: str) -> None:
     name = f"{where}: tensor {tensor.name!r}"
-    if tensor.data_type not in onnx.TensorProto.DataType.values() or not tensor.data_type:
-        raise FrontendError(f"{name} has an unknown element type ({tensor.data_type}).")
+    if tensor.data_type not in (*_STORED, onnx.TensorProto.STRING):
+        kinds = {number: kind for kind, number in onnx.TensorProto.DataType.items()}
+        kind = kinds.get(tensor.data_type, tensor.data_type)
+        raise FrontendError(f"{name} has element type {kind}, which pimc does not read.")
     if len(tensor.dims) > MAX_RANK or any(d < 0 for d in tensor.dims):
         raise FrontendError(f"{name} has shape {list(tensor.dims[:MAX_RANK])}, which no tensor can have.")
     if tensor.HasField("segment"):
@@ -143,10 +145,6 @@ def _admit_tensor(tensor: onnx.TensorProto, where: str) -> None:
 
 def _elements(tensor: onnx.TensorProto) -> float:
     """Elements that are stored; a fraction where bytes do not make whole elements."""
-    elements = math.prod(tensor.dims)
-    kind = tensor.data_type
     if tensor.HasField("raw_data"):
-        if kind in _STORED:
-            return len(tensor.raw_data) / onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
-        return elements  # types of other than whole bytes, or complex: no weights, left to the checker
-    return len(getattr(tensor, _STORED[kind])) if kind in _STORED else elements
+        return len(tensor.raw_data) / int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return len(getattr(tensor, _STORED[tensor.data_type]))

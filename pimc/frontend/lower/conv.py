@@ -29,6 +29,8 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
         raise NotOnChipError(f"a convolution over {w.ndim - 2} axes; the chip has two")
     x = lw.image(unit.operand(0), padded=True)
     groups = int(unit.attributes.get("group", 1))
+    if w.shape[1] * groups != x.shape[2] or w.shape[0] % groups:
+        raise NotOnChipError(f"weights {list(w.shape)} in {groups} groups on a map of {x.shape[2]} channels")
     window = sliding(unit.attributes, w.shape[2:], *x.shape[:2], x.pads)
     shape = (*window.size, w.shape[0])
     like = image_like(shape, output_offset(unit, 0))
@@ -141,7 +143,11 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
         return np.zeros(1, np.int32)
     if bias.value is None:
         raise NotOnChipError("its bias changes from image to image")
+    if bias.zero is not None and bias.scale is not None and bias.zero.any():
+        raise NotOnChipError("its bias has a zero point that is not 0")
     value = bias.value.reshape(-1)
+    if value.size not in (1, outputs):
+        raise NotOnChipError(f"a bias of {value.size} elements for {outputs} outputs")
     if value.dtype == np.float32:
         value = np.rint(value / scale)
     elif bias.scale is not None and unit.op == "Conv":
