@@ -89,7 +89,9 @@ def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         slim: onnx.ModelProto | None = onnxslim.slim(model, model_check=False)
     except Exception as error:  # onnxslim passes on what its own indexing and numpy raise
-        raise FrontendError(f"onnxslim cannot simplify the model: {type(error).__name__}: {str(error)[:200]}") from error
+        raise FrontendError(
+            f"onnxslim cannot simplify the model: {type(error).__name__}: {str(error)[:200]}"
+        ) from error
     if slim is None:
         raise FrontendError("onnxslim could not simplify the model.")
     return slim

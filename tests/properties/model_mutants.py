@@ -57,7 +57,15 @@ FLOATS = (0.0, -0.0, -1.0, 1e-45, 1e-38, 1e-3, 0.5, 1.0, 1e10, 3e38, np.inf, -np
 OPS = (
     *("Relu", "Identity", "Add", "Mul", "Conv", "Gemm", "MatMul", "MaxPool", "AveragePool", "Concat", "Flatten"),
     *("Reshape", "Transpose", "Sigmoid", "Softmax", "Shape", "Cast", "QuantizeLinear", "DequantizeLinear", "Nothing"),
-    *("QLinearConv", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid", "QLinearMatMul", "GlobalAveragePool"),
+    *(
+        "QLinearConv",
+        "QLinearAdd",
+        "QLinearMul",
+        "QLinearConcat",
+        "QLinearSigmoid",
+        "QLinearMatMul",
+        "GlobalAveragePool",
+    ),
     *("Squeeze", "Unsqueeze", "Pad", "Clip", "Resize", "Tile", "Expand", "Slice", "Gather", "Split", "ReduceMean"),
 )
 TYPES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 17, 21, 99)
@@ -110,7 +118,10 @@ def _new_attribute(rng: Rng, model: onnx.ModelProto) -> None:
         [
             *(("strides", [int(rng.integers(0, 4)), 2]), ("dilations", [int(rng.integers(0, 4)), 2])),
             *(("group", int(rng.integers(0, 5))), ("ceil_mode", 1), ("auto_pad", "SAME_UPPER"), ("auto_pad", "x")),
-            *(("pads", [int(p) for p in rng.integers(-1, 4, 4)]), ("kernel_shape", [int(k) for k in rng.integers(0, 4, 2)])),
+            *(
+                ("pads", [int(p) for p in rng.integers(-1, 4, 4)]),
+                ("kernel_shape", [int(k) for k in rng.integers(0, 4, 2)]),
+            ),
             *(("axis", int(rng.integers(-5, 6))), ("count_include_pad", 1), ("to", int(rng.integers(0, 20)))),
             *(("perm", [0, 2, 3, 1]), ("alpha", float(_pick(rng, FLOATS))), ("transB", 1), ("storage_order", 1)),
         ],
@@ -139,7 +150,9 @@ def _values(rng: Rng, model: onnx.ModelProto) -> None:
     flat = array.reshape(-1)
     chosen: Any = slice(None) if rng.random() < 0.3 else int(rng.integers(flat.size))
     if array.dtype.kind == "f":
-        flat[chosen] = np.float32(_pick(rng, FLOATS)) if rng.random() < 0.5 else flat[chosen] * np.float32(rng.uniform(0.1, 9))
+        flat[chosen] = (
+            np.float32(_pick(rng, FLOATS)) if rng.random() < 0.5 else flat[chosen] * np.float32(rng.uniform(0.1, 9))
+        )
     else:
         limits = np.iinfo(array.dtype)
         flat[chosen] = _pick(rng, (limits.min, limits.max, 0, 1))
@@ -184,7 +197,9 @@ def _input_shape(rng: Rng, model: onnx.ModelProto) -> None:
     if rng.random() < 0.3:
         value.type.tensor_type.elem_type = int(_pick(rng, TYPES))
     elif dims:
-        dims[int(rng.integers(len(dims)))].dim_value = int(_pick(rng, INTEGERS)) if rng.random() < 0.5 else int(rng.integers(1, 12))
+        dims[int(rng.integers(len(dims)))].dim_value = (
+            int(_pick(rng, INTEGERS)) if rng.random() < 0.5 else int(rng.integers(1, 12))
+        )
 
 
 def _edge(rng: Rng, model: onnx.ModelProto) -> None:
@@ -270,7 +285,9 @@ def _version(rng: Rng, model: onnx.ModelProto) -> None:
 def _output(rng: Rng, model: onnx.ModelProto) -> None:
     """Another tensor as an output."""
     names = [name for n in model.graph.node for name in (*n.output, *n.input) if name] or ["x"]
-    made = helper.make_tensor_value_info(_pick(rng, names), int(_pick(rng, (TensorProto.FLOAT, TensorProto.UINT8))), None)
+    made = helper.make_tensor_value_info(
+        _pick(rng, names), int(_pick(rng, (TensorProto.FLOAT, TensorProto.UINT8))), None
+    )
     if rng.random() < 0.5:
         del model.graph.output[:]
     model.graph.output.append(made)
