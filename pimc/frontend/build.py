@@ -154,7 +154,7 @@ def _cut_range(lw: Lowering, unit: Unit, ref: Ref) -> str:
 
 
 def _demand_no_detour(graph: Graph) -> None:
-    """Raise FrontendError where the host would read back what it sent: a Concat with its own values as an operand."""
+    """Raise FrontendError where the host reads back what it sent: a Concat with its own values as an operand."""
     for tail in graph.ops():
         pending = list(tail.inputs) if isinstance(tail, HostCall) else []
         while pending:
@@ -163,8 +163,8 @@ def _demand_no_detour(graph: Graph) -> None:
                 continue
             if any(isinstance(graph[name], HostCall) for name in op.inputs):
                 raise FrontendError(
-                    f"{op.node or op.name} (Concat): it joins an input of the model and its result is an output or goes "
-                    "back to the host.\nJoin them outside the model."
+                    f"{op.node or op.name} (Concat): it joins an input of the model, and its result is an output or "
+                    "goes back to the host.\nJoin them outside the model."
                 )
             pending.extend(op.inputs)
 

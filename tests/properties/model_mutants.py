@@ -1,4 +1,4 @@
-"""Mutants of small quantised models: one to three random changes of attributes, tensors, names, edges, nodes or bytes."""
+"""Mutants of small quantised models: one to three changes of attributes, tensors, names, edges, nodes or bytes."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def admit_sizes(bare: onnx.ModelProto, inputs: list[str], where: str) -> Shapes:
-    """Return the known shapes of all tensors of a skeleton. Raises FrontendError for sizes that are too large or unknown."""
+    """Return the known shapes of a skeleton's tensors. Raises FrontendError for too large or unknown ones."""
     shapes: Shapes = {v.name: _dims(v) or [] for v in bare.graph.input}
     for name in inputs:
         if math.prod(shapes[name]) > MAX_INPUT_ELEMENTS:

@@ -34,7 +34,7 @@ _LOOPS = ("Loop", "Scan", "SequenceMap")
 
 
 def admit_structure(model: onnx.ModelProto, where: str) -> None:
-    """Raise FrontendError for names that cannot be shown, too many nodes, loops, or tensors that are not as declared."""
+    """Raise FrontendError for names that cannot be shown, too many nodes, loops, or tensors not as declared."""
     try:
         nodes = _expanded(model, where)
         if nodes > MAX_NODES:

@@ -15,7 +15,8 @@ from pimc.frontend.source import DEQUANTISE, QUANTISE, Source
 __all__ = ["admit_scales", "admit_weights"]
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
-SMALLEST = np.finfo(np.float32).tiny
+SMALLEST, LARGEST = np.finfo(np.float32).tiny, np.finfo(np.float32).max / 1024
+"""Scales that are normal numbers, and whose 8-bit values are finite."""
 
 
 def admit_scales(model: onnx.ModelProto, where: str) -> None:
@@ -27,10 +28,10 @@ def admit_scales(model: onnx.ModelProto, where: str) -> None:
             if value is None or value.dtype.kind != "f":
                 continue
             real = value.astype(np.float64)
-            wrong = real[~((real >= SMALLEST) & (real <= np.finfo(np.float32).max))]
+            wrong = real[~((real >= SMALLEST) & (real <= LARGEST))]
             if wrong.size:
                 raise FrontendError(
-                    f"{where}: {label(node)}: scale {name!r} is {wrong[0]:g}; scales are finite and above 0."
+                    f"{where}: {label(node)}: scale {name!r} is {wrong[0]:g}; scales are above 0 and finite."
                 )
 
 

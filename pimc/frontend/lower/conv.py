@@ -112,8 +112,11 @@ def _emit(
         raise NotOnChipError("weight scales do not match the output channels")
     if out.scale is None:
         raise NotOnChipError("its result is not quantised")
-    products = (F32(alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
-    multiplier = (products / out.one_scale).astype(F32)
+    with np.errstate(over="ignore"):
+        products = (F32(alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
+        multiplier = (products / out.one_scale).astype(F32)
+    if not np.isfinite(multiplier).all() or not products.all():
+        raise NotOnChipError("its scales are too far apart for 32-bit floating point")
     lo, hi = stored_limits(unit, like.offset)
     return lw.emit(
         Conv,

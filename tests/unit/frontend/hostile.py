@@ -54,10 +54,10 @@ def quantised(change: Callable[[onnx.GraphProto, onnx.NodeProto], None], op: str
     """The quantised net with its first node of a kind changed."""
     model = quantised_net(qdq=not op.startswith("QLinear"))
     change(model.graph, next(n for n in model.graph.node if n.op_type == op))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
-def constant(graph: onnx.GraphProto, name: str) -> onnx.TensorProto:
+def constant(graph: onnx.GraphProto, name: str) -> Any:
     """An initialiser by name."""
     return next(t for t in graph.initializer if t.name == name)
 
@@ -85,7 +85,7 @@ def with_attribute(name: str, value: Any) -> Callable[[onnx.GraphProto, onnx.Nod
 def floats(nodes: Sequence[onnx.NodeProto], shape: Any = (1, 3, 8, 8), opset: int = 17, **constants: Any) -> bytes:
     """A float model from x to y; ``w`` is there for convolutions."""
     weights = {"w": random(4, 3, 3, 3)} | {k: np.asarray(v) for k, v in constants.items()}
-    return float_model(nodes, weights, shape, opset=opset).SerializeToString()
+    return bytes(float_model(nodes, weights, shape, opset=opset).SerializeToString())
 
 
 def conv_then(*nodes: onnx.NodeProto, **constants: Any) -> bytes:
@@ -118,10 +118,8 @@ def fan(length: int) -> bytes:
 
 def doubling(op: str, length: int) -> bytes:
     """Each node reads the one before it twice: a walk without memory takes 2**length steps."""
-    nodes = [
-        node(op, [f"t{n}"] * 2, [f"t{n + 1}"], f"n{n}", **({"axis": 0} if op == "Concat" else {}))
-        for n in range(length)
-    ]
+    given: dict[str, Any] = {"axis": 0} if op == "Concat" else {}
+    nodes = [node(op, [f"t{n}"] * 2, [f"t{n + 1}"], f"n{n}", **given) for n in range(length)]
     target = node("Reshape", ["c", f"t{length}"], ["y"], "reshape")
     return conv_then(*nodes, target, t0=np.array([1, -1], np.int64))
 
@@ -137,7 +135,7 @@ def quantised_doubling(length: int) -> bytes:
     graph.node.extend(nodes)
     graph.initializer.append(numpy_helper.from_array(np.array([1, -1], np.int64), "i0"))
     graph.output.append(helper.make_tensor_value_info("more", FLOAT, None))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def nested(depth: int, op: str = "If") -> bytes:
@@ -162,7 +160,7 @@ def nested_small(depth: int) -> bytes:
             made.attribute.append(helper.make_attribute("else_branch", _leaf(n)))
         graph = helper.make_graph([made], f"g{n}", [], [helper.make_tensor_value_info(name, FLOAT, None)])
     model = float_model(list(graph.node), {"cond": np.array(True)})
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _leaf(n: int) -> onnx.GraphProto:
@@ -179,7 +177,7 @@ def functions(calls: Mapping[str, Sequence[str]]) -> bytes:
     for name, called in calls.items():
         body = [node(c, [f"t{n}"], [f"t{n + 1}"], domain="local" if c in calls else "") for n, c in enumerate(called)]
         model.functions.append(helper.make_function("local", name, ["t0"], [f"t{len(called)}"], body, opsets))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def external(location: str, **more: str) -> bytes:
@@ -190,7 +188,7 @@ def external(location: str, **more: str) -> bytes:
     t.data_location = TensorProto.EXTERNAL
     for key, value in {"location": location, **more}.items():
         t.external_data.add(key=key, value=value)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def weights_of(dims: Sequence[int], raw: bytes = b"", kind: int = FLOAT) -> bytes:
@@ -201,19 +199,19 @@ def weights_of(dims: Sequence[int], raw: bytes = b"", kind: int = FLOAT) -> byte
     t.dims.extend(dims)
     t.data_type = kind
     t.raw_data = raw
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def changed(change: Callable[[onnx.ModelProto], Any]) -> bytes:
     """The one-convolution model after a change."""
     model = conv_model(shape=(1, 3, 8, 8))
     change(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def bytes_in(old: bytes, new: bytes) -> bytes:
     """The one-convolution model with bytes of the file replaced."""
-    return conv_model(shape=(1, 3, 8, 8)).SerializeToString().replace(old, new)
+    return bytes(conv_model(shape=(1, 3, 8, 8)).SerializeToString().replace(old, new))
 
 
 def named(name: str) -> bytes:

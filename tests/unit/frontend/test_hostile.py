@@ -1,4 +1,4 @@
-"""Hostile models and calibration files: refused in one to three lines, or compiled, within 10 seconds and a gigabyte."""
+"""Hostile models and calibration files: refused in one to three lines, or compiled, within 10 s and 1 GB."""
 
 from __future__ import annotations
 
