@@ -152,7 +152,8 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
     if value.size not in (1, outputs):
         raise NotOnChipError(f"a bias of {value.size} elements for {outputs} outputs")
     if value.dtype == np.float32:
-        value = np.rint(value / scale)
+        with np.errstate(over="ignore"):
+            value = np.rint(value / scale)
     elif bias.scale is not None and unit.op == "Conv":
         own = bias.scale.astype(F32).reshape(-1)
         if np.any(np.abs(own - scale) > SAME_SCALE * scale):
@@ -160,4 +161,6 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
                 "its bias has a scale of its own, so onnxruntime computes in floating point"
             )
             value = np.rint(value * (own.astype(np.float64) / scale))
+    if not ((value >= -(2**31)) & (value < 2**31)).all():
+        raise NotOnChipError("its bias does not fit 32 bits at the scale of its products")
     return np.broadcast_to(value.astype(np.int32), (outputs,) if value.size > 1 else (1,))
