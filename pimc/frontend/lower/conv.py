@@ -154,6 +154,8 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
     if value.dtype == np.float32:
         with np.errstate(over="ignore"):
             value = np.rint(value / scale)
+        if not np.isfinite(value).all():
+            raise NotOnChipError("its bias is not finite at the scale of its products")
     elif bias.scale is not None and unit.op == "Conv":
         own = bias.scale.astype(F32).reshape(-1)
         if np.any(np.abs(own - scale) > SAME_SCALE * scale):
@@ -161,6 +163,6 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
                 "its bias has a scale of its own, so onnxruntime computes in floating point"
             )
             value = np.rint(value * (own.astype(np.float64) / scale))
-    if not (np.abs(value.astype(np.float64)) <= 2**31).all():  # 2**31 is what float32 makes of the largest int32
-        raise NotOnChipError("its bias does not fit 32 bits at the scale of its products")
+            if not ((value >= -(2**31)) & (value < 2**31)).all():
+                raise NotOnChipError("its bias does not fit 32 bits at the scale of its products")
     return np.broadcast_to(value.astype(np.int32), (outputs,) if value.size > 1 else (1,))
