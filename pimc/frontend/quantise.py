@@ -29,6 +29,9 @@ __all__ = ["is_float", "quantise"]
 OPSET = 17
 """Float models of older operator sets are converted: the quantiser needs 13, newer ones have fewer special cases."""
 
+SILENT, WARNINGS = 4, 2
+"""Levels of onnxruntime's logger: fatal errors only, and its default."""
+
 QUANTISED_OPS = [  # not Softmax: at the end of a classifier 8 bits would cost accuracy for nothing
     *("Conv", "Gemm", "MatMul"),
     *("Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"),
@@ -155,7 +158,10 @@ def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence loggers and prints of the libraries for a while."""
+    """Silence loggers and prints of the libraries for a while; onnxruntime writes to stderr itself."""
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(SILENT)
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -163,3 +169,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        ort.set_default_logger_severity(WARNINGS)

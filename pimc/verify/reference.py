@@ -27,7 +27,7 @@ def session(model: bytes, entries: Mapping[str, str], what: str) -> Any:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     for key, value in entries.items():
         options.add_session_config_entry(key, str(value))
     try:
