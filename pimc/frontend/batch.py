@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from pimc.frontend.errors import FrontendError
 from pimc.frontend.session import run
 from pimc.frontend.source import Array, Source
 from pimc.frontend.subgraph import BATCH, Typed, cut
 
-__all__ = ["batched", "inferred", "typed", "zeros"]
+__all__ = ["batched", "demand_runs", "inferred", "typed", "zeros"]
 
 
 def typed(value: onnx.ValueInfoProto, batch: int | str) -> Typed:
@@ -51,6 +52,13 @@ def zeros(model: onnx.ModelProto) -> dict[str, Array]:
         )
         for v in model.graph.input
     }
+
+
+def demand_runs(model: onnx.ModelProto, what: str) -> None:
+    """Run a host model once on zeros. Raises FrontendError if it cannot run or a result has no batch axis."""
+    for value, result in zip(model.graph.output, run(model.SerializeToString(), zeros(model), {}), strict=True):
+        if np.ndim(result) == 0:
+            raise FrontendError(f"{what}: {value.name!r} is a single number without a batch axis. Keep the first axis.")
 
 
 def batched(

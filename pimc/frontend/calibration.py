@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from pimc.arrayfile import ArrayFileError, one_or_all, read_array_file
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.shapes import model_inputs
 from pimc.frontend.source import Array
@@ -60,9 +62,10 @@ def _warn() -> None:
 def _random(value: onnx.ValueInfoProto) -> Array:
     shape, dtype = _shape(value), _dtype(value)
     rng = np.random.default_rng(SEED)
+    images = max(1, min(SYNTHETIC_IMAGES, BATCH_ELEMENTS * 8 // max(1, math.prod(shape))))
     if np.issubdtype(dtype, np.floating):
-        return rng.standard_normal((SYNTHETIC_IMAGES, *shape)).astype(dtype)
-    return rng.integers(0, 127, (SYNTHETIC_IMAGES, *shape)).astype(dtype)
+        return rng.standard_normal((images, *shape)).astype(dtype)
+    return rng.integers(0, 127, (images, *shape)).astype(dtype)
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
@@ -77,23 +80,27 @@ def _arrays(given: Any, names: list[str]) -> dict[str, Array]:
     if isinstance(given, str | Path):
         given = _load(Path(given))
     if isinstance(given, Mapping):
-        arrays = {str(name): np.asarray(array) for name, array in given.items()}
+        arrays = {str(name): _plain(array) for name, array in given.items()}
         if len(arrays) == len(names) == 1:  # one array for one input: whatever it is called
             return dict(zip(names, arrays.values(), strict=True))
         return arrays
     if len(names) != 1:
         raise FrontendError(f"One calibration array, but the model has inputs {', '.join(map(repr, names))}.")
-    return {names[0]: np.asarray(given)}
+    return {names[0]: _plain(given)}
+
+
+def _plain(given: Any) -> Array:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # lists of different lengths
+        raise FrontendError(f"Calibration data is no array: {str(error)[:100]}") from None
 
 
 def _load(path: Path) -> Any:
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FrontendError(f"{path}: there is no such calibration file.") from None
-    except (OSError, ValueError):
-        raise FrontendError(f"{path}: calibration data must be a .npz or .npy file of numbers.") from None
-    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+        return one_or_all(read_array_file(path))
+    except ArrayFileError as error:
+        raise FrontendError(f"Calibration data: {error}") from None
 
 
 def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:
@@ -105,7 +112,13 @@ def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:
             f"Calibration data for {value.name!r} has shape {list(array.shape)}; needed is images x "
             f"{' x '.join(map(str, shape))}."
         )
-    return array.astype(_dtype(value), copy=False)
+    if array.dtype.kind not in "biuf":
+        raise FrontendError(f"Calibration data for {value.name!r} is {array.dtype}, not numbers.")
+    with np.errstate(all="ignore"):
+        made = array.astype(_dtype(value), copy=False)
+    if made.dtype.kind == "f" and not np.isfinite(made).all():
+        raise FrontendError(f"Calibration data for {value.name!r} holds values that are not finite (NaN or infinity).")
+    return made
 
 
 def batches(arrays: Mapping[str, Array], size: int | None) -> Iterator[dict[str, Array]]:

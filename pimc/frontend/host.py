@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from pimc.frontend.batch import batched, inferred, typed
+from pimc.frontend.batch import batched, demand_runs, inferred, typed
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lowering import Lowering, stem_of
 from pimc.frontend.ref import Ref, image_like, vector_like
@@ -71,6 +71,7 @@ def _head(lw: Lowering, tensor: str) -> Ref:
     offset = 128 if elem == INT8 else 0
     like = image_like((dims[2], dims[3], dims[1]), offset) if len(dims) == 4 else vector_like(dims[1], offset)
     model = batched(source, nodes, given, [Typed(tensor, elem, dims)], "in")
+    demand_runs(model, tensor)
     name = lw.unique(_head_name(source, tensor))
     feeds = tuple((f"{v.name}.in" if v.name == tensor else v.name, f"${v.name}") for v in given)
     lw.graph.add(

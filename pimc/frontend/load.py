@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import build, refusals
 from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
-from pimc.frontend.shapes import fix_input_shapes
+from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.unshare import unshare_weights
 from pimc.ir.graph import Graph
 
@@ -64,8 +65,10 @@ def quantised_model(
     if fix_input_shapes(model, input_shapes):
         data = None
     was_float = is_float(model)
+    admit_model(model, [v.name for v in model_inputs(model)], is_float=was_float)
     if was_float:
         model, data = quantise(model, calibration, say), None
+        admit_quantised(model)
     if unshare_weights(model):
         data = None
     return model, data or model.SerializeToString(deterministic=True), was_float

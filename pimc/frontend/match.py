@@ -75,13 +75,21 @@ def _qoperator(source: Source, number: int, node: onnx.NodeProto, form: str) -> 
         rest = list(node.input)[names.index("*") :]
         operands = [_operand(source, *rest[n : n + 3]) for n in range(0, len(rest), 3)]
     like = operands[0].zero if operands[0] is not None else None
-    output = Operand(node.output[0], source.constant(values["y.s"]), _zero(source, values.get("y.z", ""), like))
+    output = Operand(node.output[0], _fixed(source, values["y.s"]), _zero(source, values.get("y.z", ""), like))
     return Unit(node.op_type, node, (number,), tuple(operands), output, attributes(node))
 
 
 def _zero(source: Source, name: str, like: Array | None) -> Array | None:
     """A zero point; left out it is 0 of the operand's type."""
-    return source.constant(name) if name else np.zeros((), np.uint8 if like is None else like.dtype)
+    return _fixed(source, name) if name else np.zeros((), np.uint8 if like is None else like.dtype)
+
+
+def _fixed(source: Source, name: str) -> Array:
+    """A scale or zero point, which must be constant."""
+    value = source.constant(name)
+    if value is None:
+        raise NotOnChipError(f"its scale or zero point {name!r} is computed at run time")
+    return value
 
 
 def _operand(source: Source, tensor: str, scale: str = "", zero: str = "") -> Operand | None:
@@ -90,7 +98,7 @@ def _operand(source: Source, tensor: str, scale: str = "", zero: str = "") -> Op
     value = source.constant(tensor)
     if not scale:
         return Operand(tensor, value=value)
-    return Operand(tensor, source.constant(scale), _zero(source, zero, value), value)
+    return Operand(tensor, _fixed(source, scale), _zero(source, zero, value), value)
 
 
 def _behind_quantise(source: Source, number: int, node: onnx.NodeProto) -> Unit | None:

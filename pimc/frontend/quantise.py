@@ -29,6 +29,9 @@ __all__ = ["is_float", "quantise"]
 OPSET = 17
 """Float models of older operator sets are converted: the quantiser needs 13, newer ones have fewer special cases."""
 
+SILENT, WARNINGS = 4, 2
+"""Levels of onnxruntime's logger: fatal errors only, and its default."""
+
 QUANTISED_OPS = [  # not Softmax: at the end of a classifier 8 bits would cost accuracy for nothing
     *("Conv", "Gemm", "MatMul"),
     *("Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"),
@@ -67,8 +70,6 @@ def quantise(model: onnx.ModelProto, calibration: Any, say: Callable[[str], None
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch."""
-    import onnxslim
-
     if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
         raise FrontendError("The model's weights are float16. Export it as float32, or quantise it before.")
     work = onnx.ModelProto()
@@ -77,13 +78,26 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     if opset_of(work) < OPSET:
         convert_opset(work, OPSET)
-    slim = onnxslim.slim(work, model_check=False)
-    if slim is None:
-        raise FrontendError("onnxslim could not simplify the model.")
+    slim = _slim(work)
     rewrite(slim)
-    again = onnxslim.slim(slim, model_check=False)
+    again = _slim(slim)
     free_batch(again)
     return _sorted(again)
+
+
+def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with constants folded. Raises FrontendError for what onnxslim cannot work on."""
+    import onnxslim
+
+    try:
+        slim: onnx.ModelProto | None = onnxslim.slim(model, model_check=False)
+    except Exception as error:  # onnxslim passes on what its own indexing and numpy raise
+        raise FrontendError(
+            f"onnxslim cannot simplify the model: {type(error).__name__}: {str(error)[:200]}"
+        ) from error
+    if slim is None:
+        raise FrontendError("onnxslim could not simplify the model.")
+    return slim
 
 
 def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -115,7 +129,7 @@ def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Pat
             extra_options={"WeightSymmetric": True},
         )
     except Exception as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
+        first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
         raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
     result = onnx.load(output)
     after_quantiser(result, shaped)
@@ -144,7 +158,10 @@ def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence loggers and prints of the libraries for a while."""
+    """Silence loggers and prints of the libraries for a while; onnxruntime writes to stderr itself."""
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(SILENT)
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -152,3 +169,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        ort.set_default_logger_severity(WARNINGS)

@@ -7,6 +7,8 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
+from pimc.frontend.admit.structure import admit_structure
+from pimc.frontend.admit.wire import admit_bytes
 from pimc.frontend.errors import FrontendError
 
 __all__ = ["MAX_IR", "MAX_OPSET", "read_model", "supported_version"]
@@ -28,7 +30,11 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.Model
     else:
         data, where, folder = _bytes_of(Path(source)), str(source), Path(source).parent
         model = _parse(data, where)
+    admit_structure(model, where)
     if _load_external(model, where, folder):
+        admit_structure(model, where)
+        data = None
+    if _inline_functions(model, where):
         data = None
     if supported_version(model):
         data = None
@@ -46,6 +52,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
+    admit_bytes(data, where)
     begins_as_onnx = data[:1] == b"\x08"  # the tag of ir_version, the first field every writer emits
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
@@ -68,7 +75,15 @@ def _load_external(model: onnx.ModelProto, where: str, folder: Path | None) -> b
     outside = [t for t in model.graph.initializer if uses_external_data(t)]
     if not outside:
         return False
-    files = sorted({ExternalDataInfo(t).location for t in outside})
+    try:
+        files = sorted({ExternalDataInfo(t).location for t in outside})
+    except (ValueError, KeyError) as error:
+        raise FrontendError(
+            f"{where}: its weights in other files are described wrongly: {_first_line(error)}"
+        ) from None
+    outer = [name for name in files if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts]
+    if outer:
+        raise FrontendError(f"{where}: weights in {outer[0][:80]!a}, which is not a file beside the model.")
     if folder is None:
         raise FrontendError(f"{where}: weights are in other files ({', '.join(files)}). Give the model's path instead.")
     missing = [name for name in files if not (folder / name).is_file()]
@@ -83,6 +98,19 @@ def _load_external(model: onnx.ModelProto, where: str, folder: Path | None) -> b
         raise FrontendError(f"{where}: weights in {', '.join(files)} cannot be read: {_first_line(error)}") from None
     for tensor in outside:
         tensor.ClearField("data_location")
+    return True
+
+
+def _inline_functions(model: onnx.ModelProto, where: str) -> bool:
+    """Write functions out where they are called, in place; returns whether there were any."""
+    if not model.functions:
+        return False
+    from onnx import inliner
+
+    try:
+        model.CopyFrom(inliner.inline_local_functions(model))
+    except Exception as error:
+        raise FrontendError(f"{where}: its functions cannot be written out: {_first_line(error)}") from None
     return True
 
 
@@ -126,6 +154,8 @@ def _check(model: onnx.ModelProto, where: str) -> None:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise FrontendError(f"{where}: not a valid ONNX model: {_first_line(error)}") from None
+    except UnicodeDecodeError:
+        raise FrontendError(f"{where}: not a valid ONNX model: a text in it is not UTF-8.") from None
     except ValueError as error:
         raise FrontendError(f"{where}: the model is too large for one file (2 GiB): {_first_line(error)}") from None
     finally:
@@ -138,4 +168,4 @@ def _has_shape(value: onnx.ValueInfoProto) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

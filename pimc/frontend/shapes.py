@@ -133,7 +133,12 @@ def _keep_batch_in_reshapes(model: onnx.ModelProto) -> None:
     constants = {t.name: t for t in model.graph.initializer}
     for node in [n for n in model.graph.node if n.op_type == "Reshape" and n.input[1] in constants]:
         target = onnx.numpy_helper.to_array(constants[node.input[1]])
-        if target.size and target[0] == 1 and not any(a.name == "allowzero" and a.i for a in node.attribute):
+        if (
+            target.ndim == 1
+            and target.size
+            and target[0] == 1
+            and not any(a.name == "allowzero" and a.i for a in node.attribute)
+        ):
             kept = target.copy()
             kept[0] = 0
             name = f"{node.output[0]}.shape"

@@ -22,7 +22,9 @@ DEQUANTISE = "DequantizeLinear"
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """Attributes of a node as Python values, strings decoded."""
     found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in found.items()
+    }
 
 
 def input_at(node: onnx.NodeProto, index: int) -> str:
@@ -89,13 +91,19 @@ class Source:
         node = self.maker(tensor)
         if node is None:
             return None
+        if node.op_type == "Identity":
+            return self._behind_identities(node)
         if node.op_type == "Constant":
             return _constant_node(node)
-        if node.op_type == "Identity":
-            return self.constant(node.input[0])
         if node.op_type == QUANTISE:
             return self._quantised_weights(node)
         return None
+
+    def _behind_identities(self, node: onnx.NodeProto) -> Array | None:
+        name, maker = node.input[0], self.maker(node.input[0])
+        while maker is not None and maker.op_type == "Identity" and name not in self._constants:
+            name, maker = maker.input[0], self.maker(maker.input[0])
+        return self.constant(name)
 
     def _quantised_weights(self, node: onnx.NodeProto) -> Array | None:
         x = self.constant(node.input[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from pimc.frontend.batch import batched, inferred, typed
+from pimc.frontend.batch import batched, demand_runs, inferred, typed
 from pimc.frontend.host import why
 from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref
@@ -29,6 +29,7 @@ def make_tail(lw: Lowering) -> tuple[Port, ...]:
     found = {n: inferred(fixed, o.name) for n, o in zip(source.outputs, fixed.graph.output, strict=True)}
     outputs = [Typed(n, elem, dims) for n, (elem, dims) in found.items()]
     model = batched(source, nodes, values, outputs, "out")
+    demand_runs(model, "the model's outputs")
     name = lw.unique("tail")
     lw.graph.add(
         HostCall(

@@ -110,14 +110,16 @@ class Reference:
             raise RunError(f"onnxruntime cannot run the reference model: {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
-    """What onnxruntime says, without its lists."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, at most 300 characters."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _parsed(data: bytes) -> onnx.ModelProto:
     try:
         model: onnx.ModelProto = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf raises classes of its own
-        raise ProgramError("the program's reference model is damaged\ncompile it again") from error
+        raise ProgramError(
+            f"the program's reference model is damaged: {first_line(error)}\ncompile it again"
+        ) from error
     return model

@@ -164,8 +164,10 @@ class _Votes:
 
 
 def _float_session(model: str | Path | bytes) -> Any:
-    data = model if isinstance(model, bytes) else Path(model).read_bytes()
-    return session(data, {}, "the fp32 model" if isinstance(model, bytes) else str(model))
+    from pimc.frontend.read import read_model
+
+    found, _ = read_model(model)
+    return session(found.SerializeToString(), {}, "the fp32 model" if isinstance(model, bytes) else str(model))
 
 
 def _renamed(piece: dict[str, Array], fp32: Any) -> dict[str, Array]:

@@ -29,6 +29,8 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
         raise NotOnChipError(f"a convolution over {w.ndim - 2} axes; the chip has two")
     x = lw.image(unit.operand(0), padded=True)
     groups = int(unit.attributes.get("group", 1))
+    if w.shape[1] * groups != x.shape[2] or w.shape[0] % groups:
+        raise NotOnChipError(f"weights {list(w.shape)} in {groups} groups on a map of {x.shape[2]} channels")
     window = sliding(unit.attributes, w.shape[2:], *x.shape[:2], x.pads)
     shape = (*window.size, w.shape[0])
     like = image_like(shape, output_offset(unit, 0))
@@ -110,8 +112,11 @@ def _emit(
         raise NotOnChipError("weight scales do not match the output channels")
     if out.scale is None:
         raise NotOnChipError("its result is not quantised")
-    products = (F32(alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
-    multiplier = (products / out.one_scale).astype(F32)
+    with np.errstate(over="ignore"):
+        products = (F32(alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
+        multiplier = (products / out.one_scale).astype(F32)
+    if not np.isfinite(multiplier).all() or not products.all():
+        raise NotOnChipError("its scales are too far apart for 32-bit floating point")
     lo, hi = stored_limits(unit, like.offset)
     return lw.emit(
         Conv,
@@ -141,9 +146,16 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
         return np.zeros(1, np.int32)
     if bias.value is None:
         raise NotOnChipError("its bias changes from image to image")
+    if bias.zero is not None and bias.scale is not None and bias.zero.any():
+        raise NotOnChipError("its bias has a zero point that is not 0")
     value = bias.value.reshape(-1)
+    if value.size not in (1, outputs):
+        raise NotOnChipError(f"a bias of {value.size} elements for {outputs} outputs")
     if value.dtype == np.float32:
-        value = np.rint(value / scale)
+        with np.errstate(over="ignore"):
+            value = np.rint(value / scale)
+        if not np.isfinite(value).all():
+            raise NotOnChipError("its bias is not finite at the scale of its products")
     elif bias.scale is not None and unit.op == "Conv":
         own = bias.scale.astype(F32).reshape(-1)
         if np.any(np.abs(own - scale) > SAME_SCALE * scale):
@@ -151,4 +163,6 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
                 "its bias has a scale of its own, so onnxruntime computes in floating point"
             )
             value = np.rint(value * (own.astype(np.float64) / scale))
+            if not ((value >= -(2**31)) & (value < 2**31)).all():
+                raise NotOnChipError("its bias does not fit 32 bits at the scale of its products")
     return np.broadcast_to(value.astype(np.int32), (outputs,) if value.size > 1 else (1,))

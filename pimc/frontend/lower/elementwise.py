@@ -13,6 +13,9 @@ from pimc.ir.ops import Add, Mul
 
 __all__ = ["add", "mul"]
 
+SPREAD = 1e18
+"""Products and quotients of scales within it are normal numbers."""
+
 
 def add(lw: Lowering, unit: Unit) -> Ref:
     """QLinearAdd of two activations; adding a constant scalar is a table."""
@@ -41,6 +44,9 @@ def _pair(lw: Lowering, unit: Unit, kind: type[Add | Mul]) -> Ref:
     offset = output_offset(unit, 0)
     if {a.offset, b.offset} != {offset}:
         raise NotOnChipError("int8 and uint8 operands mixed")
+    scales = [float(o.one_scale) for o in (first, second, unit.output)]
+    if max(scales) / min(scales) > SPREAD or max(scales) > SPREAD or min(scales) < 1 / SPREAD:
+        raise NotOnChipError("its scales are too far apart for 32-bit floating point")
     lo, hi = stored_limits(unit, offset)
     fields: dict[str, Any] = {
         "a_scale": float(first.one_scale),
@@ -65,6 +71,6 @@ def _broadcast(a: Ref, b: Ref) -> bool:
     """Whether b is broadcast over a; an error unless it is equal in shape or one position."""
     if a.dims == b.dims and a.shape == b.shape and (a.order == b.order or (a.is_image and b.is_image)):
         return False
-    if a.is_image and b.is_image and b.shape in ((1, 1, a.shape[2]), (1, 1, 1)):
+    if a.is_image and b.is_image and b.shape == (1, 1, a.shape[2]):
         return True
     raise NotOnChipError(f"operands {list(a.dims)} and {list(b.dims)}: only one value per channel can be broadcast")

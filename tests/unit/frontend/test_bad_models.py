@@ -189,3 +189,57 @@ def test_changing_weights() -> None:
 def test_nothing_for_the_chip() -> None:
     model = float_model([helper.make_node("Relu", ["x"], ["y"])], {}, shape=("n", 3, 4))
     assert "No operator of the model has a place on the chip" in message(model, calibration=random(2, 3, 4))
+
+
+def test_scales_that_are_computed() -> None:
+    """They were taken for operators that keep their scale: wrong results."""
+    net = Net(5, qdq=False)
+    x = net.input(4, 3, 3)
+    net.output(net.conv(net.concat(x, net.conv(x, 4, (1, 1))), 3, (1, 1)))
+    model = net.model()
+    concat = next(n for n in model.graph.node if n.op_type == "QLinearConcat")
+    place = list(model.graph.node).index(concat)
+    computed = helper.make_node("Transpose", [concat.input[0]], ["computed"], "computed")
+    concat.input[0] = "computed"
+    nodes = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:place], computed, *nodes[place:]])
+    assert "'computed' is computed at run time" in message(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "part"),
+    [
+        ("bz", np.int32(-(2**31)), "zero point that is not 0"),
+        ("bs", np.full(4, 1e30, np.float32), "does not fit 32 bits"),
+        ("b", np.zeros(3, np.int32), "bias of shape [3]"),
+    ],
+)
+def test_biases(name: str, array: np.ndarray, part: str) -> None:
+    net = Net(6, qdq=True)
+    net.output(net.conv(net.input(3, 6, 5), 4, (3, 3), per_channel=False))
+    model = net.model()
+    conv = next(n for n in model.graph.node if n.op_type == "Conv")
+    bias = next(n for n in model.graph.node if conv.input[2] in n.output)
+    target = bias.input[{"b": 0, "bs": 1, "bz": 2}[name]]
+    shaped = array if name == "b" else array.reshape(-1)[:1].reshape(())
+    made = onnx.numpy_helper.from_array(np.asarray(shaped), target)
+    next(t for t in model.graph.initializer if t.name == target).CopyFrom(made)
+    assert part in message(model)
+
+
+def test_an_output_without_a_batch() -> None:
+    net = small_net()
+    model = net.model()
+    model.graph.output.append(helper.make_tensor_value_info("t2.s", onnx.TensorProto.FLOAT, ()))
+    assert "without a batch axis" in message(model)
+
+
+def test_an_onnxslim_failure_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxslim
+
+    def broken(*_: object, **__: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(onnxslim, "slim", broken)
+    assert message(conv_model()) == "onnxslim cannot simplify the model: IndexError: list index out of range"

@@ -65,8 +65,8 @@ def test_calibration_file(tmp_path: Path) -> None:
     [
         (np.zeros((4, 3, 8, 9), np.float32), "needed is images x 3 x 8 x 8"),
         ({"x": np.zeros((4, 3, 8, 8)), "z": np.zeros(3)}, "the model's inputs are 'x'"),
-        ("nowhere.npz", "no such calibration file"),
-        (__file__, "must be a .npz or .npy file"),
+        ("nowhere.npz", "there is no such file"),
+        (__file__, "not a .npz or .npy file"),
     ],
 )
 def test_bad_calibration(data: Any, part: str) -> None:
