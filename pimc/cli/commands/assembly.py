@@ -35,15 +35,18 @@ def disasm(
     """
     from dataclasses import replace
 
+    from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import print_json
     from pimc.driver import CompiledProgram, load
     from pimc_isa.errors import ProgramError
 
+    judge_output(output, program=program)
     loaded = load(program)
     if output is not None:
         _write(loaded, output)
-        if json:
-            print_json({"program": str(program), "assembly": str(output)})
+        with printing_beside(output):
+            if json:
+                print_json({"program": str(program), "assembly": str(output)})
         return
     if tile is not None:
         if tile not in loaded.program.tile:
@@ -82,6 +85,7 @@ def asm(
 
       pimc asm net.pimasm -o net.pim
     """
+    from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import print_json
     from pimc.driver import CompiledProgram
     from pimc.report.summary import summary
@@ -89,9 +93,11 @@ def asm(
     from pimc_isa.check import check
     from pimc_isa.text import read_assembly
 
+    judge_output(output, program=text)
     program = read_assembly(text)
     check(program)
-    binary.save(program, output)
-    if json:
-        values = summary(CompiledProgram(program).program)
-        print_json({**values, "program": str(output), "program_bytes": output.stat().st_size})
+    size = binary.save(program, output)
+    with printing_beside(output):
+        if json:
+            values = summary(CompiledProgram(program).program)
+            print_json({**values, "program": str(output), "program_bytes": size})
