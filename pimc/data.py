@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pimc_isa.errors import RunError
+from pimc_isa.files import write_file
 from pimc_isa.program import Port
 
 __all__ = ["Inputs", "batches", "bind", "image_count", "load_arrays", "load_labels", "save_arrays"]
@@ -50,8 +51,6 @@ def save_arrays(path: str | Path, arrays: Inputs) -> None:
     """Write a .npz file, or .npy if the name ends so and there is one array. The file appears whole or not at all."""
     import io
 
-    from pimc_isa.binary.tensorfile import write_atomically
-
     path = Path(path)
     buffer = io.BytesIO()
     if path.suffix == ".npy":
@@ -60,7 +59,7 @@ def save_arrays(path: str | Path, arrays: Inputs) -> None:
         np.save(buffer, next(iter(arrays.values())))
     else:
         np.savez(buffer, **arrays)  # type: ignore[arg-type]  # names are tensors, never 'allow_pickle'
-    write_atomically(path, [buffer.getvalue()])
+    write_file(path, [buffer.getbuffer()])
 
 
 def bind(ports: Sequence[Port], data: Inputs | Array, where: str = "inputs") -> dict[str, Array]:

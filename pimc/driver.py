@@ -196,16 +196,18 @@ class CompiledProgram:
     def __init__(self, program: Program) -> None:
         self.program = program
 
-    def save(self, path: str | Path) -> None:
-        """Write a program file, or assembly text if the name ends in .pimasm. It appears whole or not at all."""
+    def save(self, path: str | Path) -> int:
+        """Write a program file, or assembly text if the name ends in .pimasm, and return its bytes.
+
+        It appears whole or not at all. Raises PimcError where it cannot be written.
+        """
         if Path(path).suffix == ".pimasm":
             from pimc_isa.text import write_assembly
 
-            write_assembly(self.program, path)
-            return
+            return write_assembly(self.program, path)
         from pimc_isa import binary
 
-        binary.save(self.program, path)
+        return binary.save(self.program, path)
 
     def assembly(self) -> str:
         """Return the program as assembly text, without its tensors."""

@@ -14,6 +14,7 @@ import pimc_isa.instructions  # noqa: F401  (fills the registry)
 from pimc_isa import ISA_VERSION
 from pimc_isa.binary.words import word_layout
 from pimc_isa.define import OPCODE_BITS, REGISTRY, WORD_BITS, Field, Instr, fields_of
+from pimc_isa.files import write_text
 from pimc_isa.flow.microops import OPS
 from pimc_isa.limits import LIMITS
 from pimc_isa.machine import ACTIONS
@@ -130,7 +131,7 @@ def _microops() -> str:
 def main() -> None:
     """Write the page."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "README.md"
-    path.write_text(manual(), encoding="utf-8")
+    write_text(path, manual())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How every command ends: the exit code is the verdict, errors are one to three lines, a traceback is a bug.
 
-0: done, and the answer is yes. 1: done, and the answer is no. 2: bad input, or (and then it says so) a bug in pimc.
+0: done, and the answer is yes. 1: done, and the answer is no. 2: bad input, an output that cannot be written, or (and
+then it says so) a bug in pimc. 128 and the signal's number: ended by a signal (130 is Ctrl-C), outputs as they were.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from pimc.cli.signals import Ended, signals_raise
 
 __all__ = ["NO", "Commands"]
 
@@ -34,7 +38,8 @@ class Commands(TyperGroup):
             with warnings.catch_warnings():
                 warnings.simplefilter("always")
                 warnings.showwarning = _warn
-                return super().invoke(ctx)
+                with signals_raise():
+                    return _flushed(super().invoke, ctx)
         except PimcError as error:
             _stop(ctx, str(error), BAD_INPUT)
         except BrokenPipeError:
@@ -46,6 +51,9 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
+        except Ended as ended:
+            typer.echo("ended by a signal", err=True)
+            raise typer.Exit(ended.code) from None
         except MemoryError:
             _stop(ctx, "out of memory; use a smaller batch (--batch) or a smaller network", BAD_INPUT)
         except Exception as error:
@@ -59,6 +67,15 @@ class Commands(TyperGroup):
                 f"{kind}: {error}\nthis is a bug in pimc; run with 'pimc --debug ...' and report the output",
                 BAD_INPUT,
             )
+
+
+def _flushed(invoke: Callable[[Any], Any], ctx: Any) -> Any:
+    """Run a command and write all it printed, so that a full disk under standard output is told like any other."""
+    try:
+        return invoke(ctx)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

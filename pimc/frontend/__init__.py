@@ -3,6 +3,15 @@
 from pimc.frontend.calibration import CalibrationWarning
 from pimc.frontend.check import CheckReport, NodeReport, check_model
 from pimc.frontend.errors import FrontendError
+from pimc.frontend.external import external_files
 from pimc.frontend.load import load_model
 
-__all__ = ["CalibrationWarning", "CheckReport", "FrontendError", "NodeReport", "check_model", "load_model"]
+__all__ = [
+    "CalibrationWarning",
+    "CheckReport",
+    "FrontendError",
+    "NodeReport",
+    "check_model",
+    "external_files",
+    "load_model",
+]

@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 
 from pimc_isa import ISA_VERSION
-from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes, write_atomically
+from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes
 from pimc_isa.binary.words import Encoded, decode, encode
 from pimc_isa.errors import ProgramError
+from pimc_isa.files import write_file
 from pimc_isa.flow import Flow
 from pimc_isa.limits import beyond
 from pimc_isa.machine import machine_from_dict, machine_to_dict
@@ -89,9 +90,9 @@ class _Version(msgspec.Struct):
     isa: str
 
 
-def save(program: Program, path: str | Path) -> None:
-    """Write the program; the file appears whole or not at all."""
-    write_atomically(Path(path), _parts(program))
+def save(program: Program, path: str | Path) -> int:
+    """Write the program and return the file's bytes; it appears whole or not at all."""
+    return write_file(path, _parts(program))
 
 
 def to_bytes(program: Program) -> bytes:

@@ -7,11 +7,8 @@ Format: https://huggingface.co/docs/safetensors (8 bytes header length, JSON hea
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ import numpy as np
 from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.limits import beyond
 
-__all__ = ["chunks", "header_of", "open_tensors", "read_bytes", "tensors_in", "write_atomically"]
+__all__ = ["chunks", "header_of", "open_tensors", "read_bytes", "tensors_in"]
 
 Array = np.ndarray
 Buffer = bytes | memoryview
@@ -78,33 +75,6 @@ def _order(tensors: Mapping[str, Array]) -> list[str]:
         if array.dtype.name not in CODES:
             raise ProgramError(f"tensor '{name}' has type {array.dtype}, which a program cannot hold")
     return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-
-
-def write_atomically(path: Path, parts: Iterable[Buffer]) -> None:
-    """Write a file whole or not at all: a full disk leaves an older file as it was. OSError becomes PimcError."""
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-        os.chmod(temporary, _default_mode())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PimcError(f"cannot write {path}: {error.strerror or error}") from error
-    else:
-        temporary = None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def _default_mode() -> int:
-    """The mode a new file gets (mkstemp makes private ones)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def read_bytes(path: Path) -> memoryview:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes, write_atomically
+from pimc_isa.binary.tensorfile import open_tensors, read_bytes
 from pimc_isa.errors import AsmError, PimcError
+from pimc_isa.files import place_of, write_text
 from pimc_isa.program import Program
 from pimc_isa.text.build import Judge, build
+from pimc_isa.text.datafile import DataFile, found_beside
 from pimc_isa.text.print import print_program
 
 __all__ = ["assemble", "disassemble", "read_assembly", "write_assembly"]
@@ -36,23 +38,22 @@ def assemble(text: str, base_dir: str | Path = ".", judge: Judge | None = None) 
     return build(text, lambda file, sha256: _read_data(Path(base_dir) / file, sha256), judge)
 
 
-def write_assembly(program: Program, path: str | Path) -> None:
-    """Write the text to ``path`` and, if they are large, the tensors beside it as PATH's name with .safetensors."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise PimcError(f"cannot write {path}: the folder {path.parent} does not exist")
+def write_assembly(program: Program, path: str | Path) -> int:
+    """Write the text to ``path`` and return its bytes; large tensors go into a file beside it.
+
+    That file's name carries its checksum, so an older text keeps its own data until the new text has replaced it. A
+    device or pipe has no place beside it: all tensors are written out.
+    """
+    place = place_of(path)
     small = sum(array.nbytes for array in program.tensors.values()) <= INLINE_BYTES
-    if small and all(np.isfinite(array).all() for array in program.tensors.values()):
-        write_atomically(path, [disassemble(program).encode()])
-        return
-    beside = path.with_suffix(".safetensors")
-    header = header_of(program.tensors, {})
-    digest = hashlib.sha256(header)
-    for chunk in chunks(program.tensors):
-        digest.update(chunk)
-    text = disassemble(program, {"file": beside.name, "sha256": digest.hexdigest()})
-    write_atomically(beside, (part for part in (header, *chunks(program.tensors))))
-    write_atomically(path, [text.encode()])
+    plain = all(np.isfinite(array).all() for array in program.tensors.values())
+    if place.file is None and not plain:
+        raise PimcError(f"cannot write {path}: tensors that are not finite need a file beside the text\nname a file")
+    if place.file is None or (small and plain):
+        return write_text(path, disassemble(program))
+    data = DataFile(program.tensors, place.file)
+    with data.written():
+        return write_text(path, disassemble(program, {"file": data.path.name, "sha256": data.sha256}))
 
 
 def read_assembly(path: str | Path, judge: Judge | None = None) -> Program:
@@ -63,7 +64,7 @@ def read_assembly(path: str | Path, judge: Judge | None = None) -> Program:
     except UnicodeDecodeError:
         raise AsmError(f"{path}: not a text file; to run a program file, leave out 'asm'") from None
     try:
-        return assemble(text, path.parent, judge)
+        return build(text, lambda file, sha256: _read_data(found_beside(path, file), sha256), judge)
     except AsmError as error:
         raise AsmError(f"{path}: {error}") from None
 

@@ -36,19 +36,22 @@ def disasm(
     """
     from dataclasses import replace
 
+    from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import print_json
     from pimc.driver import CompiledProgram
     from pimc_isa.errors import ProgramError
     from pimc_isa.load import load_program, problem_of
 
+    judge_output(output, program=program)
     loaded = CompiledProgram(load_program(program, judge=False))
     problem = problem_of(loaded.program)
     if problem:
         typer.echo(f"warning: {shown(str(program))} is an illegal program: {problem}", err=True)
     if output is not None:
         _write(loaded, output)
-        if json:
-            print_json({"program": str(program), "assembly": str(output)})
+        with printing_beside(output):
+            if json:
+                print_json({"program": str(program), "assembly": str(output)})
         return
     if tile is not None:
         if not loaded.program.tiles:
@@ -89,14 +92,17 @@ def asm(
 
       pimc asm net.pimasm -o net.pim
     """
+    from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import print_json
     from pimc.driver import CompiledProgram
     from pimc.report.summary import summary
     from pimc_isa import binary
     from pimc_isa.load import load_program
 
+    judge_output(output, program=text)
     program = load_program(text, assembly=True)
-    binary.save(program, output)
-    if json:
-        values = summary(CompiledProgram(program).program)
-        print_json({**values, "program": str(output), "program_bytes": output.stat().st_size})
+    size = binary.save(program, output)
+    with printing_beside(output):
+        if json:
+            values = summary(CompiledProgram(program).program)
+            print_json({**values, "program": str(output), "program_bytes": size})

@@ -106,9 +106,14 @@ def compile_command(
       pimc compile net.onnx --target isaac-style --set converter_bits=8
     """
     from pimc import driver
-    from pimc.cli.output import print_json, progress
+    from pimc.cli.files import judge_output, printing_beside
+    from pimc.cli.output import progress
+    from pimc_isa.files import write_text
 
     shapes = input_shapes(input_shape)
+    if output is None and emit is Emit.PIM and not stop_after:
+        output = Path(f"{model.stem}.pim")
+    judge_output(output, calibration, model=model)
     times: dict[str, float] = {}
     printed: list[str] = []
     with progress("reading the model", quiet=quiet) as say:
@@ -137,22 +142,21 @@ def compile_command(
             program = driver.emit(graph, chosen)
             text = program.assembly() if emit is Emit.ASM and output is None else ""
             say("writing")
-            values = _saved(program, emit, output or Path(model.with_suffix(".pim").name), bool(text))
-    for shown in printed:
-        typer.echo(shown, err=json)
-    if text and output is not None:
-        _write_text(text, output)
-        values["output"] = str(output)
-    elif text and not json:
-        typer.echo(text, nl=False)
-    elif text:
-        values["text"] = text
-    layers = _layers(program) if report and program else None
-    if json:
-        extra = {"layers": [layer.to_dict() for layer in layers]} if layers else {}
-        print_json({**values, "pass_seconds": times, **extra})
-    elif program and not text:
-        _print_summary(values, layers)
+            values = _saved(program, emit, output)
+        if text and output is not None:
+            write_text(output, text)
+            values["output"] = str(output)
+        layers = _layers(program) if report and program else None
+    with printing_beside(output):
+        for shown in printed:
+            typer.echo(shown, err=json)
+        shown_text = text if output is None else ""
+        if json:
+            _print_json({**values, **({"text": shown_text} if shown_text else {}), "pass_seconds": times}, layers)
+        elif shown_text:
+            typer.echo(shown_text, nl=False)
+        elif program:
+            _print_summary(values, layers)
     _print_times(times if time_passes and not json else {})
 
 
@@ -162,26 +166,27 @@ def _graph_text(graph: Graph) -> str:
     return print_graph(graph)
 
 
-def _write_text(text: str, output: Path) -> None:
-    from pimc_isa.binary.tensorfile import write_atomically
-
-    write_atomically(output, [text.encode()])
-
-
-def _saved(program: CompiledProgram, emit: Emit, path: Path, only_text: bool) -> dict[str, Any]:
+def _saved(program: CompiledProgram, emit: Emit, path: Path | None) -> dict[str, Any]:
     """Write the program unless its text goes to stdout; return its figures."""
     from pimc.report.summary import summary
 
     values = summary(program.program)
-    if only_text:
+    if path is None:
         return values
     if emit is Emit.ASM:
         from pimc_isa.text import write_assembly
 
-        write_assembly(program.program, path)
+        size = write_assembly(program.program, path)
     else:
-        program.save(path)
-    return {**values, "program": str(path), "program_bytes": path.stat().st_size}
+        size = program.save(path)
+    return {**values, "program": str(path), "program_bytes": size}
+
+
+def _print_json(values: dict[str, Any], layers: list[LayerReport] | None) -> None:
+    from pimc.cli.output import print_json
+
+    extra = {"layers": [layer.to_dict() for layer in layers]} if layers else {}
+    print_json({**values, **extra})
 
 
 def _layers(program: CompiledProgram) -> list[LayerReport]:

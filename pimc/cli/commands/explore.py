@@ -73,10 +73,13 @@ def explore(
 
       pimc explore --grid A=2,4 M=64,128 --assume logic=io --model net.onnx --scheduler tcp://head:8786 -o space.svg
     """
+    from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import print_json, progress
     from pimc.explore import explore as run
     from pimc.explore.figure import figure
+    from pimc_isa.files import write_text
 
+    judge_output(output, model=model)
     with progress("exploring", quiet=quiet) as say:
         network, data = ("", None) if peak_only else _model(model)
         found = run(
@@ -91,11 +94,12 @@ def explore(
             progress=say,
         )
     if output is not None:
-        output.write_text(figure(found), encoding="utf-8")
-    if json:
-        print_json(found.to_dict())
-    else:
-        _print(found)
+        write_text(output, figure(found))
+    with printing_beside(output):
+        if json:
+            print_json(found.to_dict())
+        else:
+            _print(found)
 
 
 def _model(path: Path | None) -> tuple[str, bytes]:

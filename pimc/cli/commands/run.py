@@ -11,6 +11,7 @@ from pimc.cli.options import Json, Noise, NoiseModel, Program, Quiet
 
 if TYPE_CHECKING:
     from pimc.driver import RunResult
+    from pimc.report.layers import LayerReport
 
 __all__ = ["result_values", "run"]
 
@@ -40,12 +41,14 @@ def run(
 
       pimc run net.pim --input images.npz -o noisy.npz --noise 1 --noise-model sinad=50
     """
-    from pimc.cli.output import print_json, progress
+    from pimc.cli.files import judge_output, printing_beside
+    from pimc.cli.output import progress
     from pimc.data import load_arrays, save_arrays
     from pimc.driver import load
     from pimc.report.layers import layer_report
     from pimc_isa.engines.noise import parse_noise
 
+    judge_output(output, data, program=program)
     with progress("loading", quiet=quiet) as say:
         loaded = load(program)
         say("running")
@@ -54,14 +57,27 @@ def run(
         table = layer_report(loaded.program, loaded.timing, loaded.energy, loaded.interval_cycles) if layers else []
     if output is not None:
         save_arrays(output, result.outputs)
-    if json:
-        extra = {"output": str(output)} if output else {}
-        print_json({**result_values(result), **extra, **({"layers": [r.to_dict() for r in table]} if layers else {})})
-        return
-    if table:
+    with printing_beside(output):
+        if json:
+            _print_json(result, output, table if layers else None)
+        else:
+            _print(result, table)
+
+
+def _print_json(result: RunResult, output: Path | None, layers: list[LayerReport] | None) -> None:
+    from pimc.cli.output import print_json
+
+    extra: dict[str, Any] = {"output": str(output)} if output else {}
+    if layers is not None:
+        extra["layers"] = [layer.to_dict() for layer in layers]
+    print_json({**result_values(result), **extra})
+
+
+def _print(result: RunResult, layers: list[LayerReport]) -> None:
+    if layers:
         from pimc.cli.tables import print_layers
 
-        print_layers(table)
+        print_layers(layers)
     print_result(result)
 
 

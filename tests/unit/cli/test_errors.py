@@ -134,13 +134,16 @@ def test_folders_that_are_missing_or_closed(files: Files, tmp_path: Path) -> Non
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk(files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The output is written beside its final name, so a full disk is met by the writer; an old file stays."""
-    import tempfile
-
     old = tmp_path / "old.pim"
     old.write_bytes(b"old")
-    monkeypatch.setattr(tempfile, "mkstemp", lambda **kw: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "t")))
+
+    def full(handle: int, data: bytes) -> int:
+        return os.writev(os.open("/dev/full", os.O_WRONLY), [data])
+
+    monkeypatch.setattr(os, "write", full)
     refused(pimc("compile", files.model, "-o", old), "No space left on device")
     assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
 
 
 def test_several_outputs_need_npz(files: Files, tmp_path: Path) -> None:

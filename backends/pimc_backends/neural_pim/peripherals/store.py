@@ -7,7 +7,8 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from pimc_isa.binary.tensorfile import chunks, header_of, write_atomically
+from pimc_isa.binary.tensorfile import chunks, header_of
+from pimc_isa.files import write_file
 from pimc_isa.peripherals import NnsaDesign, Peripherals, from_tensors, to_tensors
 
 __all__ = ["PARAMETERS", "Variants", "load", "load_variants", "save"]
@@ -40,4 +41,4 @@ def save(path: Path, peripherals: Peripherals, variants: Variants) -> None:
     others = Peripherals((variants.msb_first, variants.follower), (), ())
     tensors = to_tensors(peripherals) | to_tensors(others, _VARIANTS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, [header_of(tensors, {}), *chunks(tensors)])
+    write_file(path, [header_of(tensors, {}), *chunks(tensors)])

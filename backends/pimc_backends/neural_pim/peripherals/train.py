@@ -21,6 +21,7 @@ from pimc_backends.neural_pim.peripherals import technology, train_nnadc, train_
 from pimc_backends.neural_pim.peripherals.errors import fit_errors
 from pimc_backends.neural_pim.peripherals.report import render
 from pimc_backends.neural_pim.peripherals.store import PARAMETERS, Variants, save
+from pimc_isa.files import write_text
 from pimc_isa.peripherals import Peripherals
 from pimc_isa.peripherals.design import RANGES
 
@@ -69,7 +70,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     save(options.out / PARAMETERS.name, peripherals, variants)
     report = _timed("measuring", lambda: render(peripherals, variants, options.devices))
-    (options.out / "report.md").write_text(report, encoding="utf-8")
+    write_text(options.out / "report.md", report)
 
 
 if __name__ == "__main__":
