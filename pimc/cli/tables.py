@@ -63,6 +63,7 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
         print_loss(report)
     if report.skipped:
         print(f"not compared: {len(report.skipped)} tensors ({_reasons(report)})")
+    print_unrefereed(report)
     print(
         f"{report.verdict}: {len(report.tensors)} tensors, {report.elements} elements, {report.mismatches} differ"
         + (f", at most {report.max_lsb} LSB" if report.mismatches else "")
@@ -70,6 +71,12 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
     first = report.first_difference
     if first is not None:
         print(f"first tensor that differs: {first.name} ({first.mismatches} of {first.elements} elements)")
+
+
+def print_unrefereed(report: VerifyReport) -> None:
+    """Say which instructions the step engine does not restate, if any."""
+    if report.unrefereed:
+        print(f"unrefereed: the step engine has no restatement of {', '.join(report.unrefereed)}")
 
 
 def print_loss(report: VerifyReport) -> None:
@@ -93,6 +100,7 @@ def print_trials(report: TrialsReport) -> None:
             print(f"accuracy of {who}: {percent(first.accuracy[who])}")
     print(f"noise model {report.model}, seeds {report.seed} to {report.seed + len(report.reports) - 1}")
     print(f"data: {first.data}")
+    print_unrefereed(first)
 
 
 def _reasons(report: VerifyReport) -> str:

@@ -46,7 +46,8 @@ class VerifyReport:
     reason. ``top1_agreement`` is the share of images for which our class is onnxruntime's; ``accuracy`` is by who
     computed it ('pimc', 'onnxruntime', 'fp32'), where labels were given. ``lossy``: not every conversion of the program
     is proved exact, or its hardware is not ideal (``noise`` says how), so equality is not claimed; ``output_snr_db`` is
-    that of the first output.
+    that of the first output. ``unrefereed`` are instructions of the program that the step engine does not restate, so
+    that nothing judges what the engines make of them.
     """
 
     images: int
@@ -58,6 +59,7 @@ class VerifyReport:
     lossy: bool = False
     noise: str = ""
     output_snr_db: float | None = None
+    unrefereed: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -112,6 +114,7 @@ class VerifyReport:
             "first_difference": first.name if first else None,
             "lossy": self.lossy,
             "noise": self.noise or None,
+            "unrefereed": list(self.unrefereed),
             "lsb_histogram": self.histogram,
             "output_snr_db": self.output_snr_db,
             "top1_agreement": self.top1_agreement,

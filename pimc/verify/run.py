@@ -20,6 +20,7 @@ from pimc.verify.inputs import synthetic
 from pimc.verify.reference import Reference, session
 from pimc.verify.report import VerifyReport
 from pimc_isa.engines.noise import Noise
+from pimc_isa.engines.step import unrefereed
 from pimc_isa.errors import RunError
 from pimc_isa.program import Program
 
@@ -126,6 +127,7 @@ class _Run:
             lossy=self.executor.lossy,
             noise=str(self.noise) if self.noise else "",
             output_snr_db=self.output.snr_db(),
+            unrefereed=unrefereed(self.program),
         )
 
 

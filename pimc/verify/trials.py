@@ -65,6 +65,7 @@ class TrialsReport:
             "images": first.images,
             "data": first.data,
             "figures": {n: {"mean": s.mean, "deviation": s.deviation} for n, s in self.figures().items()},
+            "unrefereed": list(first.unrefereed),
             "accuracy_onnxruntime": first.accuracy.get("onnxruntime"),
             "accuracy_fp32": first.accuracy.get("fp32"),
         }

@@ -1,5 +1,14 @@
-"""The step engine: the slow referee, one clock at a time, values and cycles together."""
+"""The step engine: the slow referee, one clock at a time, values and cycles together.
 
+It restates every rule from the manual and takes none from the engines it judges. ``restate`` adds an instruction.
+"""
+
+from pimc_isa.engines.step import rules as _rules  # fills the table of restatements
 from pimc_isa.engines.step.clock import Result, run
+from pimc_isa.engines.step.geometry import Place, Row
+from pimc_isa.engines.step.referee import Restatement, restate, unrefereed
+from pimc_isa.engines.step.values import Values
 
-__all__ = ["Result", "run"]
+__all__ = ["Place", "Restatement", "Result", "Row", "Values", "restate", "run", "unrefereed"]
+
+del _rules

@@ -1,8 +1,10 @@
 """The slow referee: one clock at a time, physical ring slots and FIFOs, values and time together.
 
-Every cycle has four parts, in this order: what ends now ends; one instruction of each tile is dispatched; units start
-what may start, tile by tile in order of number. The rules are written down here once more, as they stand in the manual,
-and share nothing with the fast engines but the geometry of the network.
+Every cycle has three parts, in this order: what ends now ends; one instruction of each tile is dispatched; units
+start what may start, tile by tile in order of number. The rules are written down here once more, as they stand in the
+manual. This package takes data from the rest of ``pimc_isa`` (programs, machines, flows) and no rule: neither routes
+nor what an instruction costs, touches or means (``referee``, ``rules``), nor what crossbars compute (``flows``,
+``dots``).
 """
 
 from __future__ import annotations
@@ -12,13 +14,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pimc_isa.engines.noise import Noise
+from pimc_isa.engines.step.analog import Hardware
+from pimc_isa.engines.step.dots import Dots
+from pimc_isa.engines.step.geometry import channels, columns
 from pimc_isa.engines.step.network import Wires
+from pimc_isa.engines.step.routes import Link
 from pimc_isa.engines.step.tile import Execution, TileMachine
 from pimc_isa.engines.timing import TileTiming, Timing
 from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import Recv, Send
 from pimc_isa.program import Program
-from pimc_isa.route import Link
 
 __all__ = ["Result", "run"]
 
@@ -40,13 +46,15 @@ class _Clock:
     images: int
     inputs: Mapping[str, Array]
     with_values: bool
+    hardware: Hardware
     now: int = 0
     unit_busy: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wires = Wires(self.program)
         ordered = sorted(self.program.tiles, key=lambda t: t.number)
-        self.tiles = [TileMachine(self.program, t, self.images) for t in ordered]
+        dots = Dots(self.program, self.hardware)
+        self.tiles = [TileMachine(self.program, t, self.images, dots) for t in ordered]
         self.outputs: dict[str, list[Array]] = {}
 
     def run(self) -> None:
@@ -87,10 +95,10 @@ class _Clock:
         if self.with_values:
             self._execute(tile, e)
         if isinstance(e.instr, Send):
-            message = e.meaning.message if e.meaning is not None else None
+            message = e.values.message if e.values is not None else None
             self.wires.send(e.instr.channel, e.nbytes, self.now, message)
-        tile.start(e, self.now, self.now + e.cycles, self.now + e.occupancy)
-        self._busy(tile, e, e.occupancy)
+        tile.start(e, self.now, self.now + e.cycles, self.now + e.busy)
+        self._busy(tile, e, e.busy)
         return True
 
     def _start_transfer(self, tile: TileMachine, e: Execution, instr: Recv) -> bool:
@@ -108,20 +116,21 @@ class _Clock:
 
     def _execute(self, tile: TileMachine, e: Execution) -> None:
         inputs = {name: values[e.image] for name, values in self.inputs.items()}
-        e.meaning = tile.meaning(e, inputs)
-        e.instr.execute(e.meaning)
+        e.values = tile.values(e, inputs)
+        e.rule.meaning(e.instr, e.values)
 
     def _end(self, tile: TileMachine, e: Execution) -> None:
-        if e.meaning is not None:
-            e.meaning.commit()
-            for name, value in e.meaning.outputs.items():
+        if e.values is not None:
+            e.values.commit()
+            for name, value in e.values.outputs.items():
                 self.outputs.setdefault(name, []).append(value)
         if isinstance(e.instr, Recv) and e.rows:
             message = self.wires.take(e.instr.channel, tile.tile.number, self.now)
             _, row = e.rows.pop(0)
             if message is not None:
                 ring = tile.memory.rings[e.instr.dst.buffer]
-                ring.store(e.image, row, ring.part(e.instr.dst.cols, e.instr.dst.chans), message)
+                dst = e.instr.dst
+                ring.store(e.image, row, ring.part(columns(tile.tile, dst), channels(tile.tile, dst)), message)
             if e.rows:
                 e.busy_until = None
                 return
@@ -154,12 +163,20 @@ def _tile_timing(tile: TileMachine, images: int) -> TileTiming:
     )
 
 
-def run(program: Program, inputs: Mapping[str, Array], images: int = 1, values: bool = True) -> Result:
+def run(
+    program: Program,
+    inputs: Mapping[str, Array],
+    images: int = 1,
+    values: bool = True,
+    noise: Noise | None = None,
+    first: int = 0,
+) -> Result:
     """Run a stream of images; ``inputs`` by name, [images, ...]. Without ``values`` only the timing is computed.
 
-    Raises ``DeadlockError`` when nothing can proceed.
+    With ``noise`` it is one noisy chip, and ``first`` is the number of the first image, on which draws depend. Raises
+    ``DeadlockError`` when nothing can proceed, ``ProgramError`` for an instruction without a restatement.
     """
-    clock = _Clock(program, images, inputs, values)
+    clock = _Clock(program, images, inputs, values, Hardware.of(program, noise, first))
     clock.run()
     outputs = {name: np.stack(parts) for name, parts in clock.outputs.items()}
     buffers = {(t.tile.number, n): ring.history for t in clock.tiles for n, ring in t.memory.rings.items()}

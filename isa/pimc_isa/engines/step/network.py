@@ -1,4 +1,4 @@
-"""The network of the step engine: links that are taken for some cycles, FIFOs, and credits on their way back."""
+"""The network at work: links that are taken for some cycles, FIFOs, and credits on their way back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pimc_isa.engines.step.routes import Link, Way, hop_cycles, link_cycles, way_of
 from pimc_isa.operands import Channel
 from pimc_isa.program import Program
-from pimc_isa.route import Link, Tree, multicast, occupancy
 
 __all__ = ["Wires"]
 
@@ -36,33 +36,37 @@ class Wires:
     """All channels and links."""
 
     def __init__(self, program: Program) -> None:
-        self.machine = program.machine
+        self.network = program.machine.network
         self.channels: dict[str, Channel] = {c.name: c for c in program.channels}
-        self.trees: dict[str, Tree] = {c.name: multicast(program, c) for c in program.channels}
+        self.ways: dict[str, Way] = {c.name: way_of(program, c) for c in program.channels}
         self.fifos = {(c.name, dest): _Fifo(c.depth) for c in program.channels for dest in c.dests}
         self.taken: dict[Link, list[tuple[int, int]]] = {}
 
-    def may_send(self, channel: str, nbytes: int, now: int) -> bool:
-        """Every receiver has room, and every link is free when the message comes by."""
+    def may_send(self, channel: str, size: int, now: int) -> bool:
+        """Every receiver has room (10), and every link is free when the message comes by (12, 13)."""
         if any(self.fifos[channel, dest].free(now) < 1 for dest in self.channels[channel].dests):
             return False
-        for link, offset in self.trees[channel].links:
-            first = now + offset
-            stop = first + occupancy(self.machine, link, nbytes)
+        for link, hops in self.ways[channel].reached.items():
+            first = now + hops
+            stop = first + link_cycles(self.network, link, size)
             if any(first < b and a < stop for a, b in self.taken.get(link, [])):
                 return False
         return True
 
-    def send(self, channel: str, nbytes: int, now: int, values: Array | None) -> None:
-        """Take the links and one place at every receiver."""
-        tree = self.trees[channel]
-        for link, offset in tree.links:
-            first = now + offset
-            self.taken.setdefault(link, []).append((first, first + occupancy(self.machine, link, nbytes)))
-        for number, dest in enumerate(self.channels[channel].dests):
+    def send(self, channel: str, size: int, now: int, values: Array | None) -> None:
+        """Take the links and one place at every receiver; the message arrives by rule 14."""
+        way = self.ways[channel]
+        for link, hops in way.reached.items():
+            first = now + hops
+            self.taken.setdefault(link, []).append((first, first + link_cycles(self.network, link, size)))
+        for links, dest in zip(way.routes, self.channels[channel].dests, strict=True):
+            slowest = max(link_cycles(self.network, link, size) for link in links)
             fifo = self.fifos[channel, dest]
             fifo.places -= 1
-            fifo.messages.append((now + tree.arrival_delay(self.machine, number, nbytes), values))
+            fifo.messages.append((now + self._latency(links) + slowest, values))
+
+    def _latency(self, links: tuple[Link, ...]) -> int:
+        return sum(hop_cycles(self.network, link) for link in links)
 
     def has_message(self, channel: str, dest: int, now: int) -> bool:
         """Whether a message has arrived."""
@@ -70,10 +74,10 @@ class Wires:
         return bool(messages) and messages[0][0] <= now
 
     def take(self, channel: str, dest: int, now: int) -> Array | None:
-        """Take the oldest message; its place is free, which the sender learns later."""
+        """Take the oldest message; its place is free, which the sender learns later (16)."""
         fifo = self.fifos[channel, dest]
-        delay = self.trees[channel].credit_delay(self.channels[channel].dests.index(dest))
-        fifo.credits.append(now + delay)
+        links = self.ways[channel].routes[self.channels[channel].dests.index(dest)]
+        fifo.credits.append(now + max(1, self._latency(links)))
         return fifo.messages.popleft()[1]
 
     def moments(self, now: int) -> list[int]:

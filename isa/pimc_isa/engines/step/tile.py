@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pimc_isa.define import Context, Instr, Touch
-from pimc_isa.engines.step.values import Memory, RowMeaning
-from pimc_isa.engines.timing import unit_of
+from pimc_isa.define import Instr
+from pimc_isa.engines.step.dots import Dots
+from pimc_isa.engines.step.geometry import Place, Row, nbytes, row_at
+from pimc_isa.engines.step.referee import Restatement, restatement_of
+from pimc_isa.engines.step.values import Memory, Values
 from pimc_isa.instructions import End, Halt, Loop, Recv, Send
 from pimc_isa.program import Program, Tile
 
 __all__ = ["Execution", "TileMachine"]
 
 Array = np.ndarray
-Row = tuple[str, int]  # buffer, row
 
 
 @dataclass
@@ -28,9 +29,10 @@ class Execution:
     pc: int
     iteration: int
     image: int
+    rule: Restatement
     unit: str
     cycles: int
-    occupancy: int
+    busy: int
     nbytes: int
     dispatched: int
     reads: set[Row]
@@ -40,7 +42,7 @@ class Execution:
     free_at: int | None = None
     busy_until: int | None = None
     ended: int | None = None
-    meaning: RowMeaning | None = None
+    values: Values | None = None
 
     def describe(self) -> str:
         """For error messages."""
@@ -50,11 +52,11 @@ class Execution:
 class TileMachine:
     """State of one tile."""
 
-    def __init__(self, program: Program, tile: Tile, images: int) -> None:
+    def __init__(self, program: Program, tile: Tile, images: int, dots: Dots) -> None:
         self.tile = tile
         self.images = images
-        self.ctx = Context(program, tile)
-        self.memory = Memory(program, tile, images)
+        self.place = Place(program, tile)
+        self.memory = Memory(program, tile, images, dots)
         self.queue_places = None if tile.kind == "host" else program.machine.tile.queue_depth
         self.queues: dict[str, deque[Execution]] = {}
         self.running: dict[str, Execution] = {}
@@ -66,6 +68,7 @@ class TileMachine:
         self.iteration = 0
         self.image = 0 if tile.code else images
         self.arrived: dict[str, int] = {}
+        self.touched: dict[tuple[int, int], tuple[set[Row], set[Row]]] = {}  # by place in the code and iteration
 
     @property
     def finished(self) -> bool:
@@ -111,7 +114,7 @@ class TileMachine:
         elif isinstance(instr, Halt):
             self._next_image()
         else:
-            queue = self.queues.setdefault(unit_of(instr), deque())
+            queue = self.queues.setdefault(restatement_of(instr, self.tile).unit(instr), deque())
             if self.queue_places is not None and len(queue) >= self.queue_places:
                 return False
             execution = self._execution(instr, now)
@@ -140,20 +143,23 @@ class TileMachine:
         self.arrived = {}
 
     def _execution(self, instr: Instr, now: int) -> Execution:
-        rows: list[Row] = []
-        reads: set[Row] = set()
-        writes: set[Row] = set()
-        if isinstance(instr, Recv):
-            first, stop = self.arrived.get(instr.channel, 0), instr.rows_until(self.ctx, self.iteration)
-            rows = [(instr.dst.buffer, row) for row in range(first, stop)]
-            self.arrived[instr.channel] = max(first, stop)
-        else:
-            reads = _rows(instr.reads(self.ctx, self.iteration))
-            writes = _rows(instr.writes(self.ctx, self.iteration))
-        nbytes = self.ctx.nbytes(instr.src) if isinstance(instr, Send) else 0
-        cycles, occupancy = max(1, instr.cycles(self.ctx)), max(1, instr.occupancy(self.ctx))
-        at = (instr, self.pc, self.iteration, self.image, unit_of(instr))
-        return Execution(*at, cycles, occupancy, nbytes, now, reads, writes, rows)
+        rule, place, i = restatement_of(instr, self.tile), self.place, self.iteration
+        size = nbytes(self.tile, instr.src) if isinstance(instr, Send) else 0
+        cycles = max(1, rule.cycles(place, instr))
+        busy = cycles if rule.busy is None else max(1, rule.busy(place, instr))
+        rows = self._rows_to_take(instr) if isinstance(instr, Recv) else []
+        if (self.pc, i) not in self.touched:
+            self.touched[self.pc, i] = set(rule.reads(place, instr, i)), set(rule.writes(place, instr, i))
+        touched = self.touched[self.pc, i]
+        at = instr, self.pc, i, self.image, rule
+        return Execution(*at, rule.unit(instr), cycles, busy, size, now, *touched, rows)
+
+    def _rows_to_take(self, instr: Recv) -> list[Row]:
+        """The rows that this ``recv`` still has to take: up to ``until``, or the buffer's height if that is less."""
+        arrived = self.arrived.get(instr.channel, 0)
+        until = min(row_at(instr.until, self.iteration), self.tile.buffer[instr.dst.buffer].rows)
+        self.arrived[instr.channel] = max(arrived, until)
+        return [(instr.dst.buffer, row) for row in range(arrived, until)]
 
     # ---- scoreboard ----
 
@@ -205,10 +211,6 @@ class TileMachine:
                 self.held[e.unit] = e.free_at
         self.flight = [o for o in self.flight if o is not e]
 
-    def meaning(self, e: Execution, inputs: Mapping[str, Array]) -> RowMeaning:
-        """The vocabulary for its values."""
-        return RowMeaning(self.memory, e.image, e.iteration, inputs)
-
-
-def _rows(touches: list[Touch]) -> set[Row]:
-    return {(t.buffer, row) for t in touches for row in range(*t.rows)}
+    def values(self, e: Execution, inputs: Mapping[str, Array]) -> Values:
+        """What its meaning reads and writes through."""
+        return Values(self.memory, e.image, e.iteration, inputs)

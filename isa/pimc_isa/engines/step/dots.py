@@ -1,0 +1,127 @@
+"""Dot products as the analog parts compute them: column sums, analog additions, conversions, digital additions.
+
+There is one way for all flows: every pair of an input slice and a weight slice gives a column sum; what a conversion
+sees is added up; its code counts. Where converters lose nothing that is the integer dot product.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pimc_isa.engines.step.analog import Hardware, Swings
+from pimc_isa.engines.step.cells import Block, block_of
+from pimc_isa.engines.step.flows import Converter, Group, Reading, read_flow
+from pimc_isa.engines.step.trained import trained_codes
+from pimc_isa.operands import Group as Crossbars
+from pimc_isa.operands import Weights
+from pimc_isa.program import Program
+
+__all__ = ["Dots"]
+
+Array = np.ndarray
+
+
+class Dots:
+    """All crossbars of a program, on one chip: ideal or noisy."""
+
+    def __init__(self, program: Program, hardware: Hardware) -> None:
+        self.program, self.hardware = program, hardware
+        self._blocks: dict[tuple[object, ...], Block] = {}
+
+    def products(self, g: Crossbars, number: int, vectors: Array, at: tuple[int, int, range]) -> Array:
+        """i32 [positions, n] of u8 ``vectors`` [positions, k] with convolution group ``number`` of crossbars ``g``.
+
+        ``at``: image, output row and output columns of the positions.
+        """
+        weights, flow = self.program.weight[g.weights], self.program.flow[g.flow]
+        reading = read_flow(flow)
+        step = _full_scale(weights, flow.input_bits, g) / reading.groups[0].converter.hi
+        which = self.hardware.numbers(weights, number, g.n, at)
+        codes = np.zeros((len(vectors), g.n[1] - g.n[0]), np.int64)
+        corrections = np.zeros_like(codes)
+        for first in range(g.k[0], g.k[1], weights.block_rows):
+            rows = first, min(first + weights.block_rows, g.k[1])
+            block = self._block(weights, number, rows, g.n)
+            x = vectors[:, rows[0] - g.k[0] : rows[1] - g.k[0]].astype(np.int64)
+            slices = [x >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
+            swings = Swings(weights, reading, self.hardware, g)
+            codes += self._block_codes(block, slices, reading, step, swings, which)
+            corrections += _correction(block, slices, reading)
+        if reading.groups[0].converter.ranged:
+            codes = np.floor(step * codes + 0.5).astype(np.int64)
+        return (codes + corrections).astype(np.int32)
+
+    def _block(self, weights: Weights, number: int, rows: tuple[int, int], n: tuple[int, int]) -> Block:
+        key = weights.name, number, rows, n
+        if key not in self._blocks:
+            h = self.hardware
+            self._blocks[key] = block_of(self.program, weights, number, rows, n, h.noise.cell, h.seed)
+        return self._blocks[key]
+
+    def _block_codes(
+        self, block: Block, slices: list[Array], reading: Reading, step: float, swings: Swings, which: Array
+    ) -> Array:
+        """What one row block adds: codes where conversions are ranged, else values."""
+        if self.hardware.networks and reading.groups[0].converter.ranged:
+            return trained_codes(self.hardware, block, slices, step, swings, which)
+        total = np.zeros(which.shape, np.int64)
+        sides = range(len(block.columns))
+        for group in reading.groups:
+            for together in [[side] for side in sides] if reading.sides else [list(sides)]:
+                seen = self._analog_sum(block, slices, group, together, swings, which)
+                code = self._code(seen, group, step, swings, block.number, which) << group.shift
+                if len(group.pairs) == 1:
+                    code = block.signs[group.pairs[0][1]] * code
+                total += -code if reading.sides and together == [1] else code
+        return total
+
+    def _analog_sum(
+        self, block: Block, slices: list[Array], group: Group, sides: list[int], swings: Swings, which: Array
+    ) -> Array:
+        """What one conversion sees, float64 [positions, n]: pairs by input slice, then weight slice, then W+ and W-."""
+        seen = np.zeros(which.shape)
+        for i, j, power in group.pairs:
+            sign = 1 if len(group.pairs) == 1 else block.signs[j]
+            for side in sides:
+                p = slices[i].astype(np.float64) @ block.columns[side][j]
+                if not swings.one_draw:
+                    p = p + self.hardware.read_noise(swings, block.number, i, j, side, which)
+                if group.cell is not None:
+                    p = _rounded(p, group.cell) * group.cell.step
+                plus = -1 if side == 1 and len(sides) == 2 else 1
+                seen = seen + sign * (plus * p) * 2**power
+        return seen
+
+    def _code(self, seen: Array, group: Group, step: float, swings: Swings, block: int, which: Array) -> Array:
+        """The code of what is seen; times its step where the conversion is not ranged."""
+        c = group.converter
+        one = step if c.ranged else float(c.step)
+        if swings.one_draw:
+            codes = seen / one
+            codes = self.hardware.disturbed(codes, c, swings, block, one, which)
+            codes = np.minimum(np.maximum(np.floor(codes + 0.5), c.lo), c.hi)
+        else:
+            codes = _rounded(seen, c, one)
+        return codes.astype(np.int64) * (1 if c.ranged else c.step)
+
+
+def _rounded(value: Array, c: Converter, step: float | None = None) -> Array:
+    """Codes: the nearest multiple of a step, halves up, clipped."""
+    return np.minimum(np.maximum(np.floor(value / (c.step if step is None else step) + 0.5), c.lo), c.hi)
+
+
+def _full_scale(weights: Weights, input_bits: int, g: Crossbars) -> float:
+    """What the end code of a ranged conversion stands for."""
+    most = weights.block_rows * ((1 << input_bits) - 1) * ((1 << sum(weights.slices)) - 1)
+    return most * g.v_max / g.gain
+
+
+def _correction(block: Block, slices: list[Array], reading: Reading) -> Array:
+    """Centre times the sum of inputs, which is converted like a column, or counted."""
+    total = np.zeros(len(slices[0]), np.int64)
+    for x, (lo, _), unit in zip(slices, reading.slices, reading.units, strict=False):
+        summed = x.sum(axis=1)
+        if unit is not None:
+            summed = _rounded(summed.astype(np.float64), unit).astype(np.int64) * unit.step
+        total += summed << lo
+    return np.asarray(total[:, None] * block.centre[None])

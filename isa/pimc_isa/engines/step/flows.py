@@ -1,0 +1,175 @@
+"""What the conversions of a flow see, read off its micro-operations (the manual's section "Flows").
+
+A micro-operation takes what was put into its latch last, by one that was done when it starts. So one goes back from
+each ``accumulate`` (or ``merge``) to its ``convert``, and from there to the reads of the crossbar. The flow is known to
+be legal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pimc_isa.flow.flow import Flow
+from pimc_isa.flow.microops import MicroOp
+
+__all__ = ["Converter", "Group", "Reading", "read_flow"]
+
+Bits = tuple[int, int]
+#: Input slice (number), weight slice (number), and the power of two of their pair within its group.
+Pair = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Codes ``lo`` to ``hi``; a code stands for ``step`` units, or a part of the group's full scale if ``ranged``."""
+
+    lo: int
+    hi: int
+    step: int
+    ranged: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pairs whose column sums are added before one conversion; the result counts ``2**shift`` times.
+
+    ``cell``: every column sum goes through such a buffer cell first.
+    """
+
+    pairs: tuple[Pair, ...]
+    shift: int
+    converter: Converter
+    cell: Converter | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A flow as its conversions see it.
+
+    ``slices``: bit ranges [lo, hi) of the input, in the order in which their codes are added. ``units``: for the sum of
+    each input slice the converter it goes through (None: counted); empty if nothing is corrected. ``sides``: W+ and W-
+    go through converters of their own.
+    """
+
+    slices: tuple[Bits, ...]
+    groups: tuple[Group, ...]
+    units: tuple[Converter | None, ...]
+    sides: bool
+
+
+@dataclass(frozen=True)
+class _Op:
+    """A micro-operation with its arguments apart: words, and values by key."""
+
+    step: int
+    end: int
+    name: str
+    words: tuple[str, ...]
+    keys: dict[str, str]
+
+
+#: Which latch each micro-operation fills; of those done at the same time the later one in this list came last.
+_FILLS = {"read": "samples", "fold": "held", "buffer": "buffered", "convert": "codes", "accumulate": "sums"}
+
+
+def _op(op: MicroOp) -> _Op:
+    keys = dict(word.split("=", 1) for word in op.args if "=" in word)
+    words = tuple(word for word in op.args if "=" not in word)
+    return _Op(op.step, op.step + int(keys.get("steps", "1")), op.op, words, keys)
+
+
+def _bits(op: _Op) -> Bits:
+    lo, hi = op.words[0].split(":")
+    return int(lo), int(hi)
+
+
+class _Reader:
+    """Goes back through one flow."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.ops = [_op(op) for op in flow.ops]
+        self.places = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
+
+    def called(self, *names: str) -> list[_Op]:
+        return [op for op in self.ops if op.name in names]
+
+    def last(self, op: _Op, *latches: str) -> _Op:
+        """What ``op`` finds: the last that was done with one of the latches when ``op`` starts."""
+        order = list(_FILLS)
+        done = [o for o in self.ops if _FILLS.get(o.name) in latches and o.end <= op.step]
+        return max(done, key=lambda o: (o.end, order.index(o.name)))
+
+    def counted(self) -> list[_Op]:
+        """The conversions whose codes count: merged as they are, or accumulated."""
+        merged = [self.last(op, "sums", "codes") for op in self.called("merge")]
+        accumulated = [self.last(op, "codes") for op in self.called("accumulate")]
+        return [op for op in merged if op.name == "convert"] + accumulated
+
+    def source(self, convert: _Op) -> _Op:
+        return self.last(convert, "samples", "held", "buffered")
+
+    def sources(self, convert: _Op) -> list[_Op]:
+        """The read, or all folds since the last conversion, or all writes to the buffer."""
+        source = self.source(convert)
+        if source.name == "read":
+            return [source]
+        parts = sorted(self.called(source.name), key=lambda o: o.step)
+        if source.name == "fold":
+            since = max((o.step for o in self.called("convert") if o.step < convert.step), default=-1)
+            parts = [o for o in parts if since <= o.step and o.end <= convert.step]
+        return parts
+
+    def slices(self, convert: _Op) -> list[Bits]:
+        """Input bits that were driven when each source was read."""
+        reads = [o if o.name == "read" else self.last(o, "samples") for o in self.sources(convert)]
+        return [next(_bits(d) for d in self.called("drive") if d.step == read.step) for read in reads]
+
+    def groups(self, convert: _Op, number: dict[Bits, int]) -> list[Group]:
+        """The pairs of slices that ``convert`` converts, group by group."""
+        source, converter = self.source(convert), _converter(convert)
+        pairs = [(number[b], j, b[0] + place) for b in self.slices(convert) for j, place in enumerate(self.places)]
+        if source.name == "read":
+            return [Group(((i, j, 0),), power, converter) for i, j, power in pairs]
+        powers = sorted({power for _, _, power in pairs})
+        if "columns" in convert.keys:
+            first, stop = convert.keys["columns"].split(":")
+            powers = powers[int(first) : int(stop)]
+        together = source.name == "fold" or "summed" in convert.words
+        cell = _cell(source) if source.name == "buffer" else None
+        found = []
+        for wanted in [powers] if together else [[power] for power in powers]:
+            inside = tuple((i, j, power - wanted[0]) for i, j, power in pairs if power in wanted)
+            found.append(Group(inside, wanted[0], converter, cell))
+        return found
+
+    def units(self) -> dict[Bits, Converter | None]:
+        """How the sum of each input slice is made digital."""
+        found: dict[Bits, Converter | None] = {_bits(op): None for op in self.called("count-inputs")}
+        for op in self.called("sum-inputs"):
+            convert = self.last(op, "codes")
+            found[self.slices(convert)[0]] = _converter(convert)
+        return found
+
+
+def _converter(op: _Op) -> Converter:
+    codes, step = 1 << int(op.words[1]), int(op.keys.get("step", "1"))
+    lo, hi = (0, codes - 1) if op.words[0] == "unsigned" else (-(codes // 2), codes // 2 - 1)
+    return Converter(lo, hi, step, "ranged" in op.words)
+
+
+def _cell(op: _Op) -> Converter:
+    return Converter(0, (1 << int(op.words[1])) - 1, int(op.keys.get("step", "1")))
+
+
+@lru_cache(maxsize=64)
+def read_flow(flow: Flow) -> Reading:
+    """What the conversions of a legal flow see."""
+    reader = _Reader(flow)
+    converts = reader.counted()
+    slices = tuple(dict.fromkeys(bits for convert in converts for bits in reader.slices(convert)))
+    number = {bits: i for i, bits in enumerate(slices)}
+    groups = tuple(group for convert in converts for group in reader.groups(convert, number))
+    units = reader.units()
+    sides = any("sides" in op.words for op in reader.called("read"))
+    return Reading(slices, groups, tuple(units[bits] for bits in slices) if units else (), sides)

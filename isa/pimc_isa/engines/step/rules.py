@@ -1,0 +1,202 @@
+"""The restatement of every instruction of the ISA: unit, cycles, rows and meaning, from the manual's tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pimc_isa.engines.step.arithmetic import add_rows, average, multiply_rows, requantise
+from pimc_isa.engines.step.geometry import (
+    Place,
+    Row,
+    channels,
+    columns,
+    elements,
+    held_elements,
+    nbytes,
+    slab_row,
+    window_rows,
+)
+from pimc_isa.engines.step.referee import Restatement, restate
+from pimc_isa.engines.step.values import Values
+from pimc_isa.instructions import (
+    Add,
+    CallHost,
+    Copy,
+    Lut,
+    Mul,
+    Mvm,
+    Mvma,
+    PoolAvg,
+    PoolMax,
+    PoolSum,
+    Quant,
+    Recv,
+    Send,
+)
+
+__all__ = ["over"]
+
+
+def over(amount: int, rate: int) -> int:
+    """A quotient, rounded up and at least 1."""
+    return max(1, -(-amount // rate))
+
+
+# ---- rows ----
+
+
+def _row_of(*names: str) -> Any:
+    """The rows of the row parts in these operands."""
+    return lambda place, instr, i: [slab_row(getattr(instr, name), i) for name in names]
+
+
+def _seen(place: Place, instr: Any, i: int) -> set[Row]:
+    """The rows that the window sees."""
+    return window_rows(place.tile, instr.dst, instr.src, instr.window, i)
+
+
+def _seen_and_sums(place: Place, instr: Mvma, i: int) -> set[Row]:
+    """``mvma`` also reads the sums that are there."""
+    return {*_seen(place, instr, i), slab_row(instr.dst, i)}
+
+
+def _whole_buffers(place: Place, pairs: tuple[tuple[str, str], ...]) -> set[Row]:
+    buffers = [place.tile.buffer[name] for _, name in pairs if not name.startswith("$")]
+    return {(buffer.name, row) for buffer in buffers for row in range(buffer.rows)}
+
+
+# ---- cycles ----
+
+
+def _bus(slab: str) -> Any:
+    """Bytes of a row part over the tile's bus."""
+    return lambda p, instr: over(nbytes(p.tile, getattr(instr, slab)), p.program.machine.tile.bus_bytes_per_cycle)
+
+
+def _send_cycles(p: Place, instr: Send) -> int:
+    return over(nbytes(p.tile, instr.src), p.program.machine.network.link_bytes_per_cycle)
+
+
+def _element_cycles(p: Place, instr: Any) -> int:
+    return over(elements(p.tile, instr.dst), p.program.machine.tile.vector_lanes)
+
+
+def _tap_cycles(p: Place, instr: Any) -> int:
+    kernel = p.tile.window[instr.window].kernel
+    return over(elements(p.tile, instr.dst) * kernel[0] * kernel[1], p.program.machine.tile.vector_lanes)
+
+
+def _turns(p: Place, instr: Mvm | Mvma) -> int:
+    """Positions of the copy that has most of them."""
+    return over(len(columns(p.tile, instr.dst)), p.tile.group[instr.group].copies)
+
+
+def _mvm_cycles(p: Place, instr: Mvm | Mvma) -> int:
+    flow = p.program.flow[p.tile.group[instr.group].flow]
+    return max(1, (flow.latency + (_turns(p, instr) - 1) * flow.interval) * flow.step_cycles)
+
+
+def _mvm_busy(p: Place, instr: Mvm | Mvma) -> int:
+    flow = p.program.flow[p.tile.group[instr.group].flow]
+    return max(1, _turns(p, instr) * flow.interval * flow.step_cycles)
+
+
+def _call_cycles(p: Place, instr: CallHost) -> int:
+    call = p.tile.call[instr.call]
+    names = {name for _, name in call.inputs + call.outputs if not name.startswith("$")}
+    return over(sum(held_elements(p.tile.buffer[name]) for name in names), p.program.machine.host.elements_per_cycle)
+
+
+# ---- values ----
+
+
+def _mvm(instr: Mvm, v: Values) -> None:
+    v.write(instr.dst, v.dot(instr.dst, instr.src, instr.window, instr.group))
+
+
+def _mvma(instr: Mvma, v: Values) -> None:
+    v.write(instr.dst, v.read(instr.dst) + v.dot(instr.dst, instr.src, instr.window, instr.group))
+
+
+def _quant(instr: Quant, v: Values) -> None:
+    q, chans = v.tile.requant[instr.requant], channels(v.tile, instr.src)
+    multiplier, bias = v.tensor(f"{q.data}.multiplier"), v.tensor(f"{q.data}.bias")
+    multiplier = multiplier if multiplier.size == 1 else multiplier[chans.start : chans.stop]
+    bias = bias if bias.size == 1 else bias[chans.start : chans.stop]
+    v.write(instr.dst, requantise(v.read(instr.src), multiplier, bias, q))
+
+
+def _add(instr: Add, v: Values) -> None:
+    v.write(instr.dst, add_rows(v.read(instr.a), v.read(instr.b), v.tile.elementwise[instr.scales]))
+
+
+def _mul(instr: Mul, v: Values) -> None:
+    v.write(instr.dst, multiply_rows(v.read(instr.a), v.read(instr.b), v.tile.elementwise[instr.scales]))
+
+
+def _lut(instr: Lut, v: Values) -> None:
+    v.write(instr.dst, v.tensor(v.tile.table[instr.table].data)[v.read(instr.src)])
+
+
+def _pooled(instr: PoolMax | PoolSum | PoolAvg, v: Values) -> Any:
+    return v.windows(instr.dst, instr.src, instr.window, channels(v.tile, instr.dst))
+
+
+def _pool_max(instr: PoolMax, v: Values) -> None:
+    v.write(instr.dst, _pooled(instr, v).max(axis=1))
+
+
+def _pool_sum(instr: PoolSum, v: Values) -> None:
+    v.write(instr.dst, _pooled(instr, v).astype("int32").sum(axis=1))
+
+
+def _pool_avg(instr: PoolAvg, v: Values) -> None:
+    inside = v.inside(instr.dst, instr.src, instr.window)
+    v.write(instr.dst, average(_pooled(instr, v), inside, v.tile.elementwise[instr.scales]))
+
+
+# ---- the table ----
+
+
+def _vector(cycles: Any, reads: Any, meaning: Any) -> Restatement:
+    return Restatement(lambda instr: "vector", cycles, reads, _row_of("dst"), meaning)
+
+
+def _matrix(reads: Any, meaning: Any) -> Restatement:
+    return Restatement(lambda i: f"matrix.{i.group}", _mvm_cycles, reads, _row_of("dst"), meaning, _mvm_busy)
+
+
+restate(Recv, Restatement(lambda instr: "net-in", _bus("dst")))  # each row; the clock keeps count of the rows
+restate(
+    Send,
+    Restatement(lambda i: "net-out", _send_cycles, _row_of("src"), meaning=lambda instr, v: v.send(instr.src)),
+)
+restate(
+    Copy,
+    Restatement(
+        lambda instr: "mover",
+        _bus("src"),
+        _row_of("src"),
+        _row_of("dst"),
+        lambda instr, v: v.write(instr.dst, v.read(instr.src)),
+    ),
+)
+restate(Mvm, _matrix(_seen, _mvm))
+restate(Mvma, _matrix(_seen_and_sums, _mvma))
+restate(Quant, _vector(_element_cycles, _row_of("src"), _quant))
+restate(Add, _vector(_element_cycles, _row_of("a", "b"), _add))
+restate(Mul, _vector(_element_cycles, _row_of("a", "b"), _mul))
+restate(Lut, _vector(_element_cycles, _row_of("src"), _lut))
+restate(PoolMax, _vector(_tap_cycles, _seen, _pool_max))
+restate(PoolSum, _vector(_tap_cycles, _seen, _pool_sum))
+restate(PoolAvg, _vector(_tap_cycles, _seen, _pool_avg))
+restate(
+    CallHost,
+    Restatement(
+        lambda instr: f"host.{instr.call}",
+        _call_cycles,
+        lambda place, instr, i: _whole_buffers(place, place.tile.call[instr.call].inputs),
+        lambda place, instr, i: _whole_buffers(place, place.tile.call[instr.call].outputs),
+        lambda instr, v: v.call(instr.call),
+    ),
+)
