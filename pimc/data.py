@@ -23,7 +23,7 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
     path = Path(path)
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError):
         raise RunError(f"{path} is not a .npz or .npy file of numbers") from None
     if isinstance(loaded, np.ndarray):
         return {"": loaded}
@@ -93,10 +93,21 @@ def _bind(port: Port, arrays: Mapping[str, Any], where: str) -> Array:
             f"convert it with .astype({port.dtype!r})"
         )
     if array.shape == port.shape:
-        return array[None]
-    if array.shape[1:] != port.shape:
+        array = array[None]
+    if array.ndim == 0 or array.shape[1:] != port.shape:
         raise RunError(f"{where}: {port.name!r} has shape {list(array.shape)}, the program takes {_wanted(port)}")
+    _refuse_no_numbers(array, port.name, where)
     return np.ascontiguousarray(array)
+
+
+def _refuse_no_numbers(array: Array, name: str, where: str) -> None:
+    """No quantiser has a code for NaN, and infinities are mistakes; looked for in pieces, so nothing large is held."""
+    if array.dtype.kind != "f":
+        return
+    for image, values in enumerate(array):
+        if not np.isfinite(values).all():
+            kind = "NaN" if np.isnan(values).any() else "infinity"
+            raise RunError(f"{where}: image {image} of {name!r} holds {kind}; give finite numbers")
 
 
 def _wanted(port: Port) -> str:

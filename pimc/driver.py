@@ -142,15 +142,10 @@ def compile(
 
 
 def load(path: str | Path) -> CompiledProgram:
-    """Read a program file (.pim) or assembly text (.pimasm)."""
-    path = Path(path)
-    if path.suffix == ".pimasm":
-        from pimc_isa.text import read_assembly
+    """Read a program file (.pim) or assembly text (.pimasm). Raises PimcError if it is damaged or illegal."""
+    from pimc_isa.load import load_program
 
-        return CompiledProgram(read_assembly(path))
-    from pimc_isa import binary
-
-    return CompiledProgram(binary.load(path))
+    return CompiledProgram(load_program(path))
 
 
 @dataclass(frozen=True)

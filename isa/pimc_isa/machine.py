@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from pimc_isa.errors import MachineError
+from pimc_isa.limits import beyond, digits
 
 __all__ = [
     "ACTIONS",
@@ -232,10 +233,13 @@ def _check(machine: Machine, where: str) -> None:
         part = getattr(machine, section)
         for item in dataclasses.fields(part):
             value, least = getattr(part, item.name), 0 if item.name in _MAY_BE_ZERO else 1
-            if value < least:
-                raise MachineError(f"{where}: {section}.{item.name} is {value}\nit must be at least {least}")
-    if not machine.clock_hz > 0:
-        raise MachineError(f"{where}: clock_hz is {machine.clock_hz}\nit must be above 0")
+            if not value >= least:
+                raise MachineError(f"{where}: {section}.{item.name} is {digits(value)}\nit must be at least {least}")
+            problem = beyond(_LIMIT_OF[item.name], f"{section}.{item.name}", value)
+            if problem:
+                raise MachineError(f"{where}: {problem}")
+    if not 0 < machine.clock_hz <= _LARGEST:
+        raise MachineError(f"{where}: clock_hz is {machine.clock_hz}\nit must be above 0, and at most {_LARGEST:g}")
     _check_figures(machine, where)
 
 
@@ -250,22 +254,59 @@ _MAY_BE_ZERO = {
 }
 
 
+#: The limit on each number of the machine (see ``limits``).
+_LIMIT_OF = {
+    "rows": "array",
+    "columns": "array",
+    "cell_bits": "bits",
+    "unit_columns": "array",
+    "step_cycles": "step cycles",
+    "conversions_per_step": "rate",
+    "converter_bits": "bits",
+    "dac_bits": "bits",
+    "folds_per_step": "rate",
+    "held_copies": "array",
+    "buffer_arrays": "array",
+    "buffer_bits": "bits",
+    "buffer_writes_per_step": "rate",
+    "summed_columns": "array",
+    "input_sum_copies": "array",
+    "arrays": "arrays",
+    "memory_bytes": "memory",
+    "vector_lanes": "rate",
+    "bus_bytes_per_cycle": "rate",
+    "queue_depth": "queue",
+    "mesh_columns": "mesh",
+    "mesh_rows": "mesh",
+    "link_bytes_per_cycle": "rate",
+    "hop_cycles": "step cycles",
+    "chip_link_bytes_per_cycle": "rate",
+    "chip_hop_cycles": "step cycles",
+    "elements_per_cycle": "rate",
+}
+_LARGEST = 1e30  # of figures that are no counts
+
+
 def _check_figures(machine: Machine, where: str) -> None:
     _refuse_twice(where, "component", (c.name for c in machine.components))
     _refuse_twice(where, "energy of action", (e.action for e in machine.energies))
     for c in machine.components:
         if c.per not in ("array", "tile", "chip"):
             raise MachineError(f"{where}: component '{c.name}' is per '{c.per}'\nuse array, tile or chip")
-        if min(c.count, c.power_mw, c.area_mm2) < 0:
-            raise MachineError(f"{where}: component '{c.name}' has a negative count, power or area")
+        if not all(0 <= figure <= _LARGEST for figure in (c.count, c.power_mw, c.area_mm2)):
+            raise MachineError(
+                f"{where}: component '{c.name}' has a count, power or area that is not within 0 to {_LARGEST:g}"
+            )
     names = {c.name for c in machine.components}
     for e in machine.energies:
         if e.action not in ACTIONS:
             raise MachineError(f"{where}: no action is called '{e.action}'\nuse one of: {', '.join(ACTIONS)}")
         if e.component not in names:
             raise MachineError(f"{where}: action '{e.action}' is booked on '{e.component}', which is no component")
-        if not e.energy_pj >= 0:
-            raise MachineError(f"{where}: action '{e.action}' has energy {e.energy_pj} pJ\nit must be at least 0")
+        if not 0 <= e.energy_pj <= _LARGEST:
+            raise MachineError(
+                f"{where}: action '{e.action}' has energy {e.energy_pj} pJ\nit must be within 0 to {_LARGEST:g}"
+            )
     for kind, name, source in [("component", c.name, c.source) for c in machine.components] + [
         ("action", e.action, e.source) for e in machine.energies
     ]:

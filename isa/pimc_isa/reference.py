@@ -15,6 +15,7 @@ from pimc_isa import ISA_VERSION
 from pimc_isa.binary.words import word_layout
 from pimc_isa.define import OPCODE_BITS, REGISTRY, WORD_BITS, Field, Instr, fields_of
 from pimc_isa.flow.microops import OPS
+from pimc_isa.limits import LIMITS
 from pimc_isa.machine import ACTIONS
 from pimc_isa.text.forms import PROGRAM, Form
 from pimc_isa.text.operands import usage
@@ -49,6 +50,7 @@ def manual() -> str:
         "example": EXAMPLE,
         "directives": _table(("directive", "what it declares"), _directives(PROGRAM)),
         "microops": _microops(),
+        "limits": _table(("most", "of what"), ((str(limit.most), limit.what) for limit in LIMITS.values())),
         "actions": _table(("action", "one is"), ((f"`{name}`", doc) for name, doc in ACTIONS.items())),
     }
     for name, part in parts.items():

@@ -64,13 +64,17 @@ class Commands(TyperGroup):
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Show a warning of ours in one line; those of other packages tell a user nothing."""
     if category.__module__.split(".")[0].startswith("pimc"):
-        typer.echo(f"warning: {message}", err=True)
+        from pimc_isa.errors import shown
+
+        typer.echo(f"warning: {shown(str(message))}", err=True)
 
 
 def _stop(ctx: Any, message: str, code: int) -> None:
     if ctx.params.get("debug"):
         raise
-    lines = message.splitlines() or ["unknown error"]
+    from pimc_isa.errors import clipped
+
+    lines = clipped(message or "unknown error", 7).split("\n")
     typer.echo("\n".join([f"error: {lines[0]}", *(f"  {line}" for line in lines[1:])]), err=True)
     raise typer.Exit(code) from None
 

@@ -9,16 +9,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pimc_isa.errors import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.spinner import Spinner
 
-__all__ = ["Progress", "counted", "percent", "print_json", "print_table", "progress", "quantity", "stdout"]
+__all__ = ["Progress", "counted", "percent", "print_json", "print_table", "progress", "quantity", "say", "stdout"]
 
 
 def print_json(values: dict[str, Any]) -> None:
     """Print one JSON object with keys in the order given; numpy numbers become plain ones."""
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    text = json.dumps(values, indent=2, ensure_ascii=False, default=_plain)
+    if not all(map(str.isprintable, text.split("\n"))):  # JSON has escapes of its own for what terminals act on
+        text = "".join(c if c == "\n" or shown(c) == c else json.dumps(c)[1:-1] for c in text)
+    sys.stdout.write(text + "\n")
+
+
+def say(text: str) -> None:
+    """Print a line for people; names in it may hold anything."""
+    sys.stdout.write(shown(text) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -39,12 +49,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Print a table; the first ``left`` columns are text, the others are numbers."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(shown(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for n, name in enumerate(columns):
-        table.add_column(name, justify="left" if n < left else "right", no_wrap=n > 0)
+        table.add_column(Text(shown(name)), justify="left" if n < left else "right", no_wrap=n > 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(shown(cell)) for cell in row))
     stdout().print(table)
 
 
@@ -83,11 +94,13 @@ class Progress:
         if self._quiet:
             return
         if self._spinner is not None:
-            self._spinner.update(text=text)
+            from rich.text import Text
+
+            self._spinner.update(text=Text(shown(text)))
             return
         now = time.monotonic()
         if now - self._last >= self.PATIENCE_SECONDS:
-            sys.stderr.write(f"pimc: {text}\n")
+            sys.stderr.write(f"pimc: {shown(text)}\n")
             self._last = now
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pimc.cli.output import percent, print_table, quantity
+from pimc.cli.output import percent, print_table, quantity, say
 
 if TYPE_CHECKING:
     from pimc.report.layers import LayerReport
@@ -55,39 +55,39 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
         rows = [[t.name, str(t.elements), str(t.mismatches), str(t.max_lsb), t.tolerance or "-"] for t in shown[:200]]
         print_table("tensors", ["tensor", "elements", "differ", "max LSB", "tolerance"], rows)
     if report.top1_agreement is not None:
-        print(f"same class as onnxruntime: {percent(report.top1_agreement)} of {report.images} images")
+        say(f"same class as onnxruntime: {percent(report.top1_agreement)} of {report.images} images")
     if report.accuracy:
-        print("accuracy: " + ", ".join(f"{who} {percent(share)}" for who, share in report.accuracy.items()))
-    print(f"data: {report.data}")
+        say("accuracy: " + ", ".join(f"{who} {percent(share)}" for who, share in report.accuracy.items()))
+    say(f"data: {report.data}")
     if report.lossy:
         print_loss(report)
     if report.skipped:
-        print(f"not compared: {len(report.skipped)} tensors ({_reasons(report)})")
+        say(f"not compared: {len(report.skipped)} tensors ({_reasons(report)})")
     print_unrefereed(report)
-    print(
+    say(
         f"{report.verdict}: {len(report.tensors)} tensors, {report.elements} elements, {report.mismatches} differ"
         + (f", at most {report.max_lsb} LSB" if report.mismatches else "")
     )
     first = report.first_difference
     if first is not None:
-        print(f"first tensor that differs: {first.name} ({first.mismatches} of {first.elements} elements)")
+        say(f"first tensor that differs: {first.name} ({first.mismatches} of {first.elements} elements)")
 
 
 def print_unrefereed(report: VerifyReport) -> None:
     """Say which instructions the step engine does not restate, if any."""
     if report.unrefereed:
-        print(f"unrefereed: the step engine has no restatement of {', '.join(report.unrefereed)}")
+        say(f"unrefereed: the step engine has no restatement of {', '.join(report.unrefereed)}")
 
 
 def print_loss(report: VerifyReport) -> None:
     """Print how far a lossy program is from onnxruntime."""
     if report.noise:
-        print(f"noise: {report.noise}")
+        say(f"noise: {report.noise}")
     if report.histogram:
         bars = (f"{label} LSB: {percent(n / report.elements)}" for label, n in report.histogram.items())
-        print("differences: " + ", ".join(bars))
+        say("differences: " + ", ".join(bars))
     if report.output_snr_db is not None:
-        print(f"signal-to-noise ratio of the output: {report.output_snr_db:.1f} dB")
+        say(f"signal-to-noise ratio of the output: {report.output_snr_db:.1f} dB")
 
 
 def print_trials(report: TrialsReport) -> None:
@@ -97,9 +97,9 @@ def print_trials(report: TrialsReport) -> None:
     first = report.reports[0]
     for who in ("onnxruntime", "fp32"):
         if who in first.accuracy:
-            print(f"accuracy of {who}: {percent(first.accuracy[who])}")
-    print(f"noise model {report.model}, seeds {report.seed} to {report.seed + len(report.reports) - 1}")
-    print(f"data: {first.data}")
+            say(f"accuracy of {who}: {percent(first.accuracy[who])}")
+    say(f"noise model {report.model}, seeds {report.seed} to {report.seed + len(report.reports) - 1}")
+    say(f"data: {first.data}")
     print_unrefereed(first)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pimc.driver import CompiledProgram
 from pimc.verify.inputs import synthetic
 from pimc.verify.reference import Reference, session
 from pimc_isa.errors import RunError
+from pimc_isa.meta import session_entries
 
 __all__ = ["Fidelity", "inputs_for", "measure_fidelity"]
 
@@ -76,7 +76,7 @@ def _outputs(
     program = compiled.program
     name = program.outputs[0].name
     data = np.asarray(program.tensors["reference"], np.uint8).tobytes()
-    runtime = session(data, json.loads(program.meta.get("ort_config", "{}")), "the reference model")
+    runtime = session(data, session_entries(program), "the reference model")
     first = runtime.get_inputs()[0].shape
     size = 1 if first and first[0] == 1 else compiled.batch
     theirs = [runtime.run([name], piece)[0] for piece in batches(inputs, size)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import onnx
 
 from pimc.verify.compare import EXACT, Tolerance
 from pimc_isa.errors import ProgramError, RunError
+from pimc_isa.meta import inexact_tensors, session_entries
 from pimc_isa.program import Program
 
 __all__ = ["Reference", "session"]
@@ -28,12 +28,12 @@ def session(model: bytes, entries: Mapping[str, str], what: str) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    for key, value in entries.items():
-        options.add_session_config_entry(key, str(value))
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        for key, value in entries.items():
+            options.add_session_config_entry(key, str(value))
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
-        raise RunError(f"onnxruntime cannot run {what}: {str(error).splitlines()[0]}") from error
+        raise RunError(f"onnxruntime cannot run {what}: {first_line(error)}") from error
 
 
 class Reference:
@@ -46,10 +46,10 @@ class Reference:
                 "compile it with 'pimc compile'; hand-written programs can only be run"
             )
         self._bytes = np.asarray(program.tensors["reference"], np.uint8).tobytes()
-        self.model = onnx.load_model_from_string(self._bytes)
-        self._entries = json.loads(program.meta.get("ort_config", "{}"))
+        self.model = _parsed(self._bytes)
+        self._entries = session_entries(program)
         self._qdq = program.meta.get("format") == "qdq"
-        self._inexact: dict[str, str] = json.loads(program.meta.get("inexact", "{}"))
+        self._inexact = inexact_tensors(program)
         self._makers = {name: node for node in self.model.graph.node for name in node.output if name}
         constants = {t.name for t in self.model.graph.initializer}
         self._inputs = [v for v in self.model.graph.input if v.name not in constants]
@@ -104,4 +104,20 @@ class Reference:
         )
 
     def _run(self, feeds: dict[str, Array]) -> dict[str, Array]:
-        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        try:
+            return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        except Exception as error:  # onnxruntime raises classes of its own, without a common base
+            raise RunError(f"onnxruntime cannot run the reference model: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What onnxruntime says, without its lists."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _parsed(data: bytes) -> onnx.ModelProto:
+    try:
+        model: onnx.ModelProto = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf raises classes of its own
+        raise ProgramError("the program's reference model is damaged\ncompile it again") from error
+    return model

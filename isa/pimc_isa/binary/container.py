@@ -217,8 +217,8 @@ def _read(data: memoryview, where: str) -> Program:
     text = metadata.get(KEY)
     if text is None:
         raise ProgramError(f"{where}: a safetensors file, but not a pimc program")
-    raw = text.encode()
     try:
+        raw = text.encode()
         version = msgspec.json.decode(raw, type=_Version)
         if version.isa != ISA_VERSION:
             raise ProgramError(
@@ -227,7 +227,7 @@ def _read(data: memoryview, where: str) -> Program:
             )
         _check_digest(data, version.sha256, where)
         header = msgspec.json.decode(raw, type=Header)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         raise ProgramError(f"{where}: the program's header is damaged: {error}") from None
     return _unpack(header, tensors, where)
 
@@ -246,13 +246,13 @@ def _check_digest(data: memoryview, digest: str, where: str) -> None:
 
 def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
     streams = {name.removeprefix(RESERVED): tensors.pop(name) for name in list(tensors) if name.startswith(RESERVED)}
-    missing = {"code", "slabs", "rows", "nodes"} - streams.keys()
+    missing = _STREAMS.keys() - streams.keys()
     if missing:
         raise ProgramError(f"{where}: the program's streams are missing: {', '.join(sorted(missing))}")
-    unpacker = _Unpacker(header, streams)
+    unpacker = _Unpacker(header, streams, where)
     return Program(
         machine=machine_from_dict(header.machine, where),
-        tiles=tuple(unpacker.tile(tile) for tile in header.tiles),
+        tiles=unpacker.tiles(),
         channels=header.channels,
         flows=header.flows,
         weights=header.weights,
@@ -263,33 +263,61 @@ def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
     )
 
 
+#: The stream tensors: element type, and the shape of one entry.
+_STREAMS = {"code": ("uint64", ()), "slabs": ("int32", (6,)), "rows": ("int32", (3,)), "nodes": ("int32", ())}
+
+
 class _Unpacker:
     """Deals the packed streams out to the tiles again, in order."""
 
-    def __init__(self, header: Header, streams: dict[str, Array]) -> None:
-        self.nodes = header.nodes
+    def __init__(self, header: Header, streams: dict[str, Array], where: str) -> None:
+        self.header, self.nodes, self.where = header, header.nodes, where
         self.streams = streams
-        self.used = dict.fromkeys(streams, 0)
+        self.used = dict.fromkeys(_STREAMS, 0)
+        for name, (dtype, width) in _STREAMS.items():
+            array = streams[name]
+            if array.dtype.name != dtype or array.shape[1:] != width or array.ndim != 1 + len(width):
+                raise self.damaged(f"the stream tensor '{name}' is {array.dtype} {list(array.shape)}")
+        if len(streams) > len(_STREAMS):
+            raise self.damaged("there are stream tensors that nobody knows")
+
+    def damaged(self, what: str) -> ProgramError:
+        return ProgramError(f"{self.where}: {what}; the program file is damaged")
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """All tiles; they use up the streams."""
+        tiles = tuple(self.tile(tile) for tile in self.header.tiles)
+        for name, used in self.used.items():
+            if used != len(self.streams[name]):
+                raise self.damaged(f"the stream tensor '{name}' is longer than the tiles' counts say")
+        return tiles
 
     def take(self, name: str, count: int) -> Array:
         start = self.used[name]
         self.used[name] = start + count
-        if self.used[name] > len(self.streams[name]):
-            raise ProgramError(f"the stream tensor '{name}' is too short: the program file is damaged")
+        if count < 0 or self.used[name] > len(self.streams[name]):
+            raise self.damaged(f"the stream tensor '{name}' is shorter than the tiles' counts say")
         return self.streams[name][start : start + count]
 
     def tile(self, header: TileHeader) -> Tile:
-        part = {name: self.take(name, header.counts[name]) for name in ("code", "slabs", "rows", "nodes")}
+        if header.counts.keys() != _STREAMS.keys():
+            raise self.damaged(f"tile {header.number} counts {', '.join(map(str, header.counts)) or 'nothing'}")
+        part = {name: self.take(name, header.counts[name]) for name in _STREAMS}
         fields = {name: getattr(header, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
         bare = Tile(**fields)
         try:
             rows = tuple(RowExpr(*row) for row in part["rows"].tolist())
             slabs = tuple(_slab(bare, rows, numbers) for numbers in part["slabs"].tolist())
-            nodes = tuple(self.nodes[n] for n in part["nodes"].tolist())
+            nodes = tuple(self.node(n) for n in part["nodes"].tolist())
         except IndexError:
             raise ProgramError(f"tile {bare.number} ({bare.name}): operand tables are damaged") from None
         code = decode(bare, Encoded(part["code"], slabs, rows, header.channels))
         return dataclasses.replace(bare, code=code, nodes=nodes)
+
+    def node(self, number: int) -> str:
+        if number < 0:
+            raise IndexError
+        return self.nodes[number]
 
 
 def _slab(tile: Tile, rows: tuple[RowExpr, ...], numbers: list[int]) -> Slab:

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -127,18 +128,31 @@ def open_tensors(data: memoryview, where: str) -> tuple[dict[str, Array], dict[s
     try:
         header = json.loads(bytes(data[8 : 8 + length]))
         metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata are not texts")
         return tensors_in(header, data[8 + length :]), metadata
+    except RecursionError:
+        raise ProgramError(f"{where}: the file is damaged (its header is nested too deep)") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProgramError(f"{where}: the file is damaged or truncated ({error}); get or compile it again") from None
 
 
 def tensors_in(header: Mapping[str, dict[str, Any]], data: memoryview) -> dict[str, Array]:
-    """Views of the tensors that a header describes."""
-    tensors = {}
-    for name, entry in sorted(header.items()):
+    """Views of the tensors that a header describes: one after the other, without holes or overlaps, to the end."""
+    tensors, end = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
         dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
-        if not 0 <= start <= stop <= len(data):
+        shape = entry["shape"]
+        if len(shape) > 8 or not all(type(n) is int and 0 <= n < 1 << 63 for n in (start, stop, *shape)):
+            raise ValueError(f"the numbers of tensor {name} are no sizes")
+        if stop > len(data):
             raise ValueError(f"tensor {name} ends at byte {stop} of {len(data)}")
-        tensors[name] = np.frombuffer(data[start:stop], dtype).reshape(entry["shape"])
+        if start != end or stop - start != prod(shape) * dtype.itemsize:
+            raise ValueError(f"tensor {name} takes bytes {start} to {stop}, which do not fit its shape and place")
+        name.encode()  # lone surrogates are no text
+        tensors[name] = np.frombuffer(data[start:stop], dtype).reshape(shape)
+        end = stop
+    if end != len(data):
+        raise ValueError(f"there are {len(data) - end} bytes behind the last tensor")
     return tensors

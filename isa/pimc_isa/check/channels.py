@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pimc_isa.define import Context
@@ -26,14 +26,17 @@ class _End:
 def channel_problems(program: Program) -> Iterator[str]:
     """What is wrong with the channels; the tiles' own code is known to be right."""
     ends: dict[tuple[str, int, str], _End] = {}
+    dests = {channel.name: frozenset(channel.dests) for channel in program.channels}
     for tile in program.tiles:
-        yield from _tile_ends(program, tile, ends)
+        yield from _tile_ends(program, tile, dests, ends)
     for channel in program.channels:
         yield from _declaration(program, channel)
         yield from _both_ends(channel, ends)
 
 
-def _tile_ends(program: Program, tile: Tile, ends: dict[tuple[str, int, str], _End]) -> Iterator[str]:
+def _tile_ends(
+    program: Program, tile: Tile, dests: Mapping[str, frozenset[int]], ends: dict[tuple[str, int, str], _End]
+) -> Iterator[str]:
     ctx, times = Context(program, tile), 1
     for instr in tile.code:
         if isinstance(instr, Loop):
@@ -47,7 +50,7 @@ def _tile_ends(program: Program, tile: Tile, ends: dict[tuple[str, int, str], _E
         elif isinstance(instr, Recv):
             count = _received(ctx, instr, times)
             yield from _add(ends, ctx, (instr.channel, tile.number, "receives"), instr.dst, count, add=False)
-            if tile.number not in program.channel[instr.channel].dests:
+            if tile.number not in dests[instr.channel]:
                 yield _wrong_end(tile, "receives from", program.channel[instr.channel])
 
 

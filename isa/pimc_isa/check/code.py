@@ -11,6 +11,7 @@ from pimc_isa.binary.words import SPACES
 from pimc_isa.define import Context, Field, Instr, fields_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import End, Halt, Loop
+from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 from pimc_isa.text.operands import show_instr, show_row
@@ -48,7 +49,9 @@ def _structure(instr: Instr, opened: int, last: bool) -> str:
     if isinstance(instr, Loop):
         if opened >= 0:
             return f"loops do not nest, and the loop at instruction {opened} is open"
-        return "" if 1 <= instr.times < _INT32 else "a loop runs at least once"
+        return (
+            "a loop runs at least once" if instr.times < 1 else beyond("loop", "the number of iterations", instr.times)
+        )
     if isinstance(instr, End) and opened < 0:
         return "no loop is open"
     if isinstance(instr, Halt):

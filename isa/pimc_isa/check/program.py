@@ -7,24 +7,25 @@ written or after they are overwritten. Deadlocks are the timing engine's to find
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pimc_isa.check.channels import channel_problems
-from pimc_isa.check.code import check_code
+from pimc_isa.check.code import check_code, place
 from pimc_isa.check.rows import RowChecker
+from pimc_isa.check.sizes import group_sizes, size_problems, weights_sizes
+from pimc_isa.check.tensors import program_tensors, quant_problems, tile_tensors, weights_tensors
 from pimc_isa.check.tile import descriptor_problems, memory_problems
 from pimc_isa.crossbar.footprint import check_group, group_arrays
 from pimc_isa.define import Context
-from pimc_isa.errors import ProgramError
+from pimc_isa.errors import ProgramError, shown
 from pimc_isa.flow import check_flow
+from pimc_isa.instructions import Quant
 from pimc_isa.machine import machine_from_dict, machine_to_dict
+from pimc_isa.meta import meta_problems
 from pimc_isa.operands import Weights
 from pimc_isa.program import Program, Tile
 
-__all__ = ["check"]
-
-#: Element types of cells: unipolar and bipolar codes, above 8 bits of weight the wider ones.
-CODE_DTYPES = {False: ("uint8", "uint16", "uint32"), True: ("int16", "int32")}
+__all__ = ["check", "check_structure", "check_tensors"]
 
 
 def check(program: Program) -> None:
@@ -32,25 +33,53 @@ def check(program: Program) -> None:
 
     Raises ProgramError; FlowError and MachineError for flows and machines that are impossible in themselves.
     """
+    check_structure(program)
+    check_tensors(program)
+
+
+def check_structure(program: Program) -> None:
+    """All that is known without the tensors; sizes first, so that the rest takes seconds. Raises as ``check``."""
     machine_from_dict(machine_to_dict(program.machine), "the program's machine")
+    _raise_first("program", size_problems(program))
     _raise_first("program", _program_problems(program))
     for flow in program.flows:
         check_flow(flow, program.machine)
     for weights in program.weights:
-        _raise_first(f"weights {weights.name}", _weights_problems(program, weights))
+        _raise_first(f"weights {shown(weights.name)}", _weights_problems(weights))
     rows = RowChecker()
     for tile in program.tiles:
-        where = f"tile {tile.number} ({tile.name})"
+        where = _place(tile)
         _raise_first(where, descriptor_problems(program, tile))
         _check_arrays(program, tile, where)
         check_code(program, tile, where)
         rows.check(Context(program, tile), where)
     _raise_first("program", channel_problems(program))
     for tile in program.tiles:
-        _raise_first(f"tile {tile.number} ({tile.name})", memory_problems(program, tile))
+        _raise_first(_place(tile), memory_problems(program, tile))
 
 
-def _raise_first(where: str, problems: Iterator[str]) -> None:
+def check_tensors(program: Program) -> None:
+    """The rest, where ``check_structure`` has passed. Raises ProgramError."""
+    _raise_first("program", program_tensors(program))
+    for weights in program.weights:
+        _raise_first(f"weights {shown(weights.name)}", weights_tensors(program, weights))
+    for tile in program.tiles:
+        _raise_first(_place(tile), tile_tensors(program, tile))
+        _check_quants(program, tile)
+
+
+def _check_quants(program: Program, tile: Tile) -> None:
+    ctx = Context(program, tile)
+    for position, instr in enumerate(tile.code):
+        if isinstance(instr, Quant):
+            _raise_first(place(_place(tile), tile, position), quant_problems(ctx, instr))
+
+
+def _place(tile: Tile) -> str:
+    return f"tile {tile.number} ({shown(tile.name)})"
+
+
+def _raise_first(where: str, problems: Iterable[str]) -> None:
     for problem in problems:
         raise ProgramError(f"{where}: {problem}")
 
@@ -68,6 +97,8 @@ def _program_problems(program: Program) -> Iterator[str]:
     yield from _host_problems(program)
     yield from _place_problems(program)
     yield from _output_problems(program)
+    yield from _view_problems(program)
+    yield from meta_problems(program)
 
 
 def _host_problems(program: Program) -> Iterator[str]:
@@ -109,24 +140,22 @@ def _output_problems(program: Program) -> Iterator[str]:
             yield f"output '{port.name}' is written {made[port.name]} times in an image instead of once"
 
 
-def _weights_problems(program: Program, weights: Weights) -> Iterator[str]:
+def _view_problems(program: Program) -> Iterator[str]:
+    """Parts of one ONNX tensor agree on what it is."""
+    seen: dict[str, tuple[tuple[object, ...], str]] = {}
+    for tile in program.tiles:
+        for b in tile.buffers:
+            for v in b.views:
+                kind = (v.order, v.shape, v.offset, b.rows, b.width, b.dtype)
+                first, where = seen.setdefault(v.tensor, (kind, f"tile {tile.number}"))
+                if kind != first:
+                    yield f"{where} and tile {tile.number} hold tensor '{v.tensor}', but in different shape or type"
+
+
+def _weights_problems(weights: Weights) -> Iterator[str]:
+    yield from filter(None, weights_sizes(weights))
     if min(weights.groups, weights.k, weights.n, weights.block_rows, *weights.slices, len(weights.slices)) < 1:
         yield "sizes must be at least 1"
-        return
-    blocks = (weights.groups, weights.blocks, weights.n)
-    for part, shape, dtypes in (
-        ("codes", (weights.groups, weights.k, weights.n), CODE_DTYPES[weights.bipolar]),
-        ("polarity", blocks, ("uint8", "uint16")),
-        ("centre", blocks, ("int32",)),
-    ):
-        tensor = program.tensors.get(f"{weights.name}.{part}")
-        if tensor is None:
-            yield f"the program has no tensor '{weights.name}.{part}'"
-        elif tensor.shape != shape or tensor.dtype.name not in dtypes:
-            yield (
-                f"tensor '{weights.name}.{part}' is {tensor.dtype} {list(tensor.shape)}, "
-                f"expected {' or '.join(dtypes)} {list(shape)}"
-            )
 
 
 def _check_arrays(program: Program, tile: Tile, where: str) -> None:
@@ -134,6 +163,7 @@ def _check_arrays(program: Program, tile: Tile, where: str) -> None:
     for group in tile.groups:
         if group.copies < 1:
             raise ProgramError(f"{where}: group '{group.name}' has {group.copies} copies")
+        _raise_first(where, filter(None, group_sizes(group)))
         try:
             check_group(program, group)
             arrays += group_arrays(program, group)

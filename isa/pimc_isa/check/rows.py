@@ -15,7 +15,8 @@ import numpy as np
 from pimc_isa.check.code import place
 from pimc_isa.define import Context, Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, End, Loop, Recv
+from pimc_isa.instructions import CallHost, End, Loop, Recv, executed_instructions
+from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Range, RowExpr, Slab, Window
 from pimc_isa.program import Tile
 
@@ -51,13 +52,14 @@ class RowChecker:
 
     def __init__(self) -> None:
         self.known: dict[Hashable, _Hazard | None] = {}
+        self.looked = 0
 
     def check(self, ctx: Context, where: str) -> None:
         """Raise ProgramError for the first hazard of a tile whose code is otherwise right."""
         tile = ctx.tile
         key = _key(ctx)
         if key not in self.known:
-            self.known[key] = _first_hazard(ctx)
+            self.known[key] = self._first_hazard(ctx, where)
         hazard = self.known[key]
         if hazard is None:
             return
@@ -69,30 +71,73 @@ class RowChecker:
             f"{place(where, tile, hazard.position)}: reads row {hazard.row} of '{hazard.buffer}', but {why}"
         )
 
+    def _first_hazard(self, ctx: Context, where: str) -> _Hazard | None:
+        tile = ctx.tile
+        count = executed_instructions(tile)
+        self._refuse(where, count)
+        accesses: dict[str, list[_Access]] = {}
+        for access in _accesses(ctx):
+            accesses.setdefault(access.buffer, []).append(access)
+        for name, a in accesses.items():
+            columns, channels = _cuts_of(tile.buffer[name], a)
+            count += len(columns) * len(channels) * len(a)
+        self._refuse(where, count)
+        cells = [(tile.buffer[name], cell) for name, a in accesses.items() for cell in _cells(tile.buffer[name], a)]
+        count += sum(_work(cell) for _, cell in cells)
+        self._refuse(where, count)
+        self.looked += count
+        found = [h for buffer, cell in cells for h in _cell_hazard(buffer, cell)]
+        return min(found, key=lambda h: h[0])[1] if found else None
+
+    def _refuse(self, where: str, count: int) -> None:
+        """Refuse what would take too long, before it is looked at."""
+        for limit, number in (("row accesses", count), ("all row accesses", self.looked + count)):
+            problem = beyond(limit, "the number of rows that its instructions read and write", number)
+            if problem:
+                raise ProgramError(f"{where}: {problem}")
+
 
 def _key(ctx: Context) -> Hashable:
-    """What the hazards of a tile depend on; channels by order of first use."""
+    """What the hazards of a tile depend on; channels by order of first use, columns and channels by their order only.
+
+    So strips of one layer are looked at once.
+    """
     tile = ctx.tile
     channels: dict[str, int] = {}
     code: list[Hashable] = []
+    touched: list[tuple[str, Range, Range]] = [(b.name, b.cols, b.chans) for b in tile.buffers]
     for instr in tile.code:
-        for name, spec in fields_of(type(instr)):
-            value: Hashable = getattr(instr, name)
-            code.append(channels.setdefault(str(value), len(channels)) if spec.space == "channel" else value)
-            if spec.window:
-                code.append(instr.window_chans(ctx))
         code.append(instr.mnemonic)
-    buffers = tuple((b.name, b.rows, b.width, b.cols, b.chans, b.slots) for b in tile.buffers)
-    return buffers, tile.windows, tile.calls, tuple(code)
+        for name, spec in fields_of(type(instr)):
+            value = getattr(instr, name)
+            if spec.kind == "slab":
+                code.append((value.buffer, value.row))
+                touched.append((value.buffer, *_region(tile, value)))
+            elif spec.window:
+                window = tile.window[getattr(instr, spec.window)]
+                cols = window.cols(_region(tile, instr.destination)[0], tile.buffer[value].width)
+                code.append((value, window.kernel[0], window.stride[0], window.pads[0], window.dilation[0]))
+                touched.append((value, cols, instr.window_chans(ctx)))
+            elif spec.space == "channel":
+                code.append(channels.setdefault(value, len(channels)))
+            elif not spec.space:
+                code.append(value)
+            elif spec.space == "call":
+                code.append(tile.call[value])
+    buffers = tuple((b.name, b.rows, b.slots) for b in tile.buffers)
+    return buffers, tuple(code), _ranked(touched)
 
 
-def _first_hazard(ctx: Context) -> _Hazard | None:
-    tile = ctx.tile
-    accesses: dict[str, list[_Access]] = {}
-    for access in _accesses(ctx):
-        accesses.setdefault(access.buffer, []).append(access)
-    found = [h for name, a in accesses.items() for h in _buffer_hazards(tile.buffer[name], a)]
-    return min(found, key=lambda h: h[0])[1] if found else None
+def _ranked(touched: list[tuple[str, Range, Range]]) -> tuple[int, ...]:
+    """The ranges' edges as their places among all edges in the same buffer."""
+    edges: dict[tuple[str, int], set[int]] = {}
+    for buffer, *ranges in touched:
+        for axis, span in enumerate(ranges):
+            edges.setdefault((buffer, axis), set()).update(span)
+    ranks = {key: {edge: n for n, edge in enumerate(sorted(found))} for key, found in edges.items()}
+    return tuple(
+        ranks[buffer, axis][e] for buffer, *ranges in touched for axis, span in enumerate(ranges) for e in span
+    )
 
 
 # ---- what an image's executions read and write ----
@@ -193,16 +238,26 @@ def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> I
 # ---- comparison ----
 
 
-def _buffer_hazards(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
-    """The first hazard of each cell: a part of the row that every write covers whole or not at all."""
+def _cuts_of(buffer: Buffer, accesses: list[_Access]) -> tuple[list[Range], list[Range]]:
+    """Column and channel ranges that every write covers whole or not at all."""
     writes = [a for a in accesses if a.write]
-    reads = [a for a in accesses if not a.write]
-    for cols in _cuts(buffer.cols, [w.cols for w in writes]):
-        for chans in _cuts(buffer.chans, [w.chans for w in writes]):
-            seen = [r for r in reads if _meet(r.cols, cols) and _meet(r.chans, chans)]
-            if seen:
-                over = [w for w in writes if _meet(w.cols, cols) and _meet(w.chans, chans)]
-                yield from _cell_hazard(buffer, over, seen)
+    return _cuts(buffer.cols, [w.cols for w in writes]), _cuts(buffer.chans, [w.chans for w in writes])
+
+
+def _cells(buffer: Buffer, accesses: list[_Access]) -> Iterator[list[_Access]]:
+    """The accesses of each part of a row that every write covers whole or not at all, where something is read."""
+    columns, channels = _cuts_of(buffer, accesses)
+    for cols in columns:
+        meeting = [a for a in accesses if _meet(a.cols, cols)]
+        for chans in channels:
+            inside = [a for a in meeting if _meet(a.chans, chans)]
+            if not all(a.write for a in inside):
+                yield inside
+
+
+def _work(accesses: list[_Access]) -> int:
+    """Rows that the accesses touch, each execution counted."""
+    return sum(int(np.maximum(a.stop - a.first, 0).sum()) for a in accesses)
 
 
 def _cuts(whole: Range, parts: list[Range]) -> list[Range]:
@@ -228,9 +283,10 @@ def _rows(accesses: list[_Access]) -> tuple[Array, Array, Array]:
     return rows, when, position
 
 
-def _cell_hazard(buffer: Buffer, writes: list[_Access], reads: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
-    written, at, _ = _rows(writes)
-    rows, when, position = _rows(reads)
+def _cell_hazard(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
+    """The first hazard of a cell."""
+    written, at, _ = _rows([a for a in accesses if a.write])
+    rows, when, position = _rows([a for a in accesses if not a.write])
     if not rows.size:
         return
     span = int(max(when.max(), at.max() if at.size else 0)) + 2

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 
 from pimc_isa.binary.words import SPACES
+from pimc_isa.check.sizes import buffer_sizes, window_sizes
 from pimc_isa.define import Context
 from pimc_isa.instructions import Recv
-from pimc_isa.operands import Buffer, Call, Elementwise, Requant, Window
+from pimc_isa.operands import Buffer, Call, Elementwise, Requant, View, Window
 from pimc_isa.program import Program, Tile
 
 __all__ = ["descriptor_problems", "memory_problems", "message_bytes"]
-
-Tensors = Mapping[str, np.ndarray]
 
 
 def descriptor_problems(program: Program, tile: Tile) -> Iterator[str]:
@@ -29,16 +29,15 @@ def descriptor_problems(program: Program, tile: Tile) -> Iterator[str]:
     for window in tile.windows:
         yield from _window(window)
     for requant in tile.requants:
-        yield from _requant(program.tensors, requant)
+        yield from _requant(requant)
     for scales in tile.elementwises:
         yield from _elementwise(scales)
-    for table in tile.tables:
-        yield from _tensor(program.tensors, table.data, ("uint8",), (256,), f"table '{table.name}'")
     for call in tile.calls:
         yield from _call(program, tile, call)
 
 
 def _buffer(b: Buffer) -> Iterator[str]:
+    yield from filter(None, buffer_sizes(b))
     if b.dtype not in ("u8", "i32"):
         yield f"buffer '{b.name}' holds '{b.dtype}'; there are u8 and i32"
     if min(b.rows, b.width, b.channels, b.slots) < 1:
@@ -46,9 +45,30 @@ def _buffer(b: Buffer) -> Iterator[str]:
     for what, (lo, hi), size in (("columns", b.cols, b.width), ("channels", b.chans, b.channels)):
         if not 0 <= lo < hi <= size:
             yield f"buffer '{b.name}' holds {what} {lo}:{hi}, the tensor has 0:{size}"
+    for name, times in Counter(view.tensor for view in b.views).items():
+        if times > 1:
+            yield f"buffer '{b.name}' has two views of tensor '{name}'"
+    for view in b.views:
+        yield from _view(b, view)
+
+
+def _view(b: Buffer, view: View) -> Iterator[str]:
+    """The ONNX tensor has the buffer's rows and columns, and at least its channels."""
+    what = f"view '{view.tensor}' of buffer '{b.name}'"
+    if view.order not in ("CHW", "HWC"):
+        yield f"{what}: the order is '{view.order}'; there are CHW and HWC"
+    if view.offset not in ((0, 128) if b.dtype == "u8" else (0,)):
+        yield f"{what}: offset {view.offset}; it is 0, or for int8 tensors 128"
+    if min(view.shape, default=1) < 1 or view.channel < 0:
+        yield f"{what}: dimensions must be at least 1, the channel at least 0"
+    channels, rest = divmod(prod(view.shape), b.rows * b.width)
+    if rest or channels < view.channel + b.channels:
+        shape = "x".join(map(str, view.shape))
+        yield f"{what}: {shape} does not hold {b.rows}x{b.width}x{b.channels} from channel {view.channel} on"
 
 
 def _window(w: Window) -> Iterator[str]:
+    yield from filter(None, window_sizes(w))
     if min(*w.kernel, *w.stride, *w.dilation) < 1 or min(w.pads) < 0:
         yield f"window '{w.name}': kernel, stride and dilation must be at least 1, pads at least 0"
     if not 0 <= w.pad_value <= 255:
@@ -62,29 +82,15 @@ def _limits(what: str, lo: int, hi: int, *zeros: int) -> Iterator[str]:
         yield f"{what}: a zero point is not within 0..255"
 
 
-def _tensor(
-    tensors: Tensors, name: str, dtypes: tuple[str, ...], shape: tuple[int, ...] | None, user: str
-) -> Iterator[str]:
-    tensor = tensors.get(name)
-    if tensor is None:
-        yield f"{user} uses tensor '{name}', which the program does not have"
-        return
-    fits = tensor.shape == shape if shape is not None else tensor.ndim == 1 and tensor.size > 0
-    if tensor.dtype.name not in dtypes or not fits:
-        wanted = list(shape) if shape is not None else "[n]"
-        yield f"{user}: tensor '{name}' is {tensor.dtype} {list(tensor.shape)}, expected {dtypes[0]} {wanted}"
-
-
-def _requant(tensors: Tensors, q: Requant) -> Iterator[str]:
-    what = f"requant '{q.name}'"
-    yield from _limits(what, q.lo, q.hi, q.zero)
-    yield from _tensor(tensors, f"{q.data}.multiplier", ("float32",), None, what)
-    yield from _tensor(tensors, f"{q.data}.bias", ("int32",), None, what)
+def _requant(q: Requant) -> Iterator[str]:
+    yield from _limits(f"requant '{q.name}'", q.lo, q.hi, q.zero)
 
 
 def _elementwise(s: Elementwise) -> Iterator[str]:
     what = f"elementwise '{s.name}'"
     yield from _limits(what, s.lo, s.hi, s.a[1], s.b[1], s.y[1])
+    if s.offset not in (0, 128):
+        yield f"{what}: offset {s.offset}; it is 0, or for int8 tensors 128"
     for key, (scale, _) in (("a", s.a), ("b", s.b), ("y", s.y)):
         with np.errstate(over="ignore"):
             exact = float(np.float32(scale)) == scale and np.isfinite(scale) and scale > 0
@@ -96,13 +102,27 @@ def _call(program: Program, tile: Tile, call: Call) -> Iterator[str]:
     what = f"call '{call.name}'"
     if tile.kind != "host":
         yield f"{what} is declared on a tile; only the host runs ONNX subgraphs"
-    yield from _tensor(program.tensors, call.model, ("uint8",), None, what)
     for pairs, ports, kind in ((call.inputs, program.inputs, "input"), (call.outputs, program.outputs, "output")):
         names = {f"${port.name}" for port in ports} | set(tile.buffer)
         for tensor, place in pairs:
             if place not in names:
                 where = f"{kind} of the program" if place.startswith("$") else "buffer"
                 yield f"{what}: '{tensor}' is tied to '{place}', and there is no such {where}"
+            elif place in tile.buffer:
+                yield from _whole(what, tensor, tile.buffer[place])
+        for at, which in ((0, "tensor"), (1, "place")):
+            for name, times in Counter(pair[at] for pair in pairs).items():
+                if times > 1 and (which == "tensor" or kind == "output"):
+                    yield f"{what}: {which} '{name}' is tied twice"
+
+
+def _whole(what: str, tensor: str, b: Buffer) -> Iterator[str]:
+    """A call takes and makes whole tensors."""
+    if (b.cols, b.chans) != ((0, b.width), (0, b.channels)):
+        yield f"{what}: '{tensor}' is tied to buffer '{b.name}', which holds only a part of its tensor"
+    view = next((v for v in b.views if v.tensor == tensor), b.views[0] if b.views else None)
+    if view is not None and prod(view.shape) != b.rows * b.width * b.channels:
+        yield f"{what}: '{tensor}' is tied to buffer '{b.name}', which holds only some channels of its tensor"
 
 
 def message_bytes(program: Program, tile: Tile) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from pimc_isa.errors import FlowError
 
@@ -33,6 +34,8 @@ class OpSpec:
 
 _CONVERT = r"(unsigned|signed) ([1-9]\d*)(?: step=([1-9]\d*)| (ranged))?(?: columns=(\d+):(\d+)( summed)?)?"
 _SHIFT = r"<<(\d+)"
+_DIGITS = 9
+_NUMBER = re.compile(r"\d+")
 _STEPS = re.compile(r"steps=([1-9]\d*)")
 
 OPS: Mapping[str, OpSpec] = {
@@ -124,13 +127,13 @@ class MicroOp:
     op: str
     args: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Steps it takes."""
         match = _STEPS.fullmatch(self.args[-1]) if self.args else None
         return int(match[1]) if match else 1
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The first step after it."""
         return self.step + self.steps
@@ -145,7 +148,7 @@ class MicroOp:
         return " ".join((f"@{self.step}", self.op, *self.args))
 
 
-_LINE = re.compile(r"@(\d+)\s+(\S+)((?:\s+\S+)*)\s*")
+_LINE = re.compile(r"@(\d{1,9})\s+(\S+)((?:\s+\S+)*)\s*")
 
 
 def parse_flow_lines(lines: Iterable[str]) -> tuple[MicroOp, ...]:
@@ -176,6 +179,8 @@ def arguments(op: MicroOp, where: str) -> tuple[str, ...]:
         raise FlowError(f"{where}no micro-op is called '{op.op}'\nuse one of: {', '.join(OPS)}")
     timed = spec.divisible and bool(op.args) and _STEPS.fullmatch(op.args[-1]) is not None
     match = re.fullmatch(spec.args, " ".join(op.args[:-1] if timed else op.args))
+    if any(len(number) > _DIGITS for arg in op.args for number in _NUMBER.findall(arg)):
+        match = None  # no step, bit or shift has so many digits
     if match is None:
         raise FlowError(f"{where}'{op.text()}' has wrong arguments\nwrite '@{op.step} {op.op} {spec.usage}'".rstrip())
     return tuple(value or "" for value in match.groups())

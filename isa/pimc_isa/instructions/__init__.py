@@ -1,6 +1,6 @@
 """All instructions, one file per unit. Importing this package fills the registry."""
 
-from pimc_isa.instructions.control import End, Halt, Loop
+from pimc_isa.instructions.control import End, Halt, Loop, executed_instructions
 from pimc_isa.instructions.host import CallHost
 from pimc_isa.instructions.matrix import Mvm, Mvma
 from pimc_isa.instructions.move import Copy
@@ -24,4 +24,5 @@ __all__ = [
     "Quant",
     "Recv",
     "Send",
+    "executed_instructions",
 ]

@@ -1,6 +1,7 @@
 """Vector: element-wise work on rows. The arithmetic is onnxruntime's on x86-64, operation for operation."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from pimc_isa.define import Context, Instr, Meaning, fields_of, ref, slab, source
 from pimc_isa.numerics import average, qadd, qmul, requantise
 from pimc_isa.operands import Slab
+
+F32 = np.float32
 
 __all__ = ["Add", "Lut", "Mul", "PoolAvg", "PoolMax", "PoolSum", "Quant"]
 
@@ -28,6 +31,15 @@ class PerElement(Instr):
         """One operation per element."""
         slabs = [getattr(self, name) for name, spec in fields_of(type(self)) if spec.kind == "slab"]
         return {"vector_element": ctx.elements(self.destination), "memory_byte": sum(map(ctx.nbytes, slabs))}
+
+
+def _overflow(ctx: Context, scales: str, factors: Callable[[F32, F32, F32], tuple[F32, ...]]) -> Iterator[str]:
+    """Factors of 8-bit values, whose products must be finite in float32."""
+    s = ctx.tile.elementwise[scales]
+    with np.errstate(all="ignore"):
+        a, b, y = (F32(scale) for scale, _ in (s.a, s.b, s.y))
+        if not all(np.isfinite(F32(factor * F32(1 << 18))) for factor in factors(a, b, y)):
+            yield f"the scales of '{scales}' are so far apart that float32 cannot hold the result"
 
 
 class PerTap(Instr):
@@ -59,15 +71,6 @@ class Quant(PerElement, op=0x40, name="quant", unit="vector"):
     src: Slab = slab("r", "row of sums", dtype="i32")
     requant: str = ref("requant", "multiplier, bias, zero point, limits")
 
-    def problems(self, ctx: Context) -> Iterator[str]:
-        """Multiplier and bias must reach to the last channel."""
-        last = ctx.chans(self.src)[1]
-        for part in ("multiplier", "bias"):
-            name = f"{ctx.tile.requant[self.requant].data}.{part}"
-            size = ctx.program.tensors[name].size
-            if size != 1 and size < last:
-                yield f"tensor '{name}' has {size} channels, the row goes up to channel {last - 1}"
-
     def execute(self, m: Meaning) -> None:
         """``rint(clip(f32(acc + bias) * m, lo - zero, hi - zero)) + zero``."""
         q = m.tile.requant[self.requant]
@@ -88,6 +91,10 @@ class Add(PerElement, op=0x41, name="add", unit="vector"):
     b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """Both operands' factors must be finite."""
+        return _overflow(ctx, self.scales, lambda a, b, y: (a / y, b / y))
+
     def execute(self, m: Meaning) -> None:
         """Broadcast over columns where an operand is one column wide."""
         m.write(self.dst, qadd(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
@@ -100,6 +107,10 @@ class Mul(PerElement, op=0x42, name="mul", unit="vector"):
     a: Slab = slab("r", "first operand", dtype="u8", broadcast=True)
     b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """The factor of the product must be finite."""
+        return _overflow(ctx, self.scales, lambda a, b, y: (a * b / y,))
 
     def execute(self, m: Meaning) -> None:
         """Broadcast over columns where an operand is one column wide."""
@@ -154,6 +165,11 @@ class PoolAvg(PerTap, op=0x46, name="pool.avg", unit="vector"):
     scales: str = ref(
         "elementwise", "scales and zero points; b is the count rule: 1.0,0 excludes padding, 1.0,1 counts it"
     )
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """The sum of all taps and the average must be finite."""
+        taps = F32(math.prod(ctx.window(self.window).kernel))
+        return _overflow(ctx, self.scales, lambda a, b, y: (a * taps, a * taps / y))
 
     def execute(self, m: Meaning) -> None:
         """Average taps inside the tensor."""

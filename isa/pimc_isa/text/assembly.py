@@ -15,7 +15,7 @@ import numpy as np
 from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes, write_atomically
 from pimc_isa.errors import AsmError, PimcError
 from pimc_isa.program import Program
-from pimc_isa.text.build import build
+from pimc_isa.text.build import Judge, build
 from pimc_isa.text.print import print_program
 
 __all__ = ["assemble", "disassemble", "read_assembly", "write_assembly"]
@@ -28,9 +28,12 @@ def disassemble(program: Program, data_file: Mapping[str, str] | None = None) ->
     return print_program(program, {} if data_file else program.tensors, data_file)
 
 
-def assemble(text: str, base_dir: str | Path = ".") -> Program:
-    """The program behind a text; the file with its tensors is looked for in ``base_dir``. AsmError shows the place."""
-    return build(text, lambda file, sha256: _read_data(Path(base_dir) / file, sha256))
+def assemble(text: str, base_dir: str | Path = ".", judge: Judge | None = None) -> Program:
+    """The program behind a text; the file with its tensors is looked for in ``base_dir``. AsmError shows the place.
+
+    ``judge`` may refuse the program before that, when only the tensors in the text are known.
+    """
+    return build(text, lambda file, sha256: _read_data(Path(base_dir) / file, sha256), judge)
 
 
 def write_assembly(program: Program, path: str | Path) -> None:
@@ -52,20 +55,22 @@ def write_assembly(program: Program, path: str | Path) -> None:
     write_atomically(path, [text.encode()])
 
 
-def read_assembly(path: str | Path) -> Program:
-    """The program in a .pimasm file; AsmError names the file and shows the place."""
+def read_assembly(path: str | Path, judge: Judge | None = None) -> Program:
+    """The program in a .pimasm file; AsmError names the file and shows the place. ``judge``: see ``assemble``."""
     path = Path(path)
     try:
         text = bytes(read_bytes(path)).decode()
     except UnicodeDecodeError:
         raise AsmError(f"{path}: not a text file; to run a program file, leave out 'asm'") from None
     try:
-        return assemble(text, path.parent)
+        return assemble(text, path.parent, judge)
     except AsmError as error:
         raise AsmError(f"{path}: {error}") from None
 
 
 def _read_data(path: Path, sha256: str) -> Mapping[str, np.ndarray]:
+    if "\0" in str(path):
+        raise AsmError("a file's name holds the character 0")
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise AsmError(f"{path} is not the file the text was written with (its checksum differs)")

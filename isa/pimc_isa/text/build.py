@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pimc_isa import ISA_VERSION
@@ -18,9 +18,10 @@ from pimc_isa.text.operands import Operand, read_operands, usage
 from pimc_isa.text.parse import Item, Line, parse_lines
 from pimc_isa.text.values import WrongValue
 
-__all__ = ["build"]
+__all__ = ["Judge", "build"]
 
 Loader = Callable[[str, str], Mapping[str, Any]]
+Judge = Callable[[Program], None]
 
 
 @dataclass
@@ -35,8 +36,8 @@ class _Draft:
     ops: list[MicroOp] = field(default_factory=list)
 
 
-def build(text: str, load: Loader) -> Program:
-    """Assemble; ``load(file, sha256)`` gives the tensors of a data file."""
+def build(text: str, load: Loader, judge: Judge | None = None) -> Program:
+    """Assemble; ``load(file, sha256)`` gives the tensors of a data file, after ``judge`` has accepted all the rest."""
     root: _Draft | None = None
     stack: list[_Draft] = []
     for line in parse_lines(text):
@@ -51,7 +52,7 @@ def build(text: str, load: Loader) -> Program:
             _microop(stack, line)
     if root is None:
         raise AsmError(f'the text is empty; it begins with: .program isa="{ISA_VERSION}"')
-    return _program(root, load)
+    return _program(root, load, judge)
 
 
 def _first(line: Line) -> _Draft:
@@ -99,6 +100,8 @@ def _all_directives(form: Form) -> Iterable[tuple[str, str]]:
 def _suggest(word: str, known: Iterable[str]) -> str:
     """The nearest known word, or the list if it is short."""
     words = sorted(set(known))
+    if len(word) > 60 or len(words) > 1000:
+        return ""  # the search would take too long
     close = difflib.get_close_matches(word, words, 1)
     if close:
         return f"did you mean '{close[0]}'?"
@@ -175,8 +178,10 @@ def _microop(stack: list[_Draft], line: Line) -> None:
     while not any(child.kind == "ops" for child in stack[-1].form.children):
         stack.pop() if len(stack) > 1 else _misplaced(line, "a micro-operation", ".flow")
     name, *args = line.parsed.arguments
+    if len(line.parsed.name) > 9:
+        raise line.error(0, "no flow has so many steps")
     op = MicroOp(int(line.parsed.name), name, tuple(args))
-    column = line.text.index(name)
+    column = max(0, line.text.find(name))
     if name not in OPS:
         raise line.error(column, f"unknown micro-operation '{name}'", _suggest(name, OPS))
     try:
@@ -224,13 +229,16 @@ def _held(draft: _Draft, child: Child) -> Any:
     return table
 
 
-def _program(root: _Draft, load: Loader) -> Program:
+def _program(root: _Draft, load: Loader, judge: Judge | None) -> Program:
     held = {c.attribute: _held(root, c) for c in PROGRAM.children if c.attribute not in ("tiles", "data")}
-    for draft in root.drafts.get("data", []):
-        held["tensors"] = {**_load(draft, load), **held["tensors"]}
     channels = {channel.name for channel in held["channels"]}
     tiles = tuple(_tile(draft, channels) for draft in root.drafts.get("tiles", []))
-    return Program(tiles=tiles, **held)
+    program = Program(tiles=tiles, **held)
+    if judge is not None:
+        judge(program)
+    for draft in root.drafts.get("data", []):
+        program = replace(program, tensors={**_load(draft, load), **program.tensors})
+    return program
 
 
 def _load(draft: _Draft, load: Loader) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ default are left out. Children (the views of a buffer, the tiles of a program) f
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
@@ -175,14 +176,15 @@ def _tensor(name_and_array: tuple[str, np.ndarray]) -> Mapping[str, Any]:
     return {"name": name, "dtype": array.dtype.name, "shape": array.shape, "values": array}
 
 
-def _make_tensor(name: str, dtype: str, shape: tuple[int, ...], values: list[float]) -> tuple[str, np.ndarray]:
+def _make_tensor(name: str, dtype: str, shape: tuple[int, ...], values: list[float] | str) -> tuple[str, np.ndarray]:
     return name, make_tensor(dtype, shape, values)
 
 
 def usual_node(tile: Tile) -> str:
     """The ONNX node that most instructions of a tile work for: printed once, not on every line."""
     nodes = [node for instr, node in zip(tile.code, tile.nodes, strict=False) if instr.unit != "control"]
-    return max(nodes, key=nodes.count) if nodes else ""
+    times = Counter(nodes)
+    return max(times, key=lambda node: times[node]) if times else ""
 
 
 _VIEW = _form("view", View, {"tensor": TEXT, "order": NAME, "shape": SHAPE})

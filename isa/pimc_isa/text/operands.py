@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pimc_isa.instructions  # noqa: F401  (fills the registry)
 from pimc_isa.define import Field, Instr, fields_of
 from pimc_isa.operands import Range, RowExpr, Slab
-from pimc_isa.text.values import WrongValue, quoted
+from pimc_isa.text.values import WrongValue, quoted, whole
 
 __all__ = ["Operand", "read_operands", "read_row", "show_instr", "show_row", "usage"]
 
@@ -51,11 +51,11 @@ def read_row(text: str) -> RowExpr:
     if match is None:
         raise WrongValue("a row like i, 2*i+1 or (3*i+1)//2")
     part = match.groupdict()
-    divisor = int(part["d"] or 1)
+    divisor = whole(part["d"] or "1")
     if part["n"] is not None:
-        return RowExpr(0, int(part["n"]), divisor)
-    a = int(part["a"] or 1) * (-1 if part["sign"] else 1)
-    b = int(part["b"] or 0) * (-1 if part["op"] == "-" else 1)
+        return RowExpr(0, whole(part["n"]), divisor)
+    a = whole(part["a"] or "1") * (-1 if part["sign"] else 1)
+    b = whole(part["b"] or "0") * (-1 if part["op"] == "-" else 1)
     return RowExpr(a, b, divisor)
 
 

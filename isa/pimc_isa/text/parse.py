@@ -11,11 +11,13 @@ from typing import Any
 
 from lark import Lark, Transformer
 from lark import Token as LarkToken
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
-from pimc_isa.errors import AsmError
+from pimc_isa.errors import AsmError, shown
+from pimc_isa.limits import beyond
 from pimc_isa.text.operands import Operand, read_row
-from pimc_isa.text.values import Token, unquoted
+from pimc_isa.text.scan import Mark, Scanner
+from pimc_isa.text.values import Token, WrongValue, unquoted, whole
 
 __all__ = ["Item", "Line", "error_at", "parse_lines"]
 
@@ -43,6 +45,11 @@ class Parsed:
     node: str | None = None
     arguments: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> int:
+        """Values and operands on the line."""
+        return sum(len(item.tokens) for item in self.items) + len(self.operands) + len(self.arguments)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -60,15 +67,16 @@ class Line:
 
 def error_at(number: int, indent: int, text: str, column: int, message: str, hint: str = "") -> AsmError:
     """Line, column, message; the source line; a caret under the place."""
-    shown = text[max(0, column - 60) : column + 60]
-    caret = " " * min(column, 60) + "^"
+    before, after = shown(text[max(0, column - 60) : column]), shown(text[column : column + 60])
+    caret = " " * len(before) + "^"
     place = f"line {number}, column {indent + column + 1}: {message}"
-    return AsmError(f"{place}{'; ' + hint if hint else ''}\n  {shown}\n  {caret}")
+    return AsmError(f"{place}{'; ' + hint if hint else ''}\n  {before}{after}\n  {caret}")
 
 
 def parse_lines(text: str) -> Iterator[Line]:
-    """The lines that say something, in order; AsmError at the first that does not parse."""
+    """The lines that say something, in order; AsmError at the first that does not parse, or beyond the limits."""
     known: dict[str, Parsed | None] = {}
+    lines = words = 0
     for number, raw in enumerate(text.split("\n"), 1):
         body = raw.strip()
         if not body or body[0] == ";":
@@ -77,20 +85,99 @@ def parse_lines(text: str) -> Iterator[Line]:
         if body not in known:
             known[body] = _parse(number, indent, body)
         parsed = known[body]
-        if parsed is not None:
-            yield Line(number, indent, body, parsed)
+        if parsed is None:
+            continue
+        lines, words = lines + 1, words + parsed.words
+        problem = beyond("parts", "the number of lines", lines) or beyond("words", "the number of words", words)
+        if problem:
+            raise error_at(number, indent, body, 0, problem)
+        yield Line(number, indent, body, parsed)
 
 
 def _parse(number: int, indent: int, body: str) -> Parsed | None:
+    try:
+        return _tensor(body) or _quick(body) or _thorough(number, indent, body)
+    except WrongValue as wrong:
+        raise error_at(number, indent, body, 0, str(wrong)) from None
+    except ValueError:
+        raise error_at(number, indent, body, max(0, body.find('"')), "a string that JSON does not allow") from None
+
+
+def _thorough(number: int, indent: int, body: str) -> Parsed | None:
+    """What the grammar says, or what is wrong."""
     try:
         result: Any = _parser().parse(body)
     except UnexpectedInput as error:
         column = len(body) if error.column < 1 or _at_end(error) else error.column - 1
         message = f"{_found(error, body, column)}, expected {_expected(error)}"
         raise error_at(number, indent, body, column, message) from None
-    except ValueError:
-        raise error_at(number, indent, body, body.index('"'), "a string that JSON does not allow") from None
+    except VisitError as error:
+        raise error.orig_exc from None
     return result if isinstance(result, Parsed) else None
+
+
+_TENSOR = re.compile(r"(\.tensor\s.*?\s=\s*)(-?[0-9][-0-9.eE+, \t]*)", re.DOTALL)
+_FEW = 64
+
+
+def _tensor(body: str) -> Parsed | None:
+    """A line with many numbers of a tensor, which are kept as one word."""
+    match = _TENSOR.fullmatch(body) if body.startswith(".tensor") and body.count(",") > _FEW else None
+    head = _quick(match[1] + "0") if match else None
+    if match is None or head is None:
+        return None
+    values = Item("", (Token("NUMBERS", match[2], match.start(2)),), match.start(2))
+    return Parsed(head.kind, head.name, items=(*head.items[:-1], values))
+
+
+def _quick(body: str) -> Parsed | None:
+    """What a line says, where it follows the grammar."""
+    scanner = _scanner()
+    head, at = scanner.head(body)
+    if head is None:
+        return None
+    kind, text, _ = head
+    if kind == "DIRECTIVE":
+        items = scanner.items(body, at)
+        return None if items is None else Parsed("directive", text[1:], items=tuple(map(_item, items)))
+    if kind == "STEP":
+        words = scanner.arguments(body, at)
+        return None if words is None else Parsed("microop", text[1:], arguments=tuple(unquoted(w[1]) for w in words))
+    found = scanner.operands(body, at)
+    if found is None:
+        return None
+    operands, node = found
+    return Parsed(
+        "instruction", text, operands=tuple(map(_operand, operands)), node=unquoted(node[1]) if node else None
+    )
+
+
+def _item(marks: list[Mark]) -> Item:
+    key = marks[0][1][:-1] if marks[0][0] == "KEY" else ""
+    return Item(key, tuple(Token(*mark) for mark in (marks[1:] if key else marks)), marks[0][2])
+
+
+def _operand(marks: list[Mark]) -> Operand:
+    kind, text, column = marks[0]
+    if kind == "INT":
+        return Operand("number", "", column, number=whole(text))
+    if kind == "KEY":
+        return Operand("keyed", text[:-1], column, row=read_row(marks[1][1]))
+    if len(marks) == 1:
+        return Operand("name", unquoted(text), column)
+    row, *spans = (None if mark[0] == "WHOLE" else mark[1] for mark in marks[1:])
+    ranges = tuple(None if span is None else _span(span) for span in spans)
+    return Operand("slab", unquoted(text), column, row=None if row is None else read_row(row), ranges=ranges)
+
+
+def _span(text: str) -> tuple[int, int]:
+    first, _, last = text.partition(":")
+    return whole(first), whole(last)
+
+
+@cache
+def _scanner() -> Scanner:
+    return Scanner({t.name: t.pattern.to_regexp() for t in _parser().terminals})
 
 
 def _at_end(error: UnexpectedInput) -> bool:
@@ -101,7 +188,7 @@ def _found(error: UnexpectedInput, body: str, column: int) -> str:
     if column >= len(body):
         return "the line ends here"
     word = re.match(r"[\w.$]+|.", body[column:])
-    return f"unexpected '{word[0] if word else body[column]}'"
+    return f"unexpected '{shown(word[0] if word else body[column])}'"
 
 
 #: Terminals in words.
@@ -170,7 +257,7 @@ class _Build(Transformer[LarkToken, Any]):
         return Operand("name", unquoted(children[0]), _column(children[0]))
 
     def number(self, children: list[LarkToken]) -> Operand:
-        return Operand("number", "", _column(children[0]), number=int(children[0]))
+        return Operand("number", "", _column(children[0]), number=whole(children[0]))
 
     def keyed(self, children: list[LarkToken]) -> Operand:
         return Operand("keyed", str(children[0])[:-1], _column(children[0]), row=read_row(children[1]))
@@ -183,7 +270,7 @@ class _Build(Transformer[LarkToken, Any]):
         return None if children[0].type == "WHOLE" else read_row(children[0])
 
     def span(self, children: list[LarkToken]) -> Any:
-        return None if children[0].type == "WHOLE" else tuple(int(n) for n in children[0].split(":"))
+        return None if children[0].type == "WHOLE" else _span(children[0])
 
     def microop(self, children: list[LarkToken]) -> Parsed:
         return Parsed("microop", str(children[0])[1:], arguments=tuple(map(unquoted, children[1:])))

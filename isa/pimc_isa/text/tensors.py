@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from pimc_isa.text.values import Style, Token, WrongValue, float_text
 
 __all__ = ["TENSOR_DTYPE", "TENSOR_VALUES", "make_tensor"]
 
+_DIGITS = 40
+_DIMENSIONS = 8
 _SHORT = {name: code.lower() for name, code in CODES.items()}
 _LONG = {code.lower(): name for code, name in DTYPES.items()}
 
@@ -28,11 +32,14 @@ def _show_values(array: np.ndarray) -> str:
     return ",".join(numbers) or "none"
 
 
-def _read_values(tokens: Sequence[Token]) -> list[float | int]:
+def _read_values(tokens: Sequence[Token]) -> list[float | int] | str:
+    """The numbers; many of them stay a text until their type is known."""
     try:
+        if [token.kind for token in tokens] == ["NUMBERS"]:
+            return tokens[0].text
         if [token.text for token in tokens] == ["none"]:
             return []
-        return [int(t.text) if t.kind == "INT" else float(t.text) for t in tokens]
+        return [_whole(t.text) if t.kind == "INT" else float(t.text) for t in tokens]
     except ValueError:
         raise WrongValue("numbers with commas between them") from None
 
@@ -41,14 +48,46 @@ TENSOR_DTYPE = Style(lambda name: _SHORT[name], _read_dtype)
 TENSOR_VALUES = Style(_show_values, _read_values)
 
 
-def make_tensor(dtype: str, shape: tuple[int, ...], values: list[float]) -> np.ndarray:
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError
+    return int(text)
+
+
+def make_tensor(dtype: str, shape: tuple[int, ...], values: list[float] | str) -> np.ndarray:
     """The array; WrongValue if the numbers are too many, too few or do not fit the type."""
-    size = int(np.prod(shape, dtype=np.int64))
-    if len(values) != size:
-        raise WrongValue(f"{size} numbers for {list(shape)} (there are {len(values)})")
-    if np.dtype(dtype).kind != "f" and not all(isinstance(value, int) for value in values):
-        raise WrongValue(f"whole numbers for {dtype}")
+    size, kind = prod(shape), np.dtype(dtype)
+    if len(shape) > _DIMENSIONS:
+        raise WrongValue(f"at most {_DIMENSIONS} dimensions")
+    count = values.count(",") + 1 if isinstance(values, str) else len(values)
+    if count != size:
+        raise WrongValue(f"{size} numbers for {list(shape)} (there are {count})")
     try:
-        return np.array(values, dtype).reshape(shape)
+        with np.errstate(over="ignore"):
+            return _array(kind, values).reshape(shape)
     except (OverflowError, ValueError):
         raise WrongValue(f"numbers that fit {dtype}") from None
+
+
+def _array(kind: np.dtype[Any], values: list[float] | str) -> np.ndarray:
+    if isinstance(values, str) and kind.kind != "b" and (kind.kind == "f" or kind.itemsize < 8):
+        return _many(values, kind)
+    numbers = [_number(n) for n in values.split(",")] if isinstance(values, str) else values
+    if kind.kind != "f" and not all(isinstance(value, int) for value in numbers):
+        raise WrongValue(f"whole numbers for {kind.name}")
+    return np.array(numbers, kind)
+
+
+def _number(text: str) -> float | int:
+    text = text.strip()
+    return _whole(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _many(text: str, kind: np.dtype[Any]) -> np.ndarray:
+    """Many numbers at once, read as float64 or int64 and then rounded or checked."""
+    wide = np.fromstring(text, np.float64 if kind.kind == "f" else np.int64, sep=",")
+    if kind.kind != "f" and wide.size and not np.iinfo(kind).min <= wide.min() <= wide.max() <= np.iinfo(kind).max:
+        raise OverflowError
+    if wide.size != text.count(",") + 1:
+        raise ValueError
+    return wide.astype(kind)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pimc_isa.errors import ProgramError
+from pimc_isa.errors import ProgramError, shown
 
 __all__ = [
     "BOOL",
@@ -31,8 +31,10 @@ __all__ = [
     "float_text",
     "quoted",
     "unquoted",
+    "whole",
 ]
 
+_DIGITS = 18
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -63,12 +65,24 @@ def quoted(name: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """The name behind a NAME or STRING token."""
-    return str(json.loads(text)) if text.startswith('"') else str(text)
+    """The name behind a NAME or STRING token; ValueError if it is no text."""
+    name = str(json.loads(text)) if text.startswith('"') else str(text)
+    if not name.isascii():
+        name.encode()  # lone surrogates are no text
+    return name
+
+
+def whole(text: str) -> int:
+    """A whole number; WrongValue if it has more digits than any number of a program."""
+    if len(text) > _DIGITS:
+        raise WrongValue(f"a whole number of at most {_DIGITS} digits")
+    return int(text)
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """In quotes; what a terminal would act on is escaped, as JSON does it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if shown(text) == text else "".join(c if shown(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
 def _one(tokens: Sequence[Token], kinds: tuple[str, ...], what: str) -> str:
@@ -103,7 +117,7 @@ def _show_place(place: str) -> str:
 
 
 def _read_int(tokens: Sequence[Token]) -> int:
-    return int(_one(tokens, ("INT",), "a whole number"))
+    return whole(_one(tokens, ("INT",), "a whole number"))
 
 
 def _read_float(tokens: Sequence[Token]) -> float:
@@ -112,9 +126,12 @@ def _read_float(tokens: Sequence[Token]) -> float:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise WrongValue("a number") from None
+    if not np.isfinite(value):
+        raise WrongValue("a finite number")
+    return value
 
 
 def _read_bool(tokens: Sequence[Token]) -> bool:
@@ -129,7 +146,7 @@ def dims(count: int) -> Style:
     what = "sizes like " + "x".join(["28", "56", "64"][:count])
 
     def read(tokens: Sequence[Token]) -> tuple[int, ...]:
-        sizes = tuple(int(n) for n in _one(tokens, ("DIMS",), what).split("x"))
+        sizes = tuple(whole(n) for n in _one(tokens, ("DIMS",), what).split("x"))
         if len(sizes) != count:
             raise WrongValue(what)
         return sizes
@@ -139,11 +156,11 @@ def dims(count: int) -> Style:
 
 def _read_shape(tokens: Sequence[Token]) -> tuple[int, ...]:
     inner = _one(tokens, ("SHAPE",), "a shape like [3x224x224]")[1:-1]
-    return tuple(int(n) for n in inner.split("x")) if inner else ()
+    return tuple(whole(n) for n in inner.split("x")) if inner else ()
 
 
 def _read_range(tokens: Sequence[Token]) -> tuple[int, ...]:
-    return tuple(int(n) for n in _one(tokens, ("RANGE",), "a range like 0:64").split(":"))
+    return tuple(whole(n) for n in _one(tokens, ("RANGE",), "a range like 0:64").split(":"))
 
 
 def _read_ints(tokens: Sequence[Token]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pimc.cli.options import Json
+from pimc_isa.errors import shown
 
 __all__ = ["asm", "disasm"]
 
@@ -21,7 +22,7 @@ def disasm(
     tile: Annotated[int | None, typer.Option(metavar="NUMBER", help="Print only this tile.")] = None,
     json: Json = False,
 ) -> None:
-    """Show a program as assembly text.
+    """Show a program as assembly text; an illegal one as well, with a warning.
 
     Without -o the text is printed without the tensors. With -o it reads back to the same program, byte for byte.
 
@@ -36,16 +37,22 @@ def disasm(
     from dataclasses import replace
 
     from pimc.cli.output import print_json
-    from pimc.driver import CompiledProgram, load
+    from pimc.driver import CompiledProgram
     from pimc_isa.errors import ProgramError
+    from pimc_isa.load import load_program, problem_of
 
-    loaded = load(program)
+    loaded = CompiledProgram(load_program(program, judge=False))
+    problem = problem_of(loaded.program)
+    if problem:
+        typer.echo(f"warning: {shown(str(program))} is an illegal program: {problem}", err=True)
     if output is not None:
         _write(loaded, output)
         if json:
             print_json({"program": str(program), "assembly": str(output)})
         return
     if tile is not None:
+        if not loaded.program.tiles:
+            raise ProgramError(f"{program} has no tiles")
         if tile not in loaded.program.tile:
             raise ProgramError(
                 f"{program} has no tile {tile}; its tiles are {min(loaded.program.tile)} to {max(loaded.program.tile)}"
@@ -86,11 +93,9 @@ def asm(
     from pimc.driver import CompiledProgram
     from pimc.report.summary import summary
     from pimc_isa import binary
-    from pimc_isa.check import check
-    from pimc_isa.text import read_assembly
+    from pimc_isa.load import load_program
 
-    program = read_assembly(text)
-    check(program)
+    program = load_program(text, assembly=True)
     binary.save(program, output)
     if json:
         values = summary(CompiledProgram(program).program)

@@ -70,7 +70,7 @@ def check(
 
 
 def _print(report: CheckReport, every: bool) -> None:
-    from pimc.cli.output import counted, percent, print_table, quantity
+    from pimc.cli.output import counted, percent, print_table, quantity, say
 
     shown = [n for n in report.nodes if every or n.where in {"host", "unsupported"}]
     if shown:
@@ -82,6 +82,6 @@ def _print(report: CheckReport, every: bool) -> None:
         nodes = [n for n in report.nodes if n.where == place]
         if nodes:
             macs = sum(n.macs for n in nodes)
-            print(f"{counted(len(nodes), 'node')} {words}" + (f", {quantity(macs, 'MAC')}" if macs else ""))
-    print(f"{percent(report.on_chip_macs_fraction)} of the multiplications on crossbars")
-    print("this model compiles" if report.supported else f"this model does not compile: {report.error}")
+            say(f"{counted(len(nodes), 'node')} {words}" + (f", {quantity(macs, 'MAC')}" if macs else ""))
+    say(f"{percent(report.on_chip_macs_fraction)} of the multiplications on crossbars")
+    say("this model compiles" if report.supported else f"this model does not compile: {report.error}")

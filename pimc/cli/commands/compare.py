@@ -79,13 +79,13 @@ def compare(
 
 
 def _print(result: Comparison) -> None:
-    from pimc.cli.output import print_table
+    from pimc.cli.output import print_table, say
 
     rows = [[name, *(show(f) for f in result.targets)] for name, show in _lines(result)]
     title = f"{result.network}: {result.area_mm2:.4g} mm2 of tiles each"
     print_table(title, ["one image", *(f.target for f in result.targets)], rows)
     if result.data != "none":
-        print(f"fidelity: {result.targets[0].fidelity.images if result.targets[0].fidelity else 0} {result.data}")
+        say(f"fidelity: {result.targets[0].fidelity.images if result.targets[0].fidelity else 0} {result.data}")
 
 
 def _lines(result: Comparison) -> list[tuple[str, Callable[[Figures], str]]]:

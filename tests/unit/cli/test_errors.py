@@ -152,12 +152,12 @@ def test_several_outputs_need_npz(files: Files, tmp_path: Path) -> None:
 
 
 def test_a_bug_is_called_a_bug(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pimc import driver
+    from pimc_isa import load
 
-    def broken(path: object) -> None:
+    def broken(path: object, **options: object) -> None:
         raise KeyError("what")
 
-    monkeypatch.setattr(driver, "load", broken)
+    monkeypatch.setattr(load, "load_program", broken)
     done = pimc("disasm", files.program)
     assert done.code == 2
     assert "KeyError: 'what'" in done.err

@@ -93,9 +93,9 @@ def tuples_of(cls: Any, least: int = 0) -> st.SearchStrategy[tuple[Any, ...]]:
 def machines(draw: st.DrawFn) -> Machine:
     """A machine that its own module accepts."""
     small = st.integers(1, 999)
-    array = draw(st.builds(Array, small, small, small))
+    array = draw(st.builds(Array, small, small, st.integers(1, 32)))
     tile = draw(st.builds(TileSpec, small, small, small, small, small))
-    chip = draw(st.builds(Chip, small, small))
+    chip = draw(st.builds(Chip, st.integers(1, 256), st.integers(1, 256)))
     network = draw(st.builds(Network, small, small, small, small))
     host = draw(st.builds(Host, small))
     text = names.filter(lambda s: bool(s.strip()))

@@ -17,12 +17,17 @@ from pimc_isa.engines.cycles.deadlock import explain
 from pimc_isa.engines.cycles.links import Network
 from pimc_isa.engines.cycles.plan import Planner
 from pimc_isa.engines.cycles.state import Moments, Process, Receiver, Route, Sender, TileState, Unit
+from pimc_isa.engines.memory import need
 from pimc_isa.engines.timing import TileTiming, Timing
-from pimc_isa.errors import DeadlockError
-from pimc_isa.instructions import Recv, Send
+from pimc_isa.errors import DeadlockError, RunError
+from pimc_isa.instructions import Recv, Send, executed_instructions
 from pimc_isa.program import Program
 
 __all__ = ["simulate"]
+
+
+#: Instructions from which memory may be short, and bytes that each of them takes.
+_MANY, _NODE_BYTES = 1 << 20, 500
 
 
 class _Simulation:
@@ -186,11 +191,17 @@ def simulate(program: Program, images: int = 2) -> Timing:
 
     Raises ``DeadlockError`` if the program comes to a halt before its end.
     """
+    executed = sum(executed_instructions(tile) for tile in program.tiles)
+    if images * executed > _MANY:
+        need(images * executed * _NODE_BYTES, f"the timing of {images * executed} instructions")
     simulation = _Simulation(program, images)
     simulation.run()
     if not simulation.finished:
         raise DeadlockError(explain(program, simulation.tiles))
-    return _timing(simulation)
+    try:
+        return _timing(simulation)
+    except OverflowError:
+        raise RunError(f"{images} images take more than 2^63 clock cycles; use larger rates or shorter steps") from None
 
 
 def _tile_timing(state: TileState, images: int) -> TileTiming:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimc_isa.engines.memory import need
 from pimc_isa.jit import compiled
 from pimc_isa.operands import Window
 
 __all__ = ["Geometry", "gather", "is_plain", "taps"]
 
 Array = np.ndarray
+_MANY = 1 << 20  # window elements from which memory may be short
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def taps(x: Array, g: Geometry) -> Array:
     rows, cols = g.out
     size = g.kernel[0] * g.kernel[1]
     chans = g.chans[1] - g.chans[0]
+    if size * rows * cols > _MANY:
+        need(x.shape[0] * rows * cols * size * chans * x.itemsize, "the windows of an instruction")
     out = np.empty((x.shape[0], rows, cols, size, chans), x.dtype)
     for t in range(size):
         ky, kx = divmod(t, g.kernel[1])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
+from pimc_isa.engines.memory import need
 from pimc_isa.engines.noise import Noise
 from pimc_isa.engines.values.calls import make_plan
 from pimc_isa.engines.values.content import Content, unite
@@ -81,7 +83,9 @@ class Executor:
         """Values for a batch. See ``run``. ``first`` is the number of the first image: noise depends on it."""
         arrays, images = self._checked(inputs)
         plan, kept, planner = self._plan(keep)
-        chunk = max(1, min(images, CHUNK_BYTES // plan.bytes_per_image))
+        chunk = max(1, min(images, CHUNK_BYTES // max(1, plan.bytes_per_image)))
+        held = sum(images * prod(k.view.shape) for k in {k.view.tensor: k for k in kept}.values())
+        need(held + chunk * plan.bytes_per_image, f"the values of {images} images")
         partials: dict[str, Partial] = {}
         for k in kept:
             partials.setdefault(k.view.tensor, Partial(k.view, images, k.buffer.dtype))

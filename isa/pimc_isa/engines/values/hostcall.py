@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +9,14 @@ import numpy as np
 
 from pimc_isa.engines.values.tensors import from_onnx, to_onnx, view_for
 from pimc_isa.errors import RunError
+from pimc_isa.meta import session_entries
 from pimc_isa.operands import Call
-from pimc_isa.program import Program, Tile
+from pimc_isa.program import Port, Program, Tile
 
 __all__ = ["HostCall"]
 
 Array = np.ndarray
+_STORED = ("uint8", "int8", "int32")
 
 
 class HostCall:
@@ -34,6 +35,7 @@ class HostCall:
         unknown = [name for name, _ in call.inputs if name not in self._known]
         if unknown:
             raise RunError(f"host call {call.name}: its subgraph has no input '{unknown[0]}'")
+        self._ports = {port.name: port for port in program.outputs}
 
     def __call__(
         self, buffers: Mapping[str, Array], ports: Mapping[str, Array]
@@ -41,16 +43,30 @@ class HostCall:
         """Run on whole input buffers and program inputs; returns output buffers and program outputs."""
         feeds = {name: self._feed(name, place, buffers, ports) for name, place in self.call.inputs}
         names = [name for name, _ in self.call.outputs]
-        results = self._run(names, feeds)
+        try:
+            results = self._run(names, feeds)
+        except Exception as error:  # onnxruntime raises classes of its own, without a common base
+            raise RunError(f"host call {self.call.name}: {_first_line(error)}") from error
+        images = len(next(iter(feeds.values()))) if feeds else 1
         made: dict[str, Array] = {}
         sent: dict[str, Array] = {}
         for (name, place), value in zip(self.call.outputs, results, strict=True):
             if place.startswith("$"):
-                sent[place[1:]] = value
+                sent[place[1:]] = self._fitting(value, self._ports[place[1:]], images)
+            elif not isinstance(value, np.ndarray) or value.dtype.name not in _STORED or len(value) != images:
+                raise RunError(f"host call {self.call.name}: '{name}' is no batch of 8-bit or i32 values")
             else:
                 buffer = self._tile.buffer[place]
                 made[place] = from_onnx(value, buffer, view_for(buffer, name))
         return made, sent
+
+    def _fitting(self, value: Any, port: Port, images: int) -> Array:
+        """An output that is what the program declares."""
+        if isinstance(value, np.ndarray) and value.dtype == port.dtype and value.shape == (images, *port.shape):
+            return value
+        has = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+        want = f"{port.dtype} {[images, *port.shape]}"
+        raise RunError(f"host call {self.call.name}: output '{port.name}' is {has}, the program declares {want}")
 
     def _feed(self, name: str, place: str, buffers: Mapping[str, Array], ports: Mapping[str, Array]) -> Array:
         if place.startswith("$"):
@@ -58,7 +74,7 @@ class HostCall:
         return to_onnx(buffers[place], view_for(self._tile.buffer[place], name))
 
     def _run(self, names: list[str], feeds: dict[str, Array]) -> list[Array]:
-        images = len(next(iter(feeds.values())))
+        images = len(next(iter(feeds.values()))) if feeds else 1
         if not self._fixed or images == 1:
             return list(self._session.run(names, feeds))
         each = [self._session.run(names, {k: v[n : n + 1] for k, v in feeds.items()}) for n in range(images)]
@@ -74,7 +90,14 @@ def _session(program: Program, call: Call) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    for key, value in json.loads(program.meta.get("ort_config", "{}")).items():
-        options.add_session_config_entry(key, str(value))
     model = np.asarray(program.tensors[call.model], np.uint8).tobytes()
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        for key, value in session_entries(program).items():
+            options.add_session_config_entry(key, value)
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise RunError(f"host call {call.name}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

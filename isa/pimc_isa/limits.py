@@ -1,0 +1,69 @@
+"""The sizes that a program may have: far above real networks, so that any file is judged in seconds.
+
+Declared once; the static check, the assembler and the manual read this table. Networks that the limits were set for:
+inputs up to 4096 x 4096, VGG-19 and ResNet-152, thousands of tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["LIMITS", "Limit", "beyond", "digits"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest value of something, and what it counts."""
+
+    most: int
+    what: str
+
+
+LIMITS: Mapping[str, Limit] = {
+    "parts": Limit(1 << 16, "lines of a program's text that say something, receivers of channels counted one by one"),
+    "words": Limit(1 << 20, "words and numbers of a text, those of tensors apart"),
+    "rows": Limit(1 << 16, "rows of a buffer's tensor, and its columns"),
+    "channels": Limit(1 << 24, "channels of a buffer's tensor, and each dimension of an ONNX tensor"),
+    "row elements": Limit(1 << 28, "columns x channels of a buffer's tensor"),
+    "slots": Limit(1 << 17, "slots of a ring"),
+    "port elements": Limit(1 << 31, "elements of an input or output of the program"),
+    "window": Limit(1 << 16, "each number of a window: kernel, stride, dilation, padding"),
+    "taps": Limit(1 << 24, "kernel rows x kernel columns"),
+    "weights": Limit(1 << 31, "groups x k x n of a layer's weights, and each of them"),
+    "copies": Limit(1 << 20, "copies of a group"),
+    "depth": Limit(1 << 16, "messages a channel holds"),
+    "loop": Limit(1 << 16, "iterations of a loop"),
+    "executed": Limit(1 << 26, "instructions that all tiles execute for one image"),
+    "row accesses": Limit(
+        1 << 22, "rows that a tile's instructions read and write in an image, for each part of a row written on its own"
+    ),
+    "all row accesses": Limit(1 << 23, "the same of all tiles together, equal streams counted once"),
+    "flows": Limit(64, "flows of a program"),
+    "micro-ops": Limit(256, "micro-operations of a flow"),
+    "all micro-ops": Limit(1 << 10, "micro-operations of all flows"),
+    "steps": Limit(1 << 12, "steps of a flow: its latency, its interval, those its micro-operations take in sum"),
+    "step cycles": Limit(1 << 20, "clock cycles of a step, and of a hop"),
+    "bits": Limit(32, "bits of a cell, a converter, a buffer cell; bits of a shift"),
+    "array": Limit(1 << 16, "word lines and columns of an array, and its copies of registers"),
+    "arrays": Limit(1 << 20, "arrays of a tile"),
+    "memory": Limit(1 << 40, "bytes of a tile's memory"),
+    "rate": Limit(1 << 24, "bytes, elements or conversions per cycle or step"),
+    "queue": Limit(1 << 16, "places of a unit's queue"),
+    "mesh": Limit(256, "columns and rows of a chip's mesh"),
+    "chips": Limit(1 << 12, "chips"),
+    "hops": Limit(1 << 20, "links on the ways of all channels to all their receivers"),
+}
+
+
+def beyond(name: str, what: str, value: float) -> str:
+    """'' or, if ``value`` is more than the limit ``name``, a sentence that says so; ``what`` is its subject."""
+    most = LIMITS[name].most
+    return f"{what} is {digits(value)}; the ISA's limit is {most} (see Limits in the manual)" if value > most else ""
+
+
+def digits(value: float) -> str:
+    """A number for messages; one too long to read is described."""
+    if isinstance(value, float) or abs(value) < 10**18:
+        return str(value)
+    return "a number below -10^18" if value < 0 else "a number above 10^18"
