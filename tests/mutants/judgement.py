@@ -16,7 +16,7 @@ __all__ = ["Judgement", "check_unchanged", "judge", "judge_generated", "judge_li
 MAY_LIVE = 0.05
 
 #: Processor time for the tests of unchanged code, and for those of one mutant.
-UNCHANGED_SECONDS, MUTANT_SECONDS = 300, 90
+UNCHANGED_SECONDS, MUTANT_SECONDS = 300, 50
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ QUANTISED = np.dtype(np.uint8)
 
 def model(batch: int | str = 1, width: int = 3) -> onnx.ModelProto:
     """``y = quantised(dequantised(quantised(x)) + 1)`` and a constant of its own, ``idle``."""
-    scale, zero = numpy_helper.from_array(np.array(0.5, np.float32), "s"), numpy_helper.from_array(np.array(2, np.uint8), "z")
+    scale = numpy_helper.from_array(np.array(0.5, np.float32), "s")
+    zero = numpy_helper.from_array(np.array(2, np.uint8), "z")
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
