@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from pimc_isa.engines.cycles import simulate
 from pimc_isa.errors import DeadlockError
-from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Recv, Send
-from pimc_isa.operands import Call, Channel, RowExpr, Table
+from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Mvm, Recv, Send
+from pimc_isa.machine import Network
+from pimc_isa.operands import Buffer, Call, Channel, Group, RowExpr, Table, Window
 from pimc_isa.program import Program, Tile
 from pimc_isa.route import HOST
+from tests.unit.isa.engines.nets import flow, layer
 from tests.unit.isa.engines.tiny import ROW0, both, buffer, machine, program, slab, spans, tile
 
 NEXT = RowExpr(1, 1)
@@ -170,3 +175,55 @@ def test_images_are_pipelined() -> None:
     gaps = {b - a for a, b in zip(timing.image_ends, timing.image_ends[1:], strict=False)}
     assert gaps == {11}  # loop, 3 x (lut, copy, end), halt: one dispatch a cycle
     assert timing.executed == 24
+
+
+def test_without_hops_a_credit_still_takes_a_cycle() -> None:
+    # Links take no cycles to cross, 8 bytes take them 2: send0 [1,3), arrival 3, transfer [3,5). The credit is back at
+    # 5 + 1, not at 5: send1 [6,8), arrival 8, transfer [8,10).
+    m = replace(machine(), network=Network(4, 0, 2, 5))
+    y = buffer("y", 2, 2)
+    one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Send("c", slab("y", RowExpr(0, 1))), Halt())
+    two = tile(2, (0, 1, 0), (y,), Recv(slab("y"), "c", RowExpr(0, 2)), Halt())
+    timing = both(program(m, (one, two), Channel("c", 1, (2,), 1)))
+    assert spans(timing, 1) == [(1, 3), (6, 8)]
+    assert spans(timing, 2) == [(3, 10)]
+
+
+def test_two_links_of_the_same_senders_are_kept_apart() -> None:
+    # Tile 1 at (1, 0) and tile 2 at (2, 0) both send 8 bytes to (3, 0) and (1, 2), over (2,0)->(3,0) and (1,1)->(1,2).
+    # Tile 1 reaches both links 2 cycles after its start, tile 2 the first at once and the second after 4 cycles.
+    # Tile 2 starts at 1: [1,3) and [5,7). Tile 1 looks rows up first and is ready at 3: the first link would be free
+    # for [5,7), the second is not. So it starts at 5.
+    y, x = buffer("y", 1, 1), buffer("x", 1, 1)
+    ends = tuple(
+        tile(
+            n,
+            at,
+            (buffer("a", 1, 1), buffer("b", 1, 1)),
+            Recv(slab("a"), "a", NEXT),
+            Recv(slab("b"), "b", NEXT),
+            Halt(),
+        )
+        for n, at in ((3, (0, 3, 0)), (4, (0, 1, 2)))
+    )
+    one = tile(1, (0, 1, 0), (x, y), Lut(slab("y", ROW0), slab("x", ROW0), "t"), Send("a", slab("y", ROW0)), Halt())
+    two = tile(2, (0, 2, 0), (y,), Send("b", slab("y", ROW0)), Halt())
+    channels = Channel("a", 1, (3, 4), 1), Channel("b", 2, (3, 4), 1)
+    timing = both(program(machine(columns=4, rows=3), (one, two, *ends), *channels))
+    assert spans(timing, 2) == [(1, 3)]
+    assert spans(timing, 1) == [(1, 3), (5, 7)]
+
+
+def test_bursts_follow_each_other_as_positions_do() -> None:
+    # The flow: latency 13, interval 13 cycles; 4 positions on 1 copy: 52 cycles each. A pipelined unit starts its next
+    # burst one interval for each position later; here latency equals interval, so bursts touch.
+    weights, tensors = layer("w", np.ones((1, 2, 3), np.int8))
+    shortened = replace(flow(9), interval=4)
+    acc = Buffer("acc", "i32", 2, 4, 3, (0, 4), (0, 3), 2)
+    group = Group("g", "w", "bits", (0, 2), (0, 3), (0, 1))
+    code = (Loop(2), Mvm(slab("acc"), "x", "k", "g"), End(), Halt())
+    one = Tile(1, "t", "tile", 0, 0, 0, (buffer("x", 2, 2), acc), (Window("k", (1, 1)),), (group,), code=code)
+    timing = both(Program(machine(), (one,), (), (shortened,), (weights,), (), (), tensors))
+    # 13 + 3 intervals of 4 = 25 cycles; the next may start after 4 intervals = 16.
+    assert spans(timing, 1) == [(2, 27), (18, 43)]
+    assert timing.unit_busy[1, "matrix.g"] == 2 * 16
