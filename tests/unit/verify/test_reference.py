@@ -80,6 +80,15 @@ def test_images_run_together_or_one_by_one(batch: int | str) -> None:
     np.testing.assert_array_equal(found["y"], 2 * x + 4)
 
 
+def test_inputs_without_dimensions_have_no_batch() -> None:
+    m = model("batch")
+    m.graph.input.insert(0, helper.make_tensor_value_info("unused", TensorProto.FLOAT, []))
+    ours = reference(m)
+    ours.expose(["q"])
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(ours.run({"unused": np.array(0, np.float32), "x": x})["q"], 2 * x + 2)
+
+
 def test_a_model_that_onnxruntime_refuses_is_named() -> None:
     with pytest.raises(RunError, match="onnxruntime cannot run the toy") as raised:
         session(b"no model", {}, "the toy")
