@@ -50,6 +50,15 @@ def test_bars_add_up_over_batches_and_tensors() -> None:
     assert (report.elements, report.mismatches, report.max_lsb) == (4 + 2 + 1, 3 + 2, 7)
 
 
+def test_elements_beyond_the_allowance_add_up_over_batches() -> None:
+    counter = Counter("t")
+    counter.add(np.array([3, 0], np.uint8), np.zeros(2, np.uint8))
+    counter.add(np.array([0, 1], np.uint8), np.zeros(2, np.uint8))
+    counter.add(np.zeros(2, np.uint8), np.zeros(2, np.uint8))
+    report = counter.report()
+    assert (report.beyond, report.mismatches, report.max_lsb, report.elements) == (2, 2, 3, 6)
+
+
 def test_the_ratio_of_signal_to_noise_by_hand() -> None:
     counter = Counter("t")
     counter.add(np.array([1, 3], np.int32), np.array([0, 4], np.int32))
