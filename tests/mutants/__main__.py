@@ -45,7 +45,8 @@ def _run(given: argparse.Namespace) -> list[Judgement]:
     generated = [] if given.only == "listed" else sample(areas, root, given.number, given.seed)
     listed, generated = ([m for m in part if given.match in m.key] for part in (listed, generated))
     with tempfile.TemporaryDirectory() as caches:
-        preload(Path(caches))
+        if not given.bare:
+            preload(Path(caches))
         check_unchanged(root, [m.tests for m in (*listed, *generated)], given.workers)
         found = []
         if listed:
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--number", type=int, default=200, help="generated mutants in the sample")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--workers", type=int, default=2, help="children at a time")
+    parser.add_argument("--bare", action="store_true", help="import no libraries beforehand")
     parser.add_argument("--verbose", action="store_true", help="say which test killed each mutant")
     return parser
 

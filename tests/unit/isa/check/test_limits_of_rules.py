@@ -207,7 +207,7 @@ def test_limits_and_zero_points(lo: int, hi: int, zero: int, legal: bool) -> Non
     for place in range(3):
         sides = [one, one, one]
         sides[place] = (1.0, zero)
-        assert bool(problems(elementwises=(Elementwise("e", *sides, lo, hi),))) != legal
+        assert bool(problems(elementwises=(Elementwise("e", sides[0], sides[1], sides[2], lo, hi),))) != legal
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_limits_and_zero_points(lo: int, hi: int, zero: int, legal: bool) -> Non
 def test_scales_are_positive_float32_values(scale: float, legal: bool, place: int) -> None:
     sides = [(1.0, 0)] * 3
     sides[place] = (scale, 0)
-    assert bool(problems(elementwises=(Elementwise("e", *sides),))) != legal
+    assert bool(problems(elementwises=(Elementwise("e", sides[0], sides[1], sides[2]),))) != legal
 
 
 def test_names_are_declared_once() -> None:
