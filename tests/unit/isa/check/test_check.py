@@ -170,6 +170,16 @@ def test_hazards_equal_a_sequential_model(tile: Tile) -> None:
     assert found == expected
 
 
+def test_rows_arrive_once_even_if_until_goes_back() -> None:
+    """Four rows in two slots: rows 2 and 3 stay; a later ``until=3`` brings nothing, so row 3 is still there."""
+    buffers = tuple(Buffer(n, "u8", 4, 3, 2, (0, 3), (0, 2), 2) for n in "ab")
+    takes = tuple(Recv(Slab("a", RowExpr()), "c", RowExpr(0, until)) for until in (4, 1, 3))
+    copy = Copy(Slab("b", RowExpr(0, 0)), Slab("a", RowExpr(0, 3)))
+    tile = Tile(1, "t", "tile", 0, 0, 0, buffers, code=(*takes, copy, Halt()))
+    channel = Channel("c", 0, (1,), 1)
+    RowChecker().check(Context(dataclasses.replace(every(), tiles=(tile,), channels=(channel,)), tile), "t")
+
+
 def test_equal_streams_are_analysed_once_and_channel_names_do_not_matter() -> None:
     program = read_assembly(EVERY)
     tile = program.tiles[1]

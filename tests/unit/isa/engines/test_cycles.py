@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Mvm, Recv, Send
 from pimc_isa.machine import Network
@@ -214,16 +215,24 @@ def test_two_links_of_the_same_senders_are_kept_apart() -> None:
     assert spans(timing, 1) == [(1, 3), (5, 7)]
 
 
-def test_bursts_follow_each_other_as_positions_do() -> None:
-    # The flow: latency 13, interval 13 cycles; 4 positions on 1 copy: 52 cycles each. A pipelined unit starts its next
-    # burst one interval for each position later; here latency equals interval, so bursts touch.
+def bursts(width: int, interval: int) -> Timing:
+    """Two ``mvm`` of ``width`` positions on one copy, flow of latency 13 and this interval."""
     weights, tensors = layer("w", np.ones((1, 2, 3), np.int8))
-    shortened = replace(flow(9), interval=4)
-    acc = Buffer("acc", "i32", 2, 4, 3, (0, 4), (0, 3), 2)
+    acc = Buffer("acc", "i32", 2, width, 3, (0, width), (0, 3), 2)
     group = Group("g", "w", "bits", (0, 2), (0, 3), (0, 1))
     code = (Loop(2), Mvm(slab("acc"), "x", "k", "g"), End(), Halt())
-    one = Tile(1, "t", "tile", 0, 0, 0, (buffer("x", 2, 2), acc), (Window("k", (1, 1)),), (group,), code=code)
-    timing = both(Program(machine(), (one,), (), (shortened,), (weights,), (), (), tensors))
+    x, k = buffer("x", 2, 2, width=width), Window("k", (1, 1))
+    one = Tile(1, "t", "tile", 0, 0, 0, (x, acc), (k,), (group,), code=code)
+    shortened = replace(flow(9), interval=interval)
+    return both(Program(machine(), (one,), (), (shortened,), (weights,), (), (), tensors))
+
+
+def test_bursts_follow_each_other_as_positions_do() -> None:
+    timing = bursts(4, 4)
     # 13 + 3 intervals of 4 = 25 cycles; the next may start after 4 intervals = 16.
     assert spans(timing, 1) == [(2, 27), (18, 43)]
     assert timing.unit_busy[1, "matrix.g"] == 2 * 16
+    # A single position and an interval of a cycle: busy for one cycle; the next is dispatched 2 cycles later.
+    timing = bursts(1, 1)
+    assert spans(timing, 1) == [(2, 15), (4, 17)]
+    assert timing.unit_busy[1, "matrix.g"] == 2

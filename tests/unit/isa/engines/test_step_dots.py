@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pimc_backends import cascade, isaac, isaac_style, neural_pim
+from pimc_backends.neural_pim.peripherals.store import load
 from pimc_isa.crossbar.cells import Cells, encode, encode_differential
 from pimc_isa.crossbar.exactness import full_scale, sliced_dot
 from pimc_isa.engines.dots.analog import AnalogLayer
-from pimc_isa.engines.dots.model import AnalogModel
+from pimc_isa.engines.dots.model import PREFIX, AnalogModel
 from pimc_isa.engines.noise import DeviceNoise
 from pimc_isa.engines.step.analog import QUIET, Hardware
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.flow import Flow, normal_form
 from pimc_isa.operands import Group, Weights
+from pimc_isa.peripherals import from_tensors, to_tensors
 from pimc_isa.program import Program
 from tests.unit.isa.engines.test_values_summed import program
 
@@ -99,3 +103,31 @@ def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: De
     ideal = products(made, g, x, Hardware(made, noise=QUIET))
     np.testing.assert_array_equal(slow, fast)
     assert (slow != ideal).any()
+
+
+@pytest.mark.parametrize("kind", ["fitted", "trained"])
+@pytest.mark.parametrize("v_max", [0.5, 0.25, 0.125, 0.0625, 0.03125])
+def test_peripherals_that_are_not_ideal(kind: str, v_max: float) -> None:
+    """Every range has networks of its own, with noise of reads and of holds."""
+    flow = neural_pim.flow()
+    weights, cells = layer(flow, 4)
+    held = to_tensors(load(), PREFIX)
+    plain = program(weights, cells, flow)
+    made = replace(plain, tensors={**plain.tensors, **held}, meta={"peripherals": kind})
+    g = replace(group(flow, 0), v_max=v_max)
+    x = np.random.default_rng(5).integers(0, 256, (4, K)).astype(np.uint8)
+    one = Cells(cells.codes[:1], cells.polarity[:1], cells.centre[:1])
+    scale = full_scale(weights, flow.input_bits, g.v_max, g.gain)
+    positions = np.array([(2 << 32) + (3 << 16) + column for column in range(4, 8)], np.uint64)
+    noise = DeviceNoise(0.0, 0.02, 0.03, 1.0)
+    fast = AnalogLayer(
+        one,
+        weights,
+        normal_form(flow),
+        scale,
+        ((0, 0, 0), (), g.v_max, g.gain),
+        AnalogModel(kind, 9, from_tensors(held, PREFIX), noise),
+    )
+    slow = products(made, g, x, Hardware(made, seed=9, noise=noise, kind=kind))
+    np.testing.assert_array_equal(slow, fast(x[:, None], positions))
+    assert (slow != products(made, g, x, Hardware(made))).any()
