@@ -72,6 +72,9 @@ def test_the_ratio_of_signal_to_noise_by_hand() -> None:
 
 
 def test_no_ratio_where_nothing_differs_or_nothing_varies() -> None:
+    single = Counter("t")
+    single.add(np.array([1], np.uint8), np.array([2], np.uint8))
+    assert single.snr_db() is None
     equal, flat = Counter("t"), Counter("t")
     assert equal.snr_db() is None
     equal.add(np.array([1, 2], np.uint8), np.array([1, 2], np.uint8))

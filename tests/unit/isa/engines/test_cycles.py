@@ -194,7 +194,7 @@ def test_two_links_of_the_same_senders_are_kept_apart() -> None:
     # Tile 1 at (1, 0) and tile 2 at (2, 0) both send 8 bytes to (3, 0) and (1, 2), over (2,0)->(3,0) and (1,1)->(1,2).
     # Tile 1 reaches both links 2 cycles after its start, tile 2 the first at once and the second after 4 cycles.
     # Tile 2 starts at 1: [1,3) and [5,7). Tile 1 looks rows up first and is ready at 3: the first link would be free
-    # for [5,7), the second is not. So it starts at 5.
+    # for [5,7), the second is not (nor is the one before it). So it starts at 5.
     y, x = buffer("y", 1, 1), buffer("x", 1, 1)
     ends = tuple(
         tile(
@@ -213,6 +213,36 @@ def test_two_links_of_the_same_senders_are_kept_apart() -> None:
     timing = both(program(machine(columns=4, rows=3), (one, two, *ends), *channels))
     assert spans(timing, 2) == [(1, 3)]
     assert spans(timing, 1) == [(1, 3), (5, 7)]
+
+
+def test_a_message_under_way_keeps_its_place_on_a_link_ahead() -> None:
+    # Both tiles send 8 bytes to (2, 2), over (2,0)->(2,1): tile 1 at (0, 0) gets there after 4 cycles, tile 2 at (3, 0)
+    # after 2. Tile 1 starts at 1 and has the link [5,7). Tile 2 is ready at 2 (a loop comes first) and would have it
+    # [4,6): it must wait until 5, for [7,9).
+    y = (buffer("y", 1, 1),)
+    near = (Loop(1), Send("b", slab("y", ROW0)), End(), Halt())
+    takes = Recv(slab("a"), "a", NEXT), Recv(slab("b"), "b", NEXT), Halt()
+    tiles = (
+        tile(1, (0, 0, 0), y, Send("a", slab("y", ROW0)), Halt()),
+        tile(2, (0, 3, 0), y, *near),
+        tile(3, (0, 2, 2), (buffer("a", 1, 1), buffer("b", 1, 1)), *takes),
+    )
+    timing = both(program(machine(columns=4, rows=3), tiles, Channel("a", 1, (3,), 1), Channel("b", 2, (3,), 1)))
+    assert spans(timing, 1) == [(1, 3)]
+    assert spans(timing, 2) == [(5, 7)]
+
+
+@pytest.mark.parametrize(("depth", "start"), [(1, 6), (2, 4), (3, 4)])
+def test_a_full_queue_holds_up_what_is_behind_it(depth: int, start: int) -> None:
+    # Three look-ups of 2 cycles, then a copy of another ring. With one place, look-up 1 is dispatched at 2 (0 started at
+    # 1), 2 at 4, so the copy at 5. With two places nothing waits: 0, 1, 2, and the copy at 3.
+    names = "abcdxz"
+    lookups = [Lut(slab(n, ROW0), slab("x", ROW0), "t") for n in "abc"]
+    code = (*lookups, Copy(slab("z", ROW0), slab("d", ROW0)), Halt())
+    rings = tuple(buffer(n, 1, 1) for n in names)
+    timing = both(program(machine(queue_depth=depth), (tile(1, (0, 0, 0), rings, *code),)))
+    assert spans(timing, 1)[:3] == [(1, 3), (3, 5), (5, 7)]
+    assert spans(timing, 1)[3][0] == start
 
 
 def bursts(width: int, interval: int) -> Timing:
