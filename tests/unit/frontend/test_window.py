@@ -96,10 +96,10 @@ def test_a_last_window_of_ceil_mode_must_start_in_the_map(
 
 
 def test_zeros_around_the_map_count_as_map_and_come_back_as_pads() -> None:
-    """A convolution behind a pad node: rows 7 + 1 + 2, columns 5 + 0 + 3."""
-    window = sliding({"strides": [3, 2], "pads": [1, 0, 0, 2]}, (2, 3), 7, 5, outer=(1, 0, 2, 3))
-    # rows: 1 + 10 + 0 - 2 = 9, a window at 0, 3, 6, 9; columns: 0 + 8 + 2 - 3 = 7, at 0, 2, 4, 6
-    assert window == Sliding((2, 3), (3, 2), (2, 0, 2, 5), (1, 1), (4, 4))
+    """A convolution behind a pad node: rows 7 + 1 + 2, columns 5 + 0 + 4."""
+    window = sliding({"strides": [3, 2], "pads": [1, 0, 0, 2]}, (2, 3), 7, 5, outer=(1, 0, 2, 4))
+    # rows: 1 + 10 + 0 - 2 = 9, a window at 0, 3, 6, 9; columns: 0 + 9 + 2 - 3 = 8, at 0, 2, 4, 6, 8
+    assert window == Sliding((2, 3), (3, 2), (2, 0, 2, 6), (1, 1), (4, 5))
     with pytest.raises(NotOnChipError, match=r"window \(9, 1\) does not fit a 7x5 map"):
         sliding({}, (9, 1), 7, 5)
     assert sliding({}, (7, 5), 7, 5).size == (1, 1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pimc_isa.engines import step
 from pimc_isa.engines.cycles import simulate
 from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError
@@ -152,6 +153,21 @@ def test_a_deadlock_names_who_waits_for_whom() -> None:
     assert len(lines) == 5
     assert '1 "t1", image 0: `recv x, c0, until=1` waits for a message on channel c0 from tile 2' in lines[1]
     assert '2 "t2", image 0: `send c0, x[0]` waits for row 0 of x from `recv x, c1, until=1`' in lines[2]
+
+
+def test_the_referee_names_what_stands_first_in_each_unit() -> None:
+    x = (buffer("x", 2, 2),)
+    sends = Send("a", slab("x", ROW0)), Send("a", slab("x", RowExpr(0, 1)))
+    one = tile(1, (0, 0, 0), x, Recv(slab("x"), "b", RowExpr(0, 2)), *sends, Halt())
+    two = tile(2, (0, 1, 0), x, Recv(slab("x"), "a", RowExpr(0, 2)), Send("b", slab("x", ROW0)), Halt())
+    p = program(machine(), (one, two), Channel("a", 1, (2,), 2), Channel("b", 2, (1,), 2))
+    with pytest.raises(DeadlockError) as error:
+        step.run(p, {}, 1, values=False)
+    first, *heads = str(error.value).splitlines()
+    assert first.startswith("deadlock in cycle ")
+    assert [line.split(",")[0] for line in heads] == [
+        'tile 1 "t1": recv at 0', 'tile 1 "t1": send at 1', 'tile 2 "t2": recv at 0', 'tile 2 "t2": send at 1',
+    ]  # fmt: skip
 
 
 def test_too_few_messages_are_named() -> None:
