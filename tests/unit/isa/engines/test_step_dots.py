@@ -16,7 +16,7 @@ from pimc_isa.engines.dots.model import PREFIX, AnalogModel
 from pimc_isa.engines.noise import DeviceNoise
 from pimc_isa.engines.step.analog import QUIET, Hardware
 from pimc_isa.engines.step.dots import Dots
-from pimc_isa.flow import Flow, normal_form
+from pimc_isa.flow import Flow, normal_form, parse_flow
 from pimc_isa.operands import Group, Weights
 from pimc_isa.peripherals import from_tensors, to_tensors
 from pimc_isa.program import Program
@@ -39,6 +39,23 @@ def layer(flow: Flow, seed: int, block_rows: int = ROWS) -> tuple[Weights, Cells
 def group(flow: Flow, number: int, k: tuple[int, int] = (0, K), n: tuple[int, int] = (0, N)) -> Group:
     ranged = any(op.op == "scale" for op in flow.ops)
     return Group("g", "w", flow.name, k, n, (number, number + 1), 1, 0.25 if ranged else 0.0, 8.0)
+
+
+#: The whole input and the whole weight in one conversion, corrected by a centre: one pair, which keeps its own draw.
+ONE_PAIR = parse_flow(
+    """
+    .flow one input_bits=8 slices=8 step_cycles=1 interval=9 latency=9
+      @0 load
+      @1 drive 0:8
+      @1 read
+      @2 convert unsigned 24
+      @3 accumulate <<0
+      @3 sum-inputs <<0
+      @4 correct
+      @4 merge
+      @5 store
+    """
+)
 
 
 def products(made: Program, g: Group, x: Array, hardware: Hardware) -> Array:
@@ -80,14 +97,14 @@ def test_converters_of_isaac_lose_nothing(name: str) -> None:
         np.testing.assert_array_equal(products(made, group(flow, number), x, Hardware(made)), want)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", [*FLOWS, "one"])
 @pytest.mark.parametrize(
     "noise",
     [DeviceNoise(0.4, 0.0, 0.0, 0.0), DeviceNoise(0.0, 0.04, 0.03, 0.0), DeviceNoise(0.2, 0.03, 0.05, 0.0)],
     ids=["cell", "sums", "both"],
 )
 def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: DeviceNoise) -> None:
-    flow = FLOWS[name]
+    flow = {**FLOWS, "one": ONE_PAIR}[name]
     weights, cells = layer(flow, 2)
     made = program(weights, cells, flow)
     g = group(flow, 0)
@@ -109,16 +126,16 @@ def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: De
 @pytest.mark.parametrize("v_max", [0.5, 0.25, 0.125, 0.0625, 0.03125])
 def test_peripherals_that_are_not_ideal(kind: str, v_max: float) -> None:
     """Every range has networks of its own, with noise of reads and of holds."""
-    flow = neural_pim.flow()
+    flow, many = neural_pim.flow(), 4 if kind == "trained" else 60
     weights, cells = layer(flow, 4)
     held = to_tensors(load(), PREFIX)
     plain = program(weights, cells, flow)
     made = replace(plain, tensors={**plain.tensors, **held}, meta={"peripherals": kind})
     g = replace(group(flow, 0), v_max=v_max)
-    x = np.random.default_rng(5).integers(0, 256, (4, K)).astype(np.uint8)
+    x = np.random.default_rng(5).integers(0, 256, (many, K)).astype(np.uint8)
     one = Cells(cells.codes[:1], cells.polarity[:1], cells.centre[:1])
     scale = full_scale(weights, flow.input_bits, g.v_max, g.gain)
-    positions = np.array([(2 << 32) + (3 << 16) + column for column in range(4, 8)], np.uint64)
+    positions = np.array([(2 << 32) + (3 << 16) + column for column in range(4, 4 + many)], np.uint64)
     noise = DeviceNoise(0.0, 0.02, 0.03, 1.0)
     fast = AnalogLayer(
         one,
