@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check lint types packages golden docs claims clean
+.PHONY: help demo test slow check lint types packages mutants golden docs claims clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ docs: $(STAMP)  ## regenerate the ISA manual from the instruction declarations
 
 claims: $(STAMP)  ## rewrite docs/claims/neural-pim.md from its counts and the machine files
 	$(BIN)/python benchmarks/claims.py
+
+mutants: $(STAMP)  ## small changes of the code that the tests must notice: a list, and a seeded sample
+	$(BIN)/python -m tests.mutants --workers $(WORKERS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, A
     base = tmp_path_factory.mktemp("killed")
     images = fashion.load_test()[0]
     old, new = driver.compile(fashion.int8_path(), replication="none"), driver.compile(fashion.int8_path())
-    entries = []
+    entries: list[dict[str, Any]] = []
     for what, output in (("pim", "p.pim"), ("pimasm", "p.pimasm"), ("npz", "y.npz")):
         folder = base / what
         folder.mkdir()
@@ -47,9 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, A
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {entry["what"]: [line for line in lines if line["what"] == entry["what"]] for entry in entries}
-    for entry in entries:
-        sys.path.insert(0, str(SCRIPT.parent))
-        found[entry["what"]].insert(0, _contents(Path(entry["folder"])))
+    for what in found:
+        found[what].insert(0, _contents(base / what))
     shutil.rmtree(base)
     return found
 
@@ -66,8 +66,6 @@ def _other_weights(compiled: Any) -> Any:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    import hashlib
-
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
 
 

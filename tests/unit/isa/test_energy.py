@@ -103,3 +103,12 @@ def test_a_tile_of_one_array_keeps_levels_apart() -> None:
 def test_peak_scales_with_the_interval() -> None:
     machine, flow = isaac.machine(), isaac.flow()
     assert peak(machine, replace(flow, interval=16)).gops == pytest.approx(peak(machine, flow).gops / 2)
+
+
+def test_peak_of_isaac_by_hand() -> None:
+    """128 x 32 weights in each of 96 x 168 crossbars, two operations each, every 8 x 120 cycles of 1.2 GHz."""
+    found, chip = peak(isaac.machine(), isaac.flow()), total(isaac.machine())
+    operations = 2 * 128 * 32 * 96 * 168 / 800e-9
+    assert found.gops == pytest.approx(operations / 1e9)
+    assert found.gops_per_watt == pytest.approx(operations / 1e9 / (chip.power_mw / 1000))
+    assert found.gops_per_mm2 == pytest.approx(operations / 1e9 / chip.area_mm2)

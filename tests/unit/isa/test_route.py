@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -72,5 +73,17 @@ def test_impossible_channels(dests: tuple[int, ...], words: str) -> None:
 def test_the_host_sits_left_of_the_first_tile() -> None:
     host = Tile(0, "host", "host", 0, 0, 0)
     tree = multicast(program(M, (host, tile(1, (0, 0, 0), (), Halt())), c := Channel("c", 1, (0,), 1)), c)
+    assert HOST == (0, -1, 0)
     assert tree.links == ((((0, 0, 0), HOST), 0),)
     assert tree.credit_delay(0) == 5
+
+
+@pytest.mark.parametrize(("hop", "cycles"), [(0, 1), (1, 1), (2, 2), (7, 7)])
+def test_a_credit_takes_a_cycle_at_least(hop: int, cycles: int) -> None:
+    m = replace(M, network=replace(M.network, hop_cycles=hop))
+    tiles = tuple(tile(n, (0, n - 1, 0), (), Halt()) for n in (1, 2))
+    tree = multicast(program(m, tiles, c := Channel("c", 1, (2,), 1)), c)
+    assert tree.latency == (hop,)
+    assert tree.credit_delay(0) == cycles
+    assert tree.arrival_delay(m, 0, 9) == hop + 3
+    assert tree.arrival_delay(m, 0, 0) == hop + 1

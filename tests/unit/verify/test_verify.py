@@ -10,9 +10,10 @@ import onnx
 import pytest
 
 import pimc
-from pimc.verify import verify
+from pimc.verify import verify, verify_trials
 from pimc.verify.compare import EXACT, Counter, Tolerance
 from pimc.verify.inputs import synthetic
+from pimc_isa.engines.noise import parse_noise
 from pimc_isa.errors import ProgramError, RunError
 from pimc_isa.program import Program
 from pimc_models import fashion
@@ -135,3 +136,14 @@ def test_exact_means_exact() -> None:
 def test_other_shapes_are_an_error() -> None:
     with pytest.raises(RunError, match=r"uint8\[2\], the model uint8\[3\]"):
         Counter("t").add(np.zeros(2, np.uint8), np.zeros(3, np.uint8))
+
+
+def test_every_chip_has_a_seed_of_its_own_and_is_announced(program: Program) -> None:
+    said: list[str] = []
+    report = verify_trials(program, images=1, model="sinad=20", trials=2, progress=said.append)
+    assert said == ["chip 1 of 2", "chip 2 of 2"]
+    assert report.seed == 0
+    for number, own in enumerate(report.reports):
+        assert own == verify(program, images=1, noise=parse_noise(number, "sinad=20"))
+    assert report.reports[0].mismatches != report.reports[1].mismatches
+    assert verify_trials(program, images=1, model="sinad=20").reports == report.reports[:1]

@@ -16,8 +16,8 @@ from pimc_isa.check import check
 from pimc_isa.check.rows import RowChecker
 from pimc_isa.define import REGISTRY, Context, Instr, fields_of
 from pimc_isa.errors import FlowError, PimcError, ProgramError
-from pimc_isa.instructions import Copy, End, Halt, Loop, Recv
-from pimc_isa.operands import Buffer, Channel, RowExpr, Slab
+from pimc_isa.instructions import Copy, End, Halt, Loop, PoolMax, Recv
+from pimc_isa.operands import Buffer, Channel, RowExpr, Slab, Window
 from pimc_isa.program import Program, Tile
 from pimc_isa.text import assemble, read_assembly
 from tests.properties.programs import random_program
@@ -78,20 +78,29 @@ def _with_tile(program: Program, number: int, tile: Tile) -> Program:
 
 rows = st.builds(RowExpr, st.integers(0, 2), st.integers(0, 3), st.integers(1, 2))
 parts = st.sampled_from([None, (0, 2), (1, 3), (0, 1)])
+sizes = st.tuples(st.integers(1, 3), st.just(1))
+windows = st.builds(
+    lambda kernel, stride, dilation, top: Window("w", kernel, stride, (top, 0, 0, 0), dilation),
+    *(sizes, sizes, sizes, st.integers(0, 2)),
+)
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> Tile:
-    """A tile that copies between two rings and receives from two channels; rows may be wrong."""
+    """A tile that copies between two rings, pools and receives from two channels; rows may be wrong."""
     heights = {"a": draw(st.integers(1, 6)), "b": draw(st.integers(1, 6))}
     buffers = tuple(Buffer(n, "u8", h, 3, 2, (0, 3), (0, 2), draw(st.integers(1, h))) for n, h in heights.items())
     slabs = st.builds(Slab, st.sampled_from("ab"), rows, parts, st.none())
-    instrs = st.one_of(st.builds(Copy, slabs, slabs), st.builds(Recv, slabs, st.sampled_from(["c", "d"]), rows))
+    instrs = st.one_of(
+        st.builds(Copy, slabs, slabs),
+        st.builds(Recv, slabs, st.sampled_from(["c", "d"]), rows),
+        st.builds(PoolMax, slabs, st.sampled_from("ab"), st.just("w")),
+    )
     code: list[Instr] = []
     for _ in range(draw(st.integers(1, 3))):
         body = draw(st.lists(instrs, min_size=1, max_size=3))
         code += [Loop(draw(st.integers(1, 5))), *body, End()] if draw(st.booleans()) else body
-    return Tile(1, "t", "tile", 0, 0, 0, buffers, code=(*code, Halt()))
+    return Tile(1, "t", "tile", 0, 0, 0, buffers, (draw(windows),), code=(*code, Halt()))
 
 
 def executions(tile: Tile) -> list[tuple[int, Instr, int]]:
@@ -119,11 +128,23 @@ def slow_hazard(tile: Tile) -> int | None:
         lo, hi = slab.cols or b.cols
         return [(b.name, row % b.slots, x) for x in range(lo, hi)]
 
+    def seen(pool: PoolMax, i: int) -> list[int]:
+        """Rows from the first tap to the last; those between dilated taps count."""
+        w, height = tile.window["w"], tile.buffer[pool.src].rows
+        taps = [pool.dst.row.at(i) * w.stride[0] - w.pads[0] + t * w.dilation[0] for t in range(w.kernel[0])]
+        return [row for row in range(taps[0], taps[-1] + 1) if 0 <= row < height]
+
     for position, instr, i in executions(tile):
         if isinstance(instr, Copy):
             row = instr.src.row.at(i)
             if any(held.get(e) != row for e in elements(instr.src, row)):
                 return position
+            row = instr.dst.row.at(i)
+            held.update(dict.fromkeys(elements(instr.dst, row), row))
+        elif isinstance(instr, PoolMax):
+            for row in seen(instr, i):
+                if any(held.get(e) != row for e in elements(dataclasses.replace(instr.dst, buffer=instr.src), row)):
+                    return position
             row = instr.dst.row.at(i)
             held.update(dict.fromkeys(elements(instr.dst, row), row))
         elif isinstance(instr, Recv):
@@ -147,6 +168,16 @@ def test_hazards_equal_a_sequential_model(tile: Tile) -> None:
     except ProgramError as error:
         found = int(str(error).split("instruction ")[1].split(" ")[0])
     assert found == expected
+
+
+def test_rows_arrive_once_even_if_until_goes_back() -> None:
+    """Four rows in two slots: rows 2 and 3 stay; a later ``until=3`` brings nothing, so row 3 is still there."""
+    buffers = tuple(Buffer(n, "u8", 4, 3, 2, (0, 3), (0, 2), 2) for n in "ab")
+    takes = tuple(Recv(Slab("a", RowExpr()), "c", RowExpr(0, until)) for until in (4, 1, 3))
+    copy = Copy(Slab("b", RowExpr(0, 0)), Slab("a", RowExpr(0, 3)))
+    tile = Tile(1, "t", "tile", 0, 0, 0, buffers, code=(*takes, copy, Halt()))
+    channel = Channel("c", 0, (1,), 1)
+    RowChecker().check(Context(dataclasses.replace(every(), tiles=(tile,), channels=(channel,)), tile), "t")
 
 
 def test_equal_streams_are_analysed_once_and_channel_names_do_not_matter() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimc_isa.crossbar.cells import Cells, column_sums, decode, encode
+from pimc_isa.crossbar.cells import Cells, column_sums, decode, encode, encode_differential
 from pimc_isa.errors import ProgramError
 from pimc_isa.operands import Weights
 
@@ -131,3 +131,43 @@ def test_decoding_into_too_narrow_a_type_is_refused() -> None:
     damaged = Cells(cells.codes, cells.polarity, cells.centre + 100)
     with pytest.raises(ProgramError, match=r"outside -128\.\.127"):
         decode(damaged, w, np.int8)
+
+
+def test_bits_beyond_the_slices_are_no_fields() -> None:
+    w = Weights("w", 1, 2, 1, 2, (2, 1))
+    flip = np.array([[[0b01]]], np.uint8)
+    plain = Cells(np.array([[[0b101], [0b010]]], np.uint8), flip, np.zeros((1, 1, 1), np.int32))
+    dirty = Cells(plain.codes | 0b11111000, flip, plain.centre)
+    assert decode(plain, w).ravel().tolist() == by_the_formula(plain, w).ravel().tolist() == [4 - 1, -2]
+    np.testing.assert_array_equal(decode(dirty, w), decode(plain, w))
+    np.testing.assert_array_equal(column_sums(dirty.codes, w)[0], column_sums(plain.codes, w)[0])
+
+
+@pytest.mark.parametrize(
+    ("slices", "value", "fits"),
+    [
+        ((1,) * 8, 255, True),
+        ((1,) * 8, 256, False),
+        ((16, 15), 2**31 - 1, True),
+        ((16, 16), 1, False),
+        ((8, 7), 2**15 - 1, True),
+        ((8, 8), 2**16 - 1, True),
+    ],
+)
+def test_differences_hold_what_their_slices_hold(slices: tuple[int, ...], value: int, fits: bool) -> None:
+    values = np.array([[[value], [-value]]], np.int64)
+    if not fits:
+        with pytest.raises(ValueError, match="weights"):
+            encode_differential(values, slices, 2)
+        return
+    cells = encode_differential(values, slices, 2)
+    assert cells.codes.dtype == (np.int16 if sum(slices) <= 15 else np.int32)
+    assert cells.codes.ravel().tolist() == [value, -value]
+
+
+@pytest.mark.parametrize(("rows", "width"), [(257, 8), (258, 8), (65535, 1), (65536, 1), (70000, 1), (4, 15)])
+def test_sums_of_full_columns_do_not_wrap(rows: int, width: int) -> None:
+    top = (1 << width) - 1
+    codes = np.full((1, rows, 1), top, np.uint16)
+    sums, _ = column_sums(codes, Weights("w", 1, rows, 1, rows, (width,)))
+    assert sums.ravel().tolist() == [rows * top]

@@ -138,3 +138,17 @@ def test_a_centre_needs_the_sum_of_inputs() -> None:
     cells = encode(np.ones((1, 1, 1), np.int8), SLICES, 1)
     with pytest.raises(ProgramError, match="sums no inputs"):
         sliced_dot(np.ones((1, 1, 1), np.uint8), cells, w, replace(ISAAC8, unit_conversions=()))
+
+
+def test_ranged_conversions_without_a_scale_are_not_exact() -> None:
+    """A column of one cell of 1 and one input bit: any converter with a code for 1 would do, if it had a scale."""
+    w = Weights("w", 1, 1, 1, 1, (1,))
+    cells = Cells(np.ones((1, 1, 1), np.int16), np.zeros((1, 1, 1), np.uint8), np.zeros((1, 1, 1), np.int32))
+    form = NormalForm(((0, 1),), (0,), (Block(((0, 0),), (0,), 0, Conversion(-8, 7, ranged=True)),))
+    assert not conversions_exact(cells, w, form).holds
+    assert conversions_exact(cells, w, form, 7.0).holds
+    assert conversions_exact(cells, w, form, 3.5).holds  # two codes a unit
+    assert not conversions_exact(cells, w, form, 7 / 8).holds  # eight codes a unit: the largest is 7
+    assert not conversions_exact(cells, w, form, 14.0).holds  # half a code a unit
+    with pytest.raises(ProgramError, match="full scale"):
+        sliced_dot(np.ones((1, 1, 1), np.uint8), cells, w, form)

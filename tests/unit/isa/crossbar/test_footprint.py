@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from math import inf, nan
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimc_backends import isaac
+from pimc_backends import isaac, neural_pim
 from pimc_isa.crossbar.footprint import (
     arrays_for,
     check_group,
     footprint,
+    group_actions,
     group_arrays,
     group_burst_cycles,
+    group_burst_occupancy,
     utilisation,
 )
 from pimc_isa.define import Context
@@ -162,3 +166,79 @@ def test_groups_that_do_not_fit_their_flow() -> None:
     wide = replace(GROUP, flow="isaac16")
     with pytest.raises(ProgramError, match="flow isaac16 reads"):
         check_group(program(wide, isaac.flow("isaac16")), wide)
+
+
+def test_no_unit_columns_where_the_array_has_none() -> None:
+    bare = replace(ISAAC.array, unit_columns=0)
+    for found in (footprint(30, 9, 1, 4, bare), footprint(1, 200, 40, 4, bare)):
+        assert found.unit_columns == 0
+    # 128 / 9 = 14 groups by rows, 128 / 4 = 32 by columns
+    assert footprint(30, 9, 1, 4, bare).arrays == 3
+
+
+def test_row_blocks_may_be_as_high_as_the_array_and_no_higher() -> None:
+    assert footprint(1, 256, 1, 4, ISAAC.array, 128).arrays == 2
+    assert footprint(1, 256, 1, 4, ISAAC.array, 1).arrays == 256
+    for height in (0, 129):
+        with pytest.raises(ProgramError, match=f"row blocks of {height} rows"):
+            footprint(1, 256, 1, 4, ISAAC.array, height)
+
+
+@pytest.mark.parametrize(("copies", "positions", "turns"), [(3, 16, 6), (3, 15, 5), (3, 1, 1), (16, 16, 1), (1, 7, 7)])
+def test_a_group_is_busy_one_interval_for_each_position_of_its_busiest_copy(
+    copies: int, positions: int, turns: int
+) -> None:
+    g = replace(GROUP, copies=copies)
+    assert group_burst_occupancy(program(g), g, positions) == turns * 8 * 120
+    assert group_burst_cycles(program(g), g, positions) == (14 + (turns - 1) * 8) * 120
+
+
+def test_actions_of_analog_additions_counted_by_hand() -> None:
+    """Neural-PIM: 8 pairs of columns an output, 2 input slices of 4 bits, one conversion an output and row block."""
+    flow, machine = neural_pim.flow(), neural_pim.machine()
+    weights = Weights("w", 2, 150, 10, 128, (1,) * 8, True)
+    g = Group("g", "w", flow.name, (0, 150), (2, 10), (0, 2), 1, 0.5, 2.0)
+    x = Buffer("x", "u8", 4, 4, 300, (0, 4), (0, 300), 4)
+    acc = Buffer("acc", "i32", 4, 4, 20, (0, 4), (0, 20), 2)
+    t = Tile(1, "t", "tile", 0, 0, 0, (x, acc), (Window("k", (1, 1)),), (g,))
+    p = Program(machine, (t,), (), (flow,), (weights,), (), (), {})
+    actions = group_actions(Context(p, t), Slab("acc", RowExpr(), (0, 3), (0, 16)), "x", "k", "g")
+    sums = 2 * 8 * 2  # groups, outputs, row blocks
+    assert actions["adc_conversion"] == actions["fold"] / 2 == 3 * sums
+    assert actions["sample_hold"] == 3 * (sums * 16 * 2 + sums * 2)
+    assert actions["scale_multiply"] == 3 * 2 * 8
+    assert actions["array_read"] == 3 * (2 * 2) * 2  # a row block of a group fills one array
+    assert actions["merge_add"] == 3 * sums
+    assert actions["memory_byte"] == 3 * (150 * 2 + 16 * 4)
+    assert "buffer_write" not in actions
+
+
+NPIM = Group("g", "w", "npim8", (0, 150), (0, 10), (0, 1), 1, 0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "legal"),
+    [
+        ({}, True),
+        ({"v_max": 0.001, "gain": 0.001}, True),
+        ({"v_max": 0.0}, False),
+        ({"v_max": -0.5}, False),
+        ({"v_max": inf}, False),
+        ({"v_max": nan}, False),
+        ({"gain": 0.0}, False),
+        ({"gain": inf}, False),
+        ({"gain": nan}, False),
+    ],
+)
+def test_ranged_conversions_need_a_scale(fields: dict[str, float], legal: bool) -> None:
+    weights = Weights("w", 1, 150, 10, 128, (1,) * 8, True)
+    g = replace(NPIM, **fields)  # type: ignore[arg-type]
+    p = Program(neural_pim.machine(), (), (), (neural_pim.flow(),), (weights,), (), (), {})
+    with nullcontext() if legal else pytest.raises(ProgramError, match="ranged conversions"):
+        check_group(p, g)
+
+
+def test_a_scale_without_ranged_conversions_is_refused() -> None:
+    g = replace(GROUP, v_max=0.5)
+    with pytest.raises(ProgramError, match="has no ranged conversions"):
+        check_group(program(g), g)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from pimc_isa.engines import step
 from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError
-from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Recv, Send
-from pimc_isa.operands import Call, Channel, RowExpr, Table
+from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Mvm, Recv, Send
+from pimc_isa.machine import Network
+from pimc_isa.operands import Buffer, Call, Channel, Group, RowExpr, Table, Window
 from pimc_isa.program import Program, Tile
 from pimc_isa.route import HOST
+from tests.unit.isa.engines.nets import flow, layer
 from tests.unit.isa.engines.tiny import ROW0, both, buffer, machine, program, slab, spans, tile
 
 NEXT = RowExpr(1, 1)
@@ -148,6 +155,21 @@ def test_a_deadlock_names_who_waits_for_whom() -> None:
     assert '2 "t2", image 0: `send c0, x[0]` waits for row 0 of x from `recv x, c1, until=1`' in lines[2]
 
 
+def test_the_referee_names_what_stands_first_in_each_unit() -> None:
+    x = (buffer("x", 2, 2),)
+    sends = Send("a", slab("x", ROW0)), Send("a", slab("x", RowExpr(0, 1)))
+    one = tile(1, (0, 0, 0), x, Recv(slab("x"), "b", RowExpr(0, 2)), *sends, Halt())
+    two = tile(2, (0, 1, 0), x, Recv(slab("x"), "a", RowExpr(0, 2)), Send("b", slab("x", ROW0)), Halt())
+    p = program(machine(), (one, two), Channel("a", 1, (2,), 2), Channel("b", 2, (1,), 2))
+    with pytest.raises(DeadlockError) as error:
+        step.run(p, {}, 1, values=False)
+    first, *heads = str(error.value).splitlines()
+    assert first.startswith("deadlock in cycle ")
+    assert [line.split(",")[0] for line in heads] == [
+        'tile 1 "t1": recv at 0', 'tile 1 "t1": send at 1', 'tile 2 "t2": recv at 0', 'tile 2 "t2": send at 1',
+    ]  # fmt: skip
+
+
 def test_too_few_messages_are_named() -> None:
     y = buffer("y", 2, 2)
     one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Halt())
@@ -170,3 +192,93 @@ def test_images_are_pipelined() -> None:
     gaps = {b - a for a, b in zip(timing.image_ends, timing.image_ends[1:], strict=False)}
     assert gaps == {11}  # loop, 3 x (lut, copy, end), halt: one dispatch a cycle
     assert timing.executed == 24
+
+
+def test_without_hops_a_credit_still_takes_a_cycle() -> None:
+    # Links take no cycles to cross, 8 bytes take them 2: send0 [1,3), arrival 3, transfer [3,5). The credit is back at
+    # 5 + 1, not at 5: send1 [6,8), arrival 8, transfer [8,10).
+    m = replace(machine(), network=Network(4, 0, 2, 5))
+    y = buffer("y", 2, 2)
+    one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Send("c", slab("y", RowExpr(0, 1))), Halt())
+    two = tile(2, (0, 1, 0), (y,), Recv(slab("y"), "c", RowExpr(0, 2)), Halt())
+    timing = both(program(m, (one, two), Channel("c", 1, (2,), 1)))
+    assert spans(timing, 1) == [(1, 3), (6, 8)]
+    assert spans(timing, 2) == [(3, 10)]
+
+
+def test_two_links_of_the_same_senders_are_kept_apart() -> None:
+    # Tile 1 at (1, 0) and tile 2 at (2, 0) both send 8 bytes to (3, 0) and (1, 2), over (2,0)->(3,0) and (1,1)->(1,2).
+    # Tile 1 reaches both links 2 cycles after its start, tile 2 the first at once and the second after 4 cycles.
+    # Tile 2 starts at 1: [1,3) and [5,7). Tile 1 looks rows up first and is ready at 3: the first link would be free
+    # for [5,7), the second is not (nor is the one before it). So it starts at 5.
+    y, x = buffer("y", 1, 1), buffer("x", 1, 1)
+    ends = tuple(
+        tile(
+            n,
+            at,
+            (buffer("a", 1, 1), buffer("b", 1, 1)),
+            Recv(slab("a"), "a", NEXT),
+            Recv(slab("b"), "b", NEXT),
+            Halt(),
+        )
+        for n, at in ((3, (0, 3, 0)), (4, (0, 1, 2)))
+    )
+    one = tile(1, (0, 1, 0), (x, y), Lut(slab("y", ROW0), slab("x", ROW0), "t"), Send("a", slab("y", ROW0)), Halt())
+    two = tile(2, (0, 2, 0), (y,), Send("b", slab("y", ROW0)), Halt())
+    channels = Channel("a", 1, (3, 4), 1), Channel("b", 2, (3, 4), 1)
+    timing = both(program(machine(columns=4, rows=3), (one, two, *ends), *channels))
+    assert spans(timing, 2) == [(1, 3)]
+    assert spans(timing, 1) == [(1, 3), (5, 7)]
+
+
+def test_a_message_under_way_keeps_its_place_on_a_link_ahead() -> None:
+    # Both tiles send 8 bytes to (2, 2), over (2,0)->(2,1): tile 1 at (0, 0) gets there after 4 cycles, tile 2 at (3, 0)
+    # after 2. Tile 1 starts at 1 and has the link [5,7). Tile 2 is ready at 2 (a loop comes first) and would have it
+    # [4,6): it must wait until 5, for [7,9).
+    y = (buffer("y", 1, 1),)
+    near = (Loop(1), Send("b", slab("y", ROW0)), End(), Halt())
+    takes = Recv(slab("a"), "a", NEXT), Recv(slab("b"), "b", NEXT), Halt()
+    tiles = (
+        tile(1, (0, 0, 0), y, Send("a", slab("y", ROW0)), Halt()),
+        tile(2, (0, 3, 0), y, *near),
+        tile(3, (0, 2, 2), (buffer("a", 1, 1), buffer("b", 1, 1)), *takes),
+    )
+    timing = both(program(machine(columns=4, rows=3), tiles, Channel("a", 1, (3,), 1), Channel("b", 2, (3,), 1)))
+    assert spans(timing, 1) == [(1, 3)]
+    assert spans(timing, 2) == [(5, 7)]
+
+
+@pytest.mark.parametrize(("depth", "start"), [(1, 6), (2, 4), (3, 4)])
+def test_a_full_queue_holds_up_what_is_behind_it(depth: int, start: int) -> None:
+    # Three look-ups of 2 cycles, then a copy of another ring. With one place, look-up 1 is dispatched at 2 (0 started
+    # at 1), 2 at 4, so the copy at 5. With two places nothing waits: 0, 1, 2, and the copy at 3.
+    names = "abcdxz"
+    lookups = [Lut(slab(n, ROW0), slab("x", ROW0), "t") for n in "abc"]
+    code = (*lookups, Copy(slab("z", ROW0), slab("d", ROW0)), Halt())
+    rings = tuple(buffer(n, 1, 1) for n in names)
+    timing = both(program(machine(queue_depth=depth), (tile(1, (0, 0, 0), rings, *code),)))
+    assert spans(timing, 1)[:3] == [(1, 3), (3, 5), (5, 7)]
+    assert spans(timing, 1)[3][0] == start
+
+
+def bursts(width: int, interval: int) -> Timing:
+    """Two ``mvm`` of ``width`` positions on one copy, flow of latency 13 and this interval."""
+    weights, tensors = layer("w", np.ones((1, 2, 3), np.int8))
+    acc = Buffer("acc", "i32", 2, width, 3, (0, width), (0, 3), 2)
+    group = Group("g", "w", "bits", (0, 2), (0, 3), (0, 1))
+    code = (Loop(2), Mvm(slab("acc"), "x", "k", "g"), End(), Halt())
+    x, k = buffer("x", 2, 2, width=width), Window("k", (1, 1))
+    one = Tile(1, "t", "tile", 0, 0, 0, (x, acc), (k,), (group,), code=code)
+    shortened = replace(flow(9), interval=interval)
+    return both(Program(machine(), (one,), (), (shortened,), (weights,), (), (), tensors))
+
+
+def test_bursts_follow_each_other_as_positions_do() -> None:
+    timing = bursts(4, 4)
+    # 13 + 3 intervals of 4 = 25 cycles; the next may start after 4 intervals = 16.
+    assert spans(timing, 1) == [(2, 27), (18, 43)]
+    assert timing.unit_busy[1, "matrix.g"] == 2 * 16
+    # A single position and an interval of a cycle: busy for one cycle; the next is dispatched 2 cycles later.
+    timing = bursts(1, 1)
+    assert spans(timing, 1) == [(2, 15), (4, 17)]
+    assert timing.unit_busy[1, "matrix.g"] == 2

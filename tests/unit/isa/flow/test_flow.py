@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
 
@@ -215,3 +216,10 @@ def test_every_micro_op_is_documented_and_used_by_a_shipped_flow() -> None:
     assert all(spec.doc for spec in OPS.values())
     flows = [isaac.flow(), cascade.flow(), isaac_style.flow(), neural_pim.flow()]
     assert {op.op for flow in flows for op in flow.ops} == set(OPS)
+
+
+@pytest.mark.parametrize(("slices", "legal"), [("16,16", True), ("16,17", False), ("33", False), ("2,0", False)])
+def test_slices_may_have_32_bits_and_no_more(slices: str, legal: bool) -> None:
+    text = TWO_BITS.replace("slices=2,2", f"slices={slices}")
+    with nullcontext() if legal else pytest.raises(FlowError, match="1 to 32 bits"):
+        normal_form(parse_flow(text))

@@ -1,0 +1,150 @@
+"""Dot products of the referee against those of the other engines, which share no code with it: ideal, then noisy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pimc_backends import cascade, isaac, isaac_style, neural_pim
+from pimc_backends.neural_pim.peripherals.store import load
+from pimc_isa.crossbar.cells import Cells, encode, encode_differential
+from pimc_isa.crossbar.exactness import full_scale, sliced_dot
+from pimc_isa.engines.dots.analog import AnalogLayer
+from pimc_isa.engines.dots.model import PREFIX, AnalogModel
+from pimc_isa.engines.noise import DeviceNoise
+from pimc_isa.engines.step.analog import QUIET, Hardware
+from pimc_isa.engines.step.dots import Dots
+from pimc_isa.flow import Flow, normal_form, parse_flow
+from pimc_isa.operands import Group, Weights
+from pimc_isa.peripherals import from_tensors, to_tensors
+from pimc_isa.program import Program
+from tests.unit.isa.engines.test_values_summed import program
+
+Array = np.ndarray
+SHIPPED = (isaac.flow(), isaac.flow("isaac16"), cascade.flow(), isaac_style.flow(), neural_pim.flow())
+FLOWS = {flow.name: flow for flow in SHIPPED}
+GROUPS, K, N, ROWS = 2, 40, 5, 16
+
+
+def layer(flow: Flow, seed: int, block_rows: int = ROWS) -> tuple[Weights, Cells]:
+    bits = sum(flow.slices)
+    values = np.random.default_rng(seed).integers(-(1 << bits - 1) + 1, 1 << bits - 1, (GROUPS, K, N))
+    weights = Weights("w", GROUPS, K, N, block_rows, flow.slices, flow.bipolar)
+    coded = encode_differential if flow.bipolar else encode
+    return weights, coded(values, flow.slices, block_rows)
+
+
+def group(flow: Flow, number: int, k: tuple[int, int] = (0, K), n: tuple[int, int] = (0, N)) -> Group:
+    ranged = any(op.op == "scale" for op in flow.ops)
+    return Group("g", "w", flow.name, k, n, (number, number + 1), 1, 0.25 if ranged else 0.0, 8.0)
+
+
+#: The whole input and the whole weight in one conversion, corrected by a centre: one pair, which keeps its own draw.
+ONE_PAIR = parse_flow(
+    """
+    .flow one input_bits=8 slices=8 step_cycles=1 interval=9 latency=9
+      @0 load
+      @1 drive 0:8
+      @1 read
+      @2 convert unsigned 24
+      @3 accumulate <<0
+      @3 sum-inputs <<0
+      @4 correct
+      @4 merge
+      @5 store
+    """
+)
+
+
+def products(made: Program, g: Group, x: Array, hardware: Hardware) -> Array:
+    return Dots(made, hardware).products(g, g.groups[0], x, (2, 3, range(4, 4 + len(x))))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(("k", "n"), [((0, K), (0, N)), ((16, 32), (1, 4)), ((32, K), (2, N))])
+def test_ideal_crossbars_compute_the_normal_form(name: str, k: tuple[int, int], n: tuple[int, int]) -> None:
+    flow = FLOWS[name]
+    weights, cells = layer(flow, 1)
+    made = program(weights, cells, flow)
+    for number in range(GROUPS):
+        g = group(flow, number, k, n)
+        x = np.random.default_rng(number).integers(0, 1 << flow.input_bits, (4, k[1] - k[0]))
+        blocks = slice(k[0] // ROWS, -(-k[1] // ROWS))
+        part = Cells(
+            cells.codes[number : number + 1, slice(*k), slice(*n)],
+            cells.polarity[number : number + 1, blocks, slice(*n)],
+            cells.centre[number : number + 1, blocks, slice(*n)],
+        )
+        scale = full_scale(weights, flow.input_bits, g.v_max, g.gain)
+        expected = sliced_dot(x[:, None], part, weights, normal_form(flow), scale)[:, 0]
+        assert np.ptp(expected) > 0
+        np.testing.assert_array_equal(products(made, g, x, Hardware(made)), expected.astype(np.int32))
+
+
+@pytest.mark.parametrize("name", ["isaac8", "isaac16"])
+def test_converters_of_isaac_lose_nothing(name: str) -> None:
+    """The integer dot product itself, for the flow that claims it."""
+    flow = FLOWS[name]
+    weights = Weights("w", GROUPS, K, N, ROWS, flow.slices, flow.bipolar)
+    bits = sum(flow.slices)
+    values = np.random.default_rng(5).integers(-(1 << bits - 1), 1 << bits - 1, (GROUPS, K, N))
+    made = program(weights, encode(values, flow.slices, ROWS), flow)
+    x = np.random.default_rng(6).integers(0, 1 << 8, (3, K))
+    for number in range(GROUPS):
+        want = (x @ values[number]).astype(np.int32)
+        np.testing.assert_array_equal(products(made, group(flow, number), x, Hardware(made)), want)
+
+
+@pytest.mark.parametrize("name", [*FLOWS, "one"])
+@pytest.mark.parametrize(
+    "noise",
+    [DeviceNoise(0.4, 0.0, 0.0, 0.0), DeviceNoise(0.0, 0.04, 0.03, 0.0), DeviceNoise(0.2, 0.03, 0.05, 0.0)],
+    ids=["cell", "sums", "both"],
+)
+def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: DeviceNoise) -> None:
+    flow = {**FLOWS, "one": ONE_PAIR}[name]
+    weights, cells = layer(flow, 2)
+    made = program(weights, cells, flow)
+    g = group(flow, 0)
+    x = np.random.default_rng(3).integers(0, 1 << min(8, flow.input_bits), (4, K)).astype(np.uint8)
+    one = Cells(cells.codes[:1], cells.polarity[:1], cells.centre[:1])
+    scale = full_scale(weights, flow.input_bits, g.v_max, g.gain)
+    model = AnalogModel("ideal", 9, None, noise)
+    positions = np.array([(2 << 32) + (3 << 16) + column for column in range(4, 8)], np.uint64)
+    fast = AnalogLayer(one, weights, normal_form(flow), scale, ((0, 0, 0), (), g.v_max, g.gain), model)(
+        x[:, None], positions
+    )
+    slow = products(made, g, x, Hardware(made, seed=9, noise=noise))
+    ideal = products(made, g, x, Hardware(made, noise=QUIET))
+    np.testing.assert_array_equal(slow, fast)
+    assert (slow != ideal).any()
+
+
+@pytest.mark.parametrize("kind", ["fitted", "trained"])
+@pytest.mark.parametrize("v_max", [0.5, 0.25, 0.125, 0.0625, 0.03125])
+def test_peripherals_that_are_not_ideal(kind: str, v_max: float) -> None:
+    """Every range has networks of its own, with noise of reads and of holds."""
+    flow, many = neural_pim.flow(), 4 if kind == "trained" else 60
+    weights, cells = layer(flow, 4)
+    held = to_tensors(load(), PREFIX)
+    plain = program(weights, cells, flow)
+    made = replace(plain, tensors={**plain.tensors, **held}, meta={"peripherals": kind})
+    g = replace(group(flow, 0), v_max=v_max)
+    x = np.random.default_rng(5).integers(0, 256, (many, K)).astype(np.uint8)
+    one = Cells(cells.codes[:1], cells.polarity[:1], cells.centre[:1])
+    scale = full_scale(weights, flow.input_bits, g.v_max, g.gain)
+    positions = np.array([(2 << 32) + (3 << 16) + column for column in range(4, 4 + many)], np.uint64)
+    noise = DeviceNoise(0.0, 0.02, 0.03, 1.0)
+    fast = AnalogLayer(
+        one,
+        weights,
+        normal_form(flow),
+        scale,
+        ((0, 0, 0), (), g.v_max, g.gain),
+        AnalogModel(kind, 9, from_tensors(held, PREFIX), noise),
+    )
+    slow = products(made, g, x, Hardware(made, seed=9, noise=noise, kind=kind))
+    np.testing.assert_array_equal(slow, fast(x[:, None], positions))
+    assert (slow != products(made, g, x, Hardware(made))).any()
