@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+import warnings
 from typing import Any, Protocol, cast
 
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass
 from pimc.passes.target import Target, TargetError
+from pimc.plugins import PluginWarning, load_plugin, plugin_names, working_plugins
 from pimc_isa.program import Program
 
-__all__ = ["GROUP", "Backend", "find_target", "target_names"]
+__all__ = ["GROUP", "Backend", "find_target", "installed_targets", "target_names"]
 
 GROUP = "pimc.targets"
 
@@ -32,26 +32,31 @@ class Backend(Protocol):
         ...
 
 
+#: What a target's module must have.
+MEMBERS = ("target", "pipeline", "emit")
+
+
 def target_names() -> list[str]:
     """Names of all installed targets, sorted."""
-    return sorted(_entries())
-
-
-def _entries() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        if entry.name in found and found[entry.name].value != entry.value:
-            raise TargetError(
-                f"target {entry.name!r} is installed twice: {found[entry.name].value} and {entry.value}; remove one"
-            )
-        found[entry.name] = entry
-    return found
+    return plugin_names(GROUP)
 
 
 def find_target(name: str) -> Backend:
-    """Return a target's module; TargetError names those that exist."""
-    entries = _entries()
-    if name not in entries:
-        known: Sequence[str] = sorted(entries)
+    """Return a target's module; TargetError names those that exist, PluginError says why one cannot be used."""
+    known = target_names()
+    if name not in known:
         raise TargetError(f"no target {name!r}; installed targets: {', '.join(known) or 'none (install pimc itself)'}")
-    return cast(Backend, entries[name].load())
+    return cast(Backend, load_plugin(GROUP, name, MEMBERS))
+
+
+def installed_targets() -> list[Target]:
+    """Every target with its default options; those that cannot be had are left out with a PluginWarning."""
+    return [made for name, backend in working_plugins(GROUP, MEMBERS) if (made := _made(name, backend)) is not None]
+
+
+def _made(name: str, backend: Backend) -> Target | None:
+    try:
+        return backend.target()
+    except Exception as error:  # whatever a stranger's module raises
+        warnings.warn(f"target {name!r} cannot be made: {type(error).__name__}: {error}", PluginWarning, stacklevel=3)
+        return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Protocol, cast
 
 from pimc.explore.grid import ExploreError
 from pimc.passes.target import Target
+from pimc.plugins import load_plugin, plugin_names
 from pimc.targets import find_target
 
 __all__ = ["GROUP", "Design", "find_design"]
@@ -33,8 +33,7 @@ class Design(Protocol):
 def find_design(target: str) -> Design:
     """Return a target's design space. Raises TargetError for an unknown target, ExploreError for one without."""
     find_target(target)
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if target not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise ExploreError(f"target {target!r} has no design space; these have one: {known}")
-    return cast(Design, found[target].load())
+    known = plugin_names(GROUP)
+    if target not in known:
+        raise ExploreError(f"target {target!r} has no design space; these have one: {', '.join(known) or 'none'}")
+    return cast(Design, load_plugin(GROUP, target, ("PARAMETERS", "ASSUMPTIONS", "design")))

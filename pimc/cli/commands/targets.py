@@ -25,9 +25,9 @@ def targets(
       pimc targets --peak
     """
     from pimc.cli.output import print_json, print_table
-    from pimc.targets import find_target, target_names
+    from pimc.targets import installed_targets
 
-    found = [find_target(name).target() for name in target_names()]
+    found = installed_targets()
     values = [{**_values(t), **({"peak": _peak(t)} if peak else {})} for t in found]
     if json:
         print_json({"targets": values})
