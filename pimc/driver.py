@@ -15,6 +15,7 @@ from pimc import data as inputs_of
 from pimc.targets import find_target
 from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.program import Program
+from pimc_isa.threads import limited_blas
 
 if TYPE_CHECKING:
     from pimc.ir.graph import Graph
@@ -61,6 +62,7 @@ def plan(target: str = "isaac", passes: str = "", **options: Any) -> tuple[Targe
     return made, override(backend.pipeline(), passes)
 
 
+@limited_blas()
 def lower(
     model: Any,
     target: Target,

@@ -22,6 +22,7 @@ from pimc_isa.engines.values.tensors import Partial
 from pimc_isa.errors import RunError
 from pimc_isa.operands import Buffer, View
 from pimc_isa.program import Program
+from pimc_isa.threads import limited_blas
 
 __all__ = ["Executor", "Result", "run"]
 
@@ -79,6 +80,7 @@ class Executor:
         """ONNX tensors that can be kept."""
         return {v.tensor for t in self.program.tiles for b in t.buffers for v in b.views}
 
+    @limited_blas()
     def run(self, inputs: Mapping[str, Array], keep: bool | Collection[str] = False, first: int = 0) -> Result:
         """Values for a batch. See ``run``. ``first`` is the number of the first image: noise depends on it."""
         arrays, images = self._checked(inputs)
