@@ -43,11 +43,27 @@ def inputs(program: Program, images: int = 2) -> dict[str, Array]:
     return {p.name: rng.integers(0, 256, (images, *p.shape), dtype=np.uint8) for p in program.inputs}
 
 
+def some(number: int) -> settings:
+    """Settings for that many random networks."""
+    return settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
 @pytest.mark.parametrize("backend", [neural_pim, cascade, isaac_style])
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@some(2)
 @given(graph=graphs(), arrays=st.sampled_from([1, 2, 8]))
 def test_the_referee_agrees(backend: ModuleType, graph: Graph, arrays: int) -> None:
-    program = compile_for(backend, graph, arrays)
+    judge(compile_for(backend, graph, arrays))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", [neural_pim, cascade, isaac_style])
+@some(12)
+@given(graph=graphs(), arrays=st.sampled_from([1, 2, 8]))
+def test_the_referee_agrees_on_many(backend: ModuleType, graph: Graph, arrays: int) -> None:
+    judge(compile_for(backend, graph, arrays))
+
+
+def judge(program: Program) -> None:
     x = inputs(program)
     slow = step.run(program, x, 2)
     for engine in (Executor(program), Executor(program, merge=False), Executor(program, prove=False)):

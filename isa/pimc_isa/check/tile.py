@@ -45,9 +45,9 @@ def _buffer(b: Buffer) -> Iterator[str]:
     for what, (lo, hi), size in (("columns", b.cols, b.width), ("channels", b.chans, b.channels)):
         if not 0 <= lo < hi <= size:
             yield f"buffer '{b.name}' holds {what} {lo}:{hi}, the tensor has 0:{size}"
-    for name, times in Counter(view.tensor for view in b.views).items():
-        if times > 1:
-            yield f"buffer '{b.name}' has two views of tensor '{name}'"
+    for (name, channel), times in Counter((view.tensor, view.channel) for view in b.views).items():
+        if times > 1:  # with other channels it is a tensor that holds the buffer's values twice
+            yield f"buffer '{b.name}' has two views of tensor '{name}' from channel {channel} on"
     for view in b.views:
         yield from _view(b, view)
 
