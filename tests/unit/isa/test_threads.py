@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -53,7 +55,12 @@ def test_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: st
 def test_runs_and_compilations_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[int]] = []
     real = executor._execute
-    monkeypatch.setattr(executor, "_execute", lambda *args: (seen.append(threads()), real(*args)))
+
+    def watched(*args: Any) -> None:
+        seen.append(threads())
+        real(*args)
+
+    monkeypatch.setattr(executor, "_execute", watched)
     with threadpool_limits(2, user_api="blas"):
         images = np.zeros((1, 1, 28, 28), np.float32)
         program = pimc.compile(fashion.int8_path(), progress=lambda _: seen.append(threads()))
