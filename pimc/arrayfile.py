@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from pimc_isa.errors import PimcError
+from pimc_isa.errors import RunError
 
 __all__ = ["ArrayFileError", "one_or_all", "read_array_file"]
 
@@ -24,7 +24,7 @@ FREE_BYTES, RATIO = 256 << 20, 25
 MAX_ARRAYS = 1000
 
 
-class ArrayFileError(PimcError):
+class ArrayFileError(RunError):
     """A file that holds no arrays of numbers, or claims more than it may."""
 
 
@@ -71,7 +71,7 @@ def _array(file: IO[bytes], where: str, allowed: int) -> Array:
         raise ArrayFileError(f"{where}: numpy's format {version} is not known.")
     reader: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = reader(file, max_header_size=10_000)
-    if dtype.kind not in "biuf":
+    if dtype.hasobject:
         raise ArrayFileError(f"{where}: holds {dtype}, not numbers.")
     size = math.prod(shape) * dtype.itemsize
     if size > allowed or size < 0 or any(n < 0 for n in shape):

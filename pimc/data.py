@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pimc.arrayfile import read_array_file
 from pimc_isa.errors import RunError
 from pimc_isa.files import write_file
 from pimc_isa.program import Port
@@ -20,19 +20,11 @@ Inputs = Mapping[str, Array]
 
 
 def load_arrays(path: str | Path) -> dict[str, Array]:
-    """Read a .npz (arrays by name) or .npy file (one array, named ''). Raises RunError if it is neither."""
-    path = Path(path)
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError):
-        raise RunError(f"{path} is not a .npz or .npy file of numbers") from None
-    if isinstance(loaded, np.ndarray):
-        return {"": loaded}
-    try:
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
-        raise RunError(f"{path} is damaged, or holds something else than arrays of numbers") from None
+    """Read a .npz (arrays by name) or .npy file (one array, named '').
+
+    Raises RunError if it is neither, or claims far more than it holds.
+    """
+    return read_array_file(path)
 
 
 def load_labels(path: str | Path) -> Array:

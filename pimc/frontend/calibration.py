@@ -105,6 +105,8 @@ def _load(path: Path) -> Any:
 
 def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:
     shape = _shape(value)
+    if array.dtype.kind not in "biuf":
+        raise FrontendError(f"Calibration data for {value.name!r} holds {array.dtype}, not numbers.")
     if array.shape == shape:
         array = array[None]
     if array.shape[1:] != shape or not len(array):

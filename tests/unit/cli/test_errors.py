@@ -36,7 +36,7 @@ def test_files_that_are_something_else(files: Files, tmp_path: Path, content: by
     bad.write_bytes(content)
     refused(pimc("compile", bad), "bad")
     refused(pimc("run", bad, "-i", files.images), "bad")
-    refused(pimc("run", files.program, "-i", bad), "bad is not a .npz or .npy file")
+    refused(pimc("run", files.program, "-i", bad), "bad: not a .npz or .npy file")
 
 
 def test_a_damaged_program(files: Files, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_inputs_that_do_not_fit(files: Files, tmp_path: Path, arrays: dict[str, 
 
 def test_pickled_inputs_are_not_opened(files: Files, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)
-    refused(pimc("run", files.program, "-i", tmp_path / "x.npy"), "is not a .npz or .npy file of numbers")
+    refused(pimc("run", files.program, "-i", tmp_path / "x.npy"), "x.npy: holds object, not numbers")
     save(tmp_path / "x.npz", image=np.array([{}], object))
     refused(pimc("run", files.program, "-i", tmp_path / "x.npz"), "x.npz")
 
