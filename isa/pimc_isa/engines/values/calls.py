@@ -210,7 +210,7 @@ def _pair(p: Planner, op: PairOp) -> None:
 
 def _pool(p: Planner, op: PoolOp) -> None:
     region = p.values[op.out].region
-    source = p.window_source(op.x, op.size)
+    source = p.window_source(op.x, op.size, region.chans)
     g = geometry(source, op.window, region, region.chans)
     call = _average(op, source, g, region) if op.kind == "pool.avg" else _fold(op, source, g)
     p.emit(call, [op.out], op.kind)
@@ -249,7 +249,8 @@ def _generic(p: Planner, op: GenericOp) -> None:
     tile = p.program.tile[op.step[0]]
     slabs = {slab: p.operand(content, region) for slab, content in op.slabs.items()}
     sizes = {b.name: (b.rows, b.width) for b in tile.buffers}
-    sources = {name: p.window_source(content, sizes[name]) for name, content in op.sources.items()}
+    chans = {b.name: b.chans for b in tile.buffers}
+    sources = {name: p.window_source(content, sizes[name], chans[name]) for name, content in op.sources.items()}
 
     def call(frame: Frame) -> None:
         reads = {slab: _array(frame, *where) for slab, where in slabs.items()}

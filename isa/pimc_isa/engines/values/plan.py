@@ -135,8 +135,13 @@ class Planner:
         self._pending.append((call, self._reads, made, label))
         self._reads = []
 
-    def window_source(self, content: Content, size: tuple[int, int]) -> WindowSource:
-        """The array behind windowed reads: the value itself where it lies inside the tensor unmoved, else a copy."""
+    def window_source(self, content: Content, size: tuple[int, int], chans: Range) -> WindowSource:
+        """The array behind reads of windows over ``chans``: the value where it lies unmoved in the tensor, else a copy.
+
+        Windows that all lie in the padding read nothing; theirs is one pixel that none of them meets.
+        """
+        if not content:
+            return WindowSource(self.use(self._pixel(chans)), 0, 0, chans[0])
         if len(content) == 1:
             piece, region = content[0], self.values[content[0].value].region
             held = np.flatnonzero(piece.rows >= 0)
@@ -192,6 +197,20 @@ class Planner:
         self.emit(call, [out], "assemble")
         self._reads = outer
         self._assembled[key] = out
+        return out
+
+    def _pixel(self, chans: Range) -> int:
+        """One row and column of zeros."""
+        region = Region(0, 1, 1, (0, 1), chans)
+        self.values.append(Value(len(self.values), region, "u8"))
+        out = len(self.values) - 1
+        pending, self._reads = self._reads, []
+
+        def call(frame: Frame) -> None:
+            frame.arrays[out] = np.zeros((frame.images, *region.shape), np.uint8)
+
+        self.emit(call, [out], "padding")
+        self._reads = pending
         return out
 
     def _paste(self, piece: Piece, region: Region) -> tuple[int, Index, Index]:

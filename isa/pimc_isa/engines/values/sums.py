@@ -59,7 +59,7 @@ class Sums:
 
 def summer(p: Planner, op: DotOp, region: Region) -> Sums:
     """The sums of an operation over a region. Raises ProgramError for windows that do not fit the weights."""
-    source = p.window_source(op.x, op.size)
+    source = p.window_source(op.x, op.size, op.chans)
     layer = p.layer(op.part)
     g = geometry(source, op.window, region, op.chans)
     _check_depth(layer, g)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pimc_isa.define import Instr
+from pimc_isa.engines import step
 from pimc_isa.engines.values import Executor
 from pimc_isa.engines.values.tensors import from_onnx, to_onnx
 from pimc_isa.errors import RunError
@@ -209,6 +210,23 @@ def test_strips_scaled_by_columns_of_their_own(which: int, same: bool) -> None:
     x = images(*shape)
     parts = [qmul(x[:, :, :3], x[:, :, :1], scales), qmul(x[:, :, 3:], x[:, :, :1] if same else x[:, :, 4:5], scales)]
     np.testing.assert_array_equal(result(p, which, x), np.concatenate(parts, axis=2))
+
+
+# ---- windows in the padding ----
+
+
+@pytest.mark.parametrize("which", WAYS)
+@pytest.mark.parametrize("pads", [(40, 1, 1, 1), (1, 40, 1, 1)], ids=["above", "beside"])
+def test_windows_wholly_in_the_padding_read_only_padding(which: int, pads: tuple[int, int, int, int]) -> None:
+    p = two_products((0, 16), (16, 36))
+    front, body = p.tiles
+    window = Window("w", (3, 3), pads=pads, pad_value=7)
+    p = replace(p, tiles=(front, replace(body, windows=(window,))))
+    sums = 7 * W3[0].astype(np.int64).sum(axis=0)
+    expected = np.broadcast_to(requantised(sums), (3, 5, 6, 6))
+    x = images(5, 6, 4)
+    np.testing.assert_array_equal(result(p, which, x), expected)
+    np.testing.assert_array_equal(step.run(p, {"x": x}, 3).outputs["y"], expected)
 
 
 # ---- ONNX layouts ----
