@@ -13,7 +13,7 @@ from pimc.frontend.errors import FrontendError
 
 __all__ = ["MAX_IR", "MAX_OPSET", "read_model", "supported_version"]
 
-MAX_OPSET, MAX_IR = 26, 13
+MAX_OPSET, MAX_IR = min(26, onnx.defs.onnx_opset_version()), 13
 """The newest operator set and file version that onnxruntime 1.31 accepts."""
 
 
@@ -140,10 +140,15 @@ def convert_opset(model: onnx.ModelProto, version: int) -> None:
     except Exception as error:
         raise FrontendError(
             f"Operator set {found} cannot be converted to {version}: {_first_line(error)}\n"
-            f"Export the model with opset 13 to {MAX_OPSET}."
+            f"Export the model with opset 13 to {MAX_OPSET}{_newer_onnx(found)}."
         ) from None
     converted.ir_version = min(max(converted.ir_version, 8), MAX_IR)
     model.CopyFrom(converted)
+
+
+def _newer_onnx(opset: int) -> str:
+    known = onnx.defs.onnx_opset_version()
+    return f", or install a newer onnx: {onnx.__version__} knows operator sets up to {known}" if opset > known else ""
 
 
 def _check(model: onnx.ModelProto, where: str) -> None:

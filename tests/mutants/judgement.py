@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ MAY_LIVE = 0.05
 
 #: Processor time for the tests of unchanged code, and for those of one mutant.
 UNCHANGED_SECONDS, MUTANT_SECONDS = 300, 50
+
+
+#: Seconds between two lines about how far it is.
+PROGRESS_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def check_unchanged(root: Path, selections: Sequence[tuple[str, ...]], workers: 
     for test in dict.fromkeys(t for tests in selections for t in tests):
         files.setdefault(test.partition("::")[0], []).append(test)
     jobs = [Job(None, tuple(tests), UNCHANGED_SECONDS) for tests in files.values()]
-    for result in run_jobs(root, jobs, workers):
+    for result in _told("files of tests on the code as it is", len(jobs), run_jobs(root, jobs, workers)):
         if not result.alive:
             raise MutantError(f"these tests fail without any mutant: {' '.join(result.job.tests)}\n{result.output}")
 
@@ -70,7 +75,7 @@ def judge(root: Path, mutants: Sequence[Mutant], workers: int, verbose: bool = F
     """Run every mutant's tests on it; results in the order of the mutants."""
     jobs = [Job(m, m.tests, MUTANT_SECONDS) for m in mutants]
     found = []
-    for result in run_jobs(root, jobs, workers):
+    for result in _told("mutants", len(jobs), run_jobs(root, jobs, workers)):
         if result.outcome == "broken":
             raise MutantError(f"{_key(result)}: its tests could not be run\n{result.output}")
         found.append(result)
@@ -78,6 +83,16 @@ def judge(root: Path, mutants: Sequence[Mutant], workers: int, verbose: bool = F
             print(f"{result.outcome:>6} {result.seconds:5.1f} s  {_key(result)}  [{result.failed}]", flush=True)
     order = {m.key: n for n, m in enumerate(mutants)}
     return sorted(found, key=lambda r: order[_key(r)])
+
+
+def _told(what: str, total: int, results: Iterable[Result]) -> Iterator[Result]:
+    """The results, with a line about how far it is now and then."""
+    told = time.monotonic()
+    for number, result in enumerate(results, 1):
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(f"  {number} of {total} {what}", flush=True)
+        yield result
 
 
 def judge_listed(results: Iterable[Result]) -> Judgement:
