@@ -47,13 +47,13 @@ def _run(given: argparse.Namespace) -> list[Judgement]:
     with tempfile.TemporaryDirectory() as caches:
         if not given.bare:
             preload(Path(caches))
-        check_unchanged(root, [m.tests for m in (*listed, *generated)], given.workers)
+        limits = check_unchanged(root, [m.tests for m in (*listed, *generated)], given.workers)
         found = []
         if listed:
-            found.append(judge_listed(judge(root, listed, given.workers, given.verbose)))
+            found.append(judge_listed(judge(root, listed, limits, given.workers, given.verbose)))
         if generated:
             known = given.folder / "equivalent.toml"
-            found.append(judge_generated(judge(root, generated, given.workers, given.verbose), known))
+            found.append(judge_generated(judge(root, generated, limits, given.workers, given.verbose), known))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,11 @@ __all__ = ["Judgement", "check_unchanged", "judge", "judge_generated", "judge_li
 #: Share of generated mutants that may live, explained or not.
 MAY_LIVE = 0.05
 
-#: Processor time for the tests of unchanged code, and for those of one mutant.
-UNCHANGED_SECONDS, MUTANT_SECONDS = 300, 50
+#: Processor time for the tests of unchanged code.
+UNCHANGED_SECONDS = 300
+
+#: What a mutant is given: some seconds, and so many times what its tests took on unchanged code.
+MUTANT_SECONDS, MUTANT_TIMES = 10, 2
 
 
 #: Seconds between two lines about how far it is.
@@ -60,20 +63,33 @@ def _key(result: Result) -> str:
     return result.job.mutant.key if result.job.mutant else "unchanged"
 
 
-def check_unchanged(root: Path, selections: Sequence[tuple[str, ...]], workers: int) -> None:
-    """Every selection of tests must pass on the code as it is. Raises MutantError with pytest's output."""
+def check_unchanged(root: Path, selections: Sequence[tuple[str, ...]], workers: int) -> dict[tuple[str, ...], int]:
+    """Every selection of tests must pass on the code as it is; returns how many seconds each may take on a mutant.
+
+    That is several times what it took, so that a mutant that goes over its limit has not only met slow tests. Raises
+    MutantError with pytest's output.
+    """
     files: dict[str, list[str]] = {}
     for test in dict.fromkeys(t for tests in selections for t in tests):
         files.setdefault(test.partition("::")[0], []).append(test)
     jobs = [Job(None, tuple(tests), UNCHANGED_SECONDS) for tests in files.values()]
+    seconds: dict[str, float] = {}
     for result in _told("files of tests on the code as it is", len(jobs), run_jobs(root, jobs, workers)):
         if not result.alive:
             raise MutantError(f"these tests fail without any mutant: {' '.join(result.job.tests)}\n{result.output}")
+        seconds[result.job.tests[0].partition("::")[0]] = result.seconds
+    return {tests: _limit(seconds, tests) for tests in selections}
 
 
-def judge(root: Path, mutants: Sequence[Mutant], workers: int, verbose: bool = False) -> list[Result]:
-    """Run every mutant's tests on it; results in the order of the mutants."""
-    jobs = [Job(m, m.tests, MUTANT_SECONDS) for m in mutants]
+def _limit(seconds: Mapping[str, float], tests: Iterable[str]) -> int:
+    return MUTANT_SECONDS + round(MUTANT_TIMES * sum(seconds[file] for file in {t.partition("::")[0] for t in tests}))
+
+
+def judge(
+    root: Path, mutants: Sequence[Mutant], limits: Mapping[tuple[str, ...], int], workers: int, verbose: bool = False
+) -> list[Result]:
+    """Run every mutant's tests on it, within ``limits``; results in the order of the mutants."""
+    jobs = [Job(m, m.tests, limits[m.tests]) for m in mutants]
     found = []
     for result in _told("mutants", len(jobs), run_jobs(root, jobs, workers)):
         if result.outcome == "broken":

@@ -48,7 +48,7 @@ ONE_PAIR = parse_flow(
       @0 load
       @1 drive 0:8
       @1 read
-      @2 convert unsigned 24
+      @2 convert unsigned 20
       @3 accumulate <<0
       @3 sum-inputs <<0
       @4 correct
