@@ -95,6 +95,11 @@ def relative(ours: Array, theirs: Array) -> float:
     return float(np.sqrt(np.mean(np.square(ours.astype(float) - theirs))) / max(scale, 1e-12))
 
 
+def _one_by_one(given: dict[str, Array]) -> list[dict[str, Array]]:
+    images = len(next(iter(given.values())))
+    return [{name: held[n : n + 1] for name, held in given.items()} for n in range(images)]
+
+
 def _their_quantisation(model: Path, given: dict[str, Array]) -> dict[str, Array]:
     """Outputs of onnxruntime's own QDQ quantisation, or nothing where it fails."""
     import onnxruntime as ort
@@ -102,7 +107,7 @@ def _their_quantisation(model: Path, given: dict[str, Array]) -> dict[str, Array
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left = iter([{k: v[n : n + 1] for k, v in given.items()} for n in range(len(next(iter(given.values()))))])
+            self.left = iter(_one_by_one(given))
 
         def get_next(self) -> Any:
             return next(self.left, None)
@@ -118,10 +123,7 @@ def _their_quantisation(model: Path, given: dict[str, Array]) -> dict[str, Array
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
             session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-            parts = [
-                session.run(None, {k: v[n : n + 1] for k, v in given.items()})
-                for n in range(len(next(iter(given.values()))))
-            ]
+            parts = [session.run(None, one) for one in _one_by_one(given)]
     except Exception:
         return {}
     names = [o.name for o in session.get_outputs()]

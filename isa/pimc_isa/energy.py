@@ -136,14 +136,17 @@ def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
             yield n, rows[n] if isinstance(ctx.tile.code[n], Recv) else times
 
 
-def _bodies(code: tuple[Instr, ...]) -> Iterator[tuple[range, int]]:
-    """Straight pieces of code and how often each runs; loops do not nest."""
-    start, times = 0, 1
+def _bodies(code: tuple[Instr, ...]) -> Iterator[tuple[list[int], int]]:
+    """Straight pieces of code, by the numbers of their instructions, and how often each runs; loops do not nest."""
+    body: list[int] = []
+    times = 1
     for n, instr in enumerate(code):
         if isinstance(instr, Loop | End | Halt):
-            yield range(start, n), times
-            start, times = n + 1, instr.times if isinstance(instr, Loop) else 1
-    yield range(start, len(code)), times
+            yield body, times
+            body, times = [], instr.times if isinstance(instr, Loop) else 1
+        else:
+            body.append(n)
+    yield body, times
 
 
 @dataclass(frozen=True)

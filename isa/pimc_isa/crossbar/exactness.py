@@ -59,9 +59,10 @@ def conversions_exact(cells: Cells, weights: Weights, form: NormalForm, scale: f
     proved = 0
     for block in form.blocks:
         low, high = _range(block, form, cells, positive, negative)
-        fits = _fits(block.conversion, 0 * low if form.sides else low, high, scale)
+        nothing = np.zeros_like(low)
+        fits = _fits(block.conversion, nothing if form.sides else low, high, scale)
         if form.sides:
-            fits = fits & _fits(block.conversion, 0 * low, -low, scale)
+            fits = fits & _fits(block.conversion, nothing, -low, scale)
         fits = fits & _cells_fit(block, form, positive, negative)
         proved += int(np.count_nonzero(fits))
         exact = exact & fits
@@ -161,7 +162,7 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
             else:
                 y += value
         for part, (lo, _), conversion in zip(slices, form.input_slices, form.unit_conversions, strict=False):
-            y += cells.centre[:, number] * (_convert(part.sum(axis=2), conversion) << lo)[:, :, None]
+            y += cells.centre[:, number] * (_convert(part.sum(axis=2), conversion, scale) << lo)[:, :, None]
     if ranged is not None:
         y += np.floor(codes * _step(ranged, scale) + 0.5).astype(np.int64)
     return y
@@ -172,7 +173,7 @@ def _converted(block: Block, slices: list[Array], fields: list[Array], signs: li
     alone = len(block.pairs) == 1
     total: Array = np.zeros((), np.int64)
     for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
-        sums = _buffered(slices[i], fields[j], block.cell) << exponent
+        sums = _buffered(slices[i], fields[j], block.cell, scale) << exponent
         total = total + (sums if alone else signs[j] * sums)
     value = _convert(total, block.conversion, scale) << block.shift
     return np.asarray(signs[block.pairs[0][1]] * value if alone else value)
@@ -187,11 +188,11 @@ def _fields(codes: Array, weights: Weights) -> list[Array]:
     ]
 
 
-def _buffered(x: Array, field: Array, cell: Conversion | None) -> Array:
+def _buffered(x: Array, field: Array, cell: Conversion | None, scale: float) -> Array:
     """Column sums; with buffer cells those of W+ and of W- go through a cell each."""
     if cell is None:
         return _product(x, field)
-    positive, negative = (_convert(_product(x, np.maximum(side, 0)), cell) for side in (field, -field))
+    positive, negative = (_convert(_product(x, np.maximum(side, 0)), cell, scale) for side in (field, -field))
     return np.asarray(positive - negative)
 
 
@@ -201,7 +202,7 @@ def _product(x: Array, cells: Array) -> Array:
     return np.asarray(sums.transpose(1, 0, 2), np.int64)
 
 
-def _convert(value: Array, conversion: Conversion | None, scale: float = 0.0) -> Array:
+def _convert(value: Array, conversion: Conversion | None, scale: float) -> Array:
     """Round to the nearest multiple of the step (halves up), then clip; codes where the conversion is ranged."""
     if conversion is None:
         return value

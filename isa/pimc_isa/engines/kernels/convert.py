@@ -41,11 +41,18 @@ def converter(conversion: Conversion, scale: float) -> Converter:
     return Converter(step, lo, hi, inverse if _same_codes(step, inverse, lo, hi) else 0.0)
 
 
+#: Codes of a converter above which nobody looks at each.
+_MOST_CODES = 1 << 16
+
+
 def _same_codes(step: float, inverse: float, lo: int, hi: int) -> bool:
     """Whether product and quotient give the same code for every integer.
 
-    Both grow with the integer, so it is enough that they agree around each of the places where the code changes.
+    Both grow with the integer, so it is enough that they agree around each of the places where the code changes. Wide
+    converters, which have too many of them to look at, divide.
     """
+    if hi - lo > _MOST_CODES:
+        return step == 1.0
     places = np.ceil((np.arange(lo + 1, hi + 1) - 0.5) * step)
     near = (places[:, None] + np.arange(-2, 3)).ravel()
     return bool(np.array_equal(np.floor(near / step + 0.5), np.floor(near * inverse + 0.5)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from pimc_isa.engines.noise import DeviceNoise, Noise
 from pimc_isa.engines.step.draws import LUMPED, SUMS, key_of, normal, position
-from pimc_isa.engines.step.flows import Converter, Reading
+from pimc_isa.engines.step.flows import Converter, Group, Reading
 from pimc_isa.operands import Group as Crossbars
 from pimc_isa.operands import Range, Weights
 from pimc_isa.program import Program
@@ -153,15 +153,16 @@ class Swings:
     @property
     def one_draw(self) -> bool:
         """Whether one conversion sees the whole sum of a row block: then all noise is one draw on that sum."""
-        if len(self.reading.groups) != 1 or self.reading.sides or self.reading.groups[0].cell is not None:
+        if len(self.reading.groups) != 1 or self.reading.sides:
             return False
-        return self._uncorrected() and self._signed_before_conversion()
+        (group,) = self.reading.groups
+        return group.cell is None and self._uncorrected() and self._signed_before_conversion(group)
 
     def _uncorrected(self) -> bool:
         return not self._part("centre").any()
 
-    def _signed_before_conversion(self) -> bool:
-        return len(self.reading.groups[0].pairs) > 1 or not self._part("polarity").any()
+    def _signed_before_conversion(self, group: Group) -> bool:
+        return len(group.pairs) > 1 or not self._part("polarity").any()
 
     def _part(self, what: str) -> Array:
         """What the group holds of a tensor [groups, blocks, n]."""
@@ -173,12 +174,12 @@ class Swings:
         """Full swing of a column: every row at the largest input and cell; over the gain in front of ranged codes."""
         lo, hi = self.reading.slices[i]
         top = ((1 << hi - lo) - 1) * ((1 << self.weights.slices[j]) - 1)
-        ranged = self.reading.groups[0].converter.ranged
+        ranged = self.reading.converter.ranged
         return self.weights.block_rows * top / (self.crossbars.gain if ranged else 1.0)
 
     def of_sum(self) -> float:
         """Deviation of the sum that one conversion sees: reads, samples, and the held sum between input slices."""
-        noise, group = self.hardware.noise, self.reading.groups[0]
+        noise, (group,) = self.hardware.noise, self.reading.groups
         swings = [(i, self.column(i, j) * 2**power) for i, j, power in group.pairs]
         lines = 2 if self.weights.bipolar else 1
         variance = sum(swing**2 for _, swing in swings) * (noise.read**2 + noise.hold**2) * lines

@@ -43,7 +43,7 @@ def block_of(
     centre = program.tensors[f"{weights.name}.centre"][group, number, n[0] : n[1]].astype(np.int64)
     columns: list[tuple[Array, ...]] = []
     for side in range(2 if weights.bipolar else 1):
-        own = np.where(codes > 0, codes, 0) if side == 0 else np.where(codes < 0, -codes, 0)
+        own = np.maximum(-codes if side else codes, 0)
         slices = []
         for j, width in enumerate(weights.slices):
             field = (own >> sum(weights.slices[:j]) & (1 << width) - 1).astype(np.float64)

@@ -35,19 +35,19 @@ class Dots:
         """
         weights, flow = self.program.weight[g.weights], self.program.flow[g.flow]
         reading = read_flow(flow)
-        step = _full_scale(weights, flow.input_bits, g) / reading.groups[0].converter.hi
+        step = _full_scale(weights, flow.input_bits, g) / reading.converter.hi
         which = self.hardware.numbers(weights, number, g.n, at)
         codes = np.zeros((len(vectors), g.n[1] - g.n[0]), np.int64)
         corrections = np.zeros_like(codes)
         for first in range(g.k[0], g.k[1], weights.block_rows):
             rows = first, min(first + weights.block_rows, g.k[1])
             block = self._block(weights, number, rows, g.n)
-            x = vectors[:, rows[0] - g.k[0] : rows[1] - g.k[0]].astype(np.int64)
+            x, vectors = (part.astype(np.int64) for part in np.split(vectors, [rows[1] - rows[0]], axis=1))
             slices = [x >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
             swings = Swings(weights, reading, self.hardware, g)
             codes += self._block_codes(block, slices, reading, step, swings, which)
             corrections += _correction(block, slices, reading)
-        if reading.groups[0].converter.ranged:
+        if reading.converter.ranged:
             codes = np.floor(step * codes + 0.5).astype(np.int64)
         return (codes + corrections).astype(np.int32)
 
@@ -62,7 +62,7 @@ class Dots:
         self, block: Block, slices: list[Array], reading: Reading, step: float, swings: Swings, which: Array
     ) -> Array:
         """What one row block adds: codes where conversions are ranged, else values."""
-        if self.hardware.networks and reading.groups[0].converter.ranged:
+        if self.hardware.networks and reading.converter.ranged:
             return trained_codes(self.hardware, block, slices, step, swings, which)
         total = np.zeros(which.shape, np.int64)
         sides = range(len(block.columns))

@@ -57,6 +57,11 @@ class Reading:
     units: tuple[Converter | None, ...]
     sides: bool
 
+    @property
+    def converter(self) -> Converter:
+        """One of the converters that count; all are ranged alike, or none is."""
+        return self.groups[0].converter
+
 
 @dataclass(frozen=True)
 class _Op:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from pimc_isa.check.code import check_code
+from pimc_isa.check.rows import RowChecker
 from pimc_isa.check.tensors import program_tensors, tile_tensors
 from pimc_isa.check.tile import descriptor_problems, memory_problems
-from pimc_isa.define import Instr
+from pimc_isa.define import Context, Instr
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Add, Copy, End, Halt, Loop, Lut, PoolMax, Recv
+from pimc_isa.limits import LIMITS
 from pimc_isa.operands import Buffer, Channel, Elementwise, Requant, RowExpr, Slab, Table, View, Window
 from pimc_isa.program import Program, Tile
 from tests.unit.isa.engines.tiny import ROW0, buffer, machine, program, slab, tile
@@ -280,3 +282,17 @@ def test_memory_holds_rings_and_queues_to_the_last_byte(spare: int, legal: bool)
     assert bool(list(memory_problems(p, t))) != legal
     host = replace(t, kind="host")
     assert not list(memory_problems(p, host))
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_rows_read_and_written_at_the_limit(extra: int) -> None:
+    """64 rows arrive and are read by every window; 64 for each instruction and each access of a part, in between."""
+    most = LIMITS["row accesses"].most
+    once = 1 + 64 + 64 * 5 + 64 * 3  # the recv and its rows; five instructions; recv, read and write
+    times = (most - once) // (1 + 64)  # each iteration is an instruction that reads 64 rows
+    code = Recv(slab("x"), "c", RowExpr(0, 64)), Loop(times + extra), PoolMax(slab("y", ROW0), "x", "w"), End(), Halt()
+    rings = buffer("x", 64, 64), buffer("y", 64, 64)
+    t = Tile(1, "t", "tile", 0, 0, 0, rings, windows=(Window("w", (64, 1)),), code=code)
+    p = program(machine(), (t,), Channel("c", 2, (1,), 64))
+    with refused(not extra):
+        RowChecker().check(Context(p, t), "t")

@@ -9,8 +9,9 @@ import pytest
 
 from pimc_isa.engines import step
 from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.cycles.links import Network as Links
 from pimc_isa.engines.timing import Timing
-from pimc_isa.errors import DeadlockError
+from pimc_isa.errors import DeadlockError, RunError
 from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Mvm, Recv, Send
 from pimc_isa.machine import Network
 from pimc_isa.operands import Buffer, Call, Channel, Group, RowExpr, Table, Window
@@ -229,6 +230,74 @@ def test_two_links_of_the_same_senders_are_kept_apart() -> None:
     timing = both(program(machine(columns=4, rows=3), (one, two, *ends), *channels))
     assert spans(timing, 2) == [(1, 3)]
     assert spans(timing, 1) == [(1, 3), (5, 7)]
+
+
+def test_two_columns_between_two_senders_are_kept_apart() -> None:
+    # Tile 1 at (0, 0) and tile 2 at (3, 0) both send 8 bytes to (1, 2) and (2, 1). Tile 1 reaches the first column
+    # after 2 cycles and the second after 4, tile 2 the other way round. Tile 1 starts at 1: columns from 3 and from 5.
+    # Tile 2 looks rows up first and is ready at 3; it would be in the second column from 5 as well, so it starts at 5.
+    y, x = buffer("y", 1, 1), buffer("x", 1, 1)
+    ends = tuple(
+        tile(
+            n,
+            at,
+            (buffer("a", 1, 1), buffer("b", 1, 1)),
+            Recv(slab("a"), "a", NEXT),
+            Recv(slab("b"), "b", NEXT),
+            Halt(),
+        )
+        for n, at in ((3, (0, 1, 2)), (4, (0, 2, 1)))
+    )
+    one = tile(1, (0, 0, 0), (y,), Send("a", slab("y", ROW0)), Halt())
+    two = tile(2, (0, 3, 0), (x, y), Lut(slab("y", ROW0), slab("x", ROW0), "t"), Send("b", slab("y", ROW0)), Halt())
+    channels = Channel("a", 1, (3, 4), 1), Channel("b", 2, (3, 4), 1)
+    timing = both(program(machine(columns=4, rows=3), (one, two, *ends), *channels))
+    assert spans(timing, 1) == [(1, 3)]
+    assert spans(timing, 2) == [(1, 3), (5, 7)]
+
+
+def test_links_that_one_tile_uses_alone_are_not_watched() -> None:
+    """It sends one message at a time, and a link is not taken for longer than the send."""
+    y = buffer("y", 2, 2)
+    one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Send("c", slab("y", RowExpr(0, 1))), Halt())
+    two = tile(2, (0, 1, 0), (y,), Recv(slab("y"), "c", RowExpr(0, 2)), Halt())
+    network = Links(program(machine(), (one, two), Channel("c", 1, (2,), 1)))
+    assert network.holds(1, 0) == network.holds(1, 1) == []
+
+
+def test_timing_that_memory_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a million executed instructions on, half a kilobyte each."""
+    y = buffer("y", 4, 4)
+    one = tile(1, (0, 0, 0), (y,), *[Lut(slab("y", ROW0), slab("y", ROW0), "t")] * 4, Halt())
+    p = program(machine(), (one,))
+    asked: list[int] = []
+
+    def need(nbytes: int, what: str) -> None:
+        asked.append(nbytes)
+        raise RunError(what)
+
+    monkeypatch.setattr("pimc_isa.engines.cycles.engine.need", need)
+    with pytest.raises(RunError, match="the timing of 1048580 instructions"):
+        simulate(p, (1 << 18) + 1)
+    assert asked == [1048580 * 500]
+    simulate(p, 3)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("tiles", [5, 6, 40])
+def test_a_long_deadlock_is_told_in_six_lines(tiles: int) -> None:
+    y = (buffer("y", 1, 1),)
+    chain = tuple(
+        tile(n, (0, n, 0), y, Recv(slab("y"), f"c{n}", NEXT), Send(f"c{(n + 1) % tiles}", slab("y", ROW0)), Halt())
+        for n in range(tiles)
+    )
+    channels = [Channel(f"c{(n + 1) % tiles}", n, ((n + 1) % tiles,), 1) for n in range(tiles)]
+    with pytest.raises(DeadlockError) as error:
+        simulate(program(machine(columns=tiles), chain, *channels), 1)
+    head, *lines = str(error.value).splitlines()
+    assert "wait for each other" in head
+    assert len(lines) == 6
+    assert f"... {2 * tiles - 5} more ..." in lines[4]
 
 
 def test_a_message_under_way_keeps_its_place_on_a_link_ahead() -> None:

@@ -11,15 +11,21 @@ from pimc_backends import cascade, isaac, isaac_style, neural_pim
 from pimc_backends.neural_pim.peripherals.store import load
 from pimc_isa.crossbar.cells import Cells, encode, encode_differential
 from pimc_isa.crossbar.exactness import full_scale, sliced_dot
+from pimc_isa.engines import step
 from pimc_isa.engines.dots.analog import AnalogLayer
 from pimc_isa.engines.dots.model import PREFIX, AnalogModel
 from pimc_isa.engines.noise import DeviceNoise
 from pimc_isa.engines.step.analog import QUIET, Hardware
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.flow import Flow, normal_form, parse_flow
-from pimc_isa.operands import Group, Weights
+from pimc_isa.instructions import Mvm, Quant, Recv, Send
+from pimc_isa.operands import Channel, Group, Requant, RowExpr, Slab, Weights
 from pimc_isa.peripherals import from_tensors, to_tensors
 from pimc_isa.program import Program
+from tests.unit.isa.engines.nets import I, each_row, host, ring, tile
+from tests.unit.isa.engines.nets import layer as matrix
+from tests.unit.isa.engines.nets import program as net
+from tests.unit.isa.engines.test_values import REQUANT, SAME3, conv3, images, requantised
 from tests.unit.isa.engines.test_values_summed import program
 
 Array = np.ndarray
@@ -54,6 +60,24 @@ ONE_PAIR = parse_flow(
       @4 correct
       @4 merge
       @5 store
+    """
+)
+
+
+#: The same through a buffer cell in front of the converter, whose noise is not that of the sum.
+BUFFERED = parse_flow(
+    """
+    .flow buffered input_bits=8 slices=8 step_cycles=1 interval=9 latency=9
+      @0 load
+      @1 drive 0:8
+      @1 read
+      @1 count-inputs 0:8
+      @2 buffer <<0 20
+      @3 convert signed 21
+      @4 accumulate <<0
+      @5 merge
+      @5 correct
+      @6 store
     """
 )
 
@@ -97,14 +121,14 @@ def test_converters_of_isaac_lose_nothing(name: str) -> None:
         np.testing.assert_array_equal(products(made, group(flow, number), x, Hardware(made)), want)
 
 
-@pytest.mark.parametrize("name", [*FLOWS, "one"])
+@pytest.mark.parametrize("name", [*FLOWS, "one", "buffered"])
 @pytest.mark.parametrize(
     "noise",
     [DeviceNoise(0.4, 0.0, 0.0, 0.0), DeviceNoise(0.0, 0.04, 0.03, 0.0), DeviceNoise(0.2, 0.03, 0.05, 0.0)],
     ids=["cell", "sums", "both"],
 )
 def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: DeviceNoise) -> None:
-    flow = {**FLOWS, "one": ONE_PAIR}[name]
+    flow = {**FLOWS, "one": ONE_PAIR, "buffered": BUFFERED}[name]
     weights, cells = layer(flow, 2)
     made = program(weights, cells, flow)
     g = group(flow, 0)
@@ -120,6 +144,33 @@ def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: De
     ideal = products(made, g, x, Hardware(made, noise=QUIET))
     np.testing.assert_array_equal(slow, fast)
     assert (slow != ideal).any()
+
+
+def test_convolution_groups_see_their_own_channels() -> None:
+    """Three groups of two channels each."""
+    values = np.random.default_rng(8).integers(-128, 128, (3, 9 * 2, 2), dtype=np.int8)
+    weights, tensors = matrix("w3", values, block_rows=16)
+    rings = [ring("x", (5, 6, 6)), ring("acc", (5, 6, 6), dtype="i32"), ring("y", (5, 6, 6))]
+    acc, y = Slab("acc", I, None, (0, 6)), Slab("y", I, None, (0, 6))
+    code = each_row(
+        5,
+        Recv(dst=Slab("x", RowExpr()), channel="x", until=RowExpr(1, 2)),
+        Mvm(dst=acc, src="x", window="w", group="g"),
+        Quant(dst=y, src=acc, requant="q"),
+        Send(channel="back", src=y),
+    )
+    body = tile(
+        1, rings, code, windows=(SAME3,), requants=(Requant("q", "q", 9),),
+        groups=(Group("g", "w3", "bits", (0, 18), (0, 2), (0, 3)),),
+    )  # fmt: skip
+    front = host((5, 6, 6), (5, 6, 6), [("x", None)], "back")
+    channels = [Channel("x", 0, (1,), 5), Channel("back", 1, (0,), 5)]
+    p = net([front, body], channels, {**tensors, **REQUANT}, [weights])
+    x = images(5, 6, 6)
+    made = step.run(p, {"x": x}, 3).outputs["y"]
+    for number in range(3):
+        mine = slice(2 * number, 2 * number + 2)
+        np.testing.assert_array_equal(made[..., mine], requantised(conv3(x[..., mine], values[number])))
 
 
 @pytest.mark.parametrize("kind", ["fitted", "trained"])
