@@ -71,15 +71,11 @@ def _hops(program: Program) -> int:
 def _port(what: str, port: Port) -> Iterator[str]:
     if port.dtype not in PORT_DTYPES:
         yield f"{what} '{port.name}' is of type '{port.dtype}'; there are {', '.join(sorted(PORT_DTYPES))}"
-    if min(port.shape, default=1) < 1:
+    if any(dimension < 1 for dimension in port.shape):
         yield f"{what} '{port.name}' has a dimension below 1"
-    yield from filter(
-        None,
-        [
-            beyond("channels", f"a dimension of {what} '{port.name}'", max(port.shape, default=1)),
-            beyond("port elements", f"the number of elements of {what} '{port.name}'", prod(port.shape)),
-        ],
-    )
+    sizes = [beyond("channels", f"a dimension of {what} '{port.name}'", dimension) for dimension in port.shape]
+    sizes.append(beyond("port elements", f"the number of elements of {what} '{port.name}'", prod(port.shape)))
+    yield from filter(None, sizes)
 
 
 def buffer_sizes(b: Buffer) -> Iterator[str]:
@@ -91,7 +87,8 @@ def buffer_sizes(b: Buffer) -> Iterator[str]:
     yield beyond("row elements", f"the number of elements in a row {what}", b.width * b.channels)
     yield beyond("slots", f"the number of slots {what}", b.slots)
     for view in b.views:
-        yield beyond("channels", f"a dimension of view '{view.tensor}'", max(view.shape, default=1))
+        for dimension in view.shape:
+            yield beyond("channels", f"a dimension of view '{view.tensor}'", dimension)
 
 
 def window_sizes(w: Window) -> Iterator[str]:

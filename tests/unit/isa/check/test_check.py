@@ -22,6 +22,7 @@ from pimc_isa.program import Program, Tile
 from pimc_isa.text import assemble, read_assembly
 from tests.properties.programs import random_program
 from tests.unit.isa.cases import GOLDEN, Case, cases
+from tests.unit.isa.engines.tiny import ROW0, buffer, machine, program, slab
 
 EVERY = GOLDEN / "isa" / "every.pimasm"
 
@@ -178,6 +179,23 @@ def test_rows_arrive_once_even_if_until_goes_back() -> None:
     tile = Tile(1, "t", "tile", 0, 0, 0, buffers, code=(*takes, copy, Halt()))
     channel = Channel("c", 0, (1,), 1)
     RowChecker().check(Context(dataclasses.replace(every(), tiles=(tile,), channels=(channel,)), tile), "t")
+
+
+@pytest.mark.parametrize("changed", ["kernel", "stride", "pads", "dilation"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_streams_of_other_windows_are_analysed_again(changed: str, place: int) -> None:
+    """Windows that differ in rows see other rows; where they differ in columns, columns are looked at."""
+    x, y = buffer("x", 8, 8), buffer("y", 8, 8)
+    code = Recv(slab("x"), "c", RowExpr(0, 8)), PoolMax(Slab("y", ROW0, (0, 1)), "x", "w"), Halt()
+    checker = RowChecker()
+    for extra in (0, 1):
+        numbers = {"kernel": [2, 2], "stride": [1, 1], "pads": [0, 0, 0, 0], "dilation": [1, 1]}
+        numbers[changed][place] += extra
+        fields: dict[str, Any] = {name: tuple(values) for name, values in numbers.items()}
+        w = Window("w", **fields)
+        t = Tile(1, "t", "tile", 0, 0, 0, (x, y), windows=(w,), code=code)
+        checker.check(Context(program(machine(), (t,), Channel("c", 2, (1,), 8)), t), "t")
+    assert len(checker.known) == (2 if place == 0 else 1)
 
 
 def test_equal_streams_are_analysed_once_and_channel_names_do_not_matter() -> None:

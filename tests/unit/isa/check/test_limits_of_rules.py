@@ -17,7 +17,7 @@ from pimc_isa.define import Context, Instr
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Add, Copy, End, Halt, Loop, Lut, PoolMax, Recv
 from pimc_isa.limits import LIMITS
-from pimc_isa.operands import Buffer, Channel, Elementwise, Requant, RowExpr, Slab, Table, View, Window
+from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Requant, RowExpr, Slab, Table, View, Window
 from pimc_isa.program import Program, Tile
 from tests.unit.isa.engines.tiny import ROW0, buffer, machine, program, slab, tile
 
@@ -221,6 +221,25 @@ def test_scales_are_positive_float32_values(scale: float, legal: bool, place: in
     sides = [(1.0, 0)] * 3
     sides[place] = (scale, 0)
     assert bool(problems(elementwises=(Elementwise("e", sides[0], sides[1], sides[2]),))) != legal
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "legal"),
+    [
+        ((("a", "x"), ("b", "y")), (("o", "z"),), True),
+        ((("a", "x"), ("b", "x")), (("o", "z"),), True),  # two inputs of the subgraph may read one buffer
+        ((("a", "x"), ("a", "y")), (("o", "z"),), False),
+        ((("a", "x"),), (("o", "y"), ("p", "z")), True),
+        ((("a", "x"),), (("o", "y"), ("o", "z")), False),
+        ((("a", "x"),), (("o", "z"), ("p", "z")), False),
+        ((("a", "w"),), (("o", "z"),), False),
+        ((("a", "$w"),), (("o", "z"),), False),
+    ],
+)
+def test_ends_of_a_call(inputs: Any, outputs: Any, legal: bool) -> None:
+    rings = tuple(buffer(name, 4, 4) for name in "xyz")
+    t = Tile(0, "t", "host", 0, 0, 0, rings, calls=(Call("c", "m", inputs, outputs),))
+    assert bool(list(descriptor_problems(program(machine(), (t,)), t))) != legal
 
 
 def test_names_are_declared_once() -> None:

@@ -21,7 +21,7 @@ def operands(rng: np.random.Generator, signed: bool) -> Elementwise:
     zeros = rng.integers(0, 256, 3)
     lo = int(rng.integers(0, 100))
     sides = [(float(s), int(z)) for s, z in zip(scales, zeros, strict=True)]
-    return Elementwise("e", sides[0], sides[1], sides[2], lo, int(rng.integers(lo, 256)), signed)
+    return Elementwise("e", sides[0], sides[1], sides[2], lo, int(rng.integers(lo, 256)), offset=128 * signed)
 
 
 def rows(rng: np.random.Generator) -> Array:

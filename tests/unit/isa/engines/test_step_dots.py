@@ -146,6 +146,24 @@ def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: De
     assert (slow != ideal).any()
 
 
+@pytest.mark.parametrize(("centre", "polarity"), [(0, 0), (3, 0), (0, 1), (3, 1)])
+def test_a_correction_or_a_flip_of_one_column_alone_ends_the_single_draw(centre: int, polarity: int) -> None:
+    """Without both, noise is one draw on the sum; with either, one for each read, as the other engine has it."""
+    weights, cells = layer(ONE_PAIR, 2)
+    cells = Cells(cells.codes, np.zeros_like(cells.polarity), np.zeros_like(cells.centre))
+    cells.centre[0, 1, 2], cells.polarity[0, 2, 3] = centre, polarity
+    made, g = program(weights, cells, ONE_PAIR), group(ONE_PAIR, 0)
+    x = np.random.default_rng(3).integers(0, 256, (4, K)).astype(np.uint8)
+    one = Cells(cells.codes[:1], cells.polarity[:1], cells.centre[:1])
+    noise = DeviceNoise(0.0, 0.04, 0.03, 0.0)
+    model = AnalogModel("ideal", 9, None, noise)
+    positions = np.array([(2 << 32) + (3 << 16) + column for column in range(4, 8)], np.uint64)
+    scale = full_scale(weights, 8, g.v_max, g.gain)
+    fast = AnalogLayer(one, weights, normal_form(ONE_PAIR), scale, ((0, 0, 0), (), g.v_max, g.gain), model)
+    slow = products(made, g, x, Hardware(made, seed=9, noise=noise))
+    np.testing.assert_array_equal(slow, fast(x[:, None], positions))
+
+
 def test_convolution_groups_see_their_own_channels() -> None:
     """Three groups of two channels each."""
     values = np.random.default_rng(8).integers(-128, 128, (3, 9 * 2, 2), dtype=np.int8)
