@@ -86,7 +86,8 @@ def report(**values: Any) -> None:
 
 
 def main() -> None:
-    """Run all points of all commands."""
+    """Run all points of all commands, also where whoever started the tests ignores interrupts (nohup)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for entry in json.loads(Path(sys.argv[1]).read_text()):
         template, work, arguments = Path(entry["folder"]), Path(entry["work"]), entry["arguments"]
         fresh(template, work)
