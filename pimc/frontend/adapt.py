@@ -2,12 +2,14 @@
 
 * It quantises a global average only behind a quantised operator, but a windowed one always: global averages go in as
   windows over the whole map and come out as QLinearGlobalAveragePool.
-* It drops a Relu or Clip whose input other nodes read too, though their ranges differ: such a one is kept in float.
+* It drops a Relu or Clip whose input other nodes read too, though their ranges differ, and a Clip whose limits leave
+  out 0, which no range of an 8-bit tensor does: such a one is kept in float.
 * It leaves MaxPool and reshapes behind float operators in float: quantisation moves in front of them (it is monotonic).
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -47,9 +49,17 @@ def kept_in_float(model: onnx.ModelProto) -> list[str]:
             behind.update(node.output)
         elif node.op_type in ("Add", "Mul"):
             kept.append(node.name)
-        if node.op_type in ("Relu", "Clip") and not source.private(node.input[0]):
+        limits = node.op_type in ("Relu", "Clip")
+        if limits and (not source.private(node.input[0]) or _leaves_out_zero(source, node)):
             kept.append(node.name)
     return kept
+
+
+def _leaves_out_zero(source: Source, node: onnx.NodeProto) -> bool:
+    """Whether a Clip has limits on one side of 0: ranges of 8-bit tensors hold 0, so they do not limit as it does."""
+    values = [source.constant(name) for name in node.input[1:]] if node.op_type == "Clip" else []
+    lo, hi = (np.inf if v is None else float(v.reshape(-1)[0]) for v in [*values, None, None][:2])
+    return (np.isfinite(lo) and lo > 0) or (np.isfinite(hi) and hi < 0)
 
 
 def after_quantiser(model: onnx.ModelProto, shapes: onnx.ModelProto) -> None:

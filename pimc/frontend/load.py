@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import build, refusals
 from pimc.frontend.calibration import calibration_arrays
+from pimc.frontend.explicit import explicit_windows
+from pimc.frontend.mend import mend
 from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
@@ -64,8 +66,12 @@ def quantised_model(
     model, data = read_model(source)
     if fix_input_shapes(model, input_shapes):
         data = None
+    if mend(model):
+        data = None
     was_float = is_float(model)
     admit_model(model, [v.name for v in model_inputs(model)], is_float=was_float)
+    if explicit_windows(model):
+        data = None
     if was_float:
         model, data = quantise(model, calibration, say), None
         admit_quantised(model)

@@ -64,8 +64,22 @@ def quantise(model: onnx.ModelProto, calibration: Any, say: Callable[[str], None
     with _quiet():
         clean = _clean(model)
     say("quantising")
+    unread = _take_unread(model, clean)
+    arrays = {name: array for name, array in arrays.items() if name not in unread}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        return _quantise(clean, arrays, Path(folder))
+        result = _quantise(clean, arrays, Path(folder))
+    inputs = {v.name: v for v in result.graph.input} | unread
+    del result.graph.input[:]
+    result.graph.input.extend(inputs[v.name] for v in model_inputs(model))
+    return result
+
+
+def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Take the inputs that no node reads out of ``clean``: the quantiser cannot feed them. They come back after it."""
+    read = {name for node in clean.graph.node for name in node.input} | {v.name for v in clean.graph.output}
+    for value in [v for v in clean.graph.input if v.name not in read]:
+        clean.graph.input.remove(value)
+    return {v.name: v for v in model_inputs(model) if v.name not in read}
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:

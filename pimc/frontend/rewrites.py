@@ -158,6 +158,29 @@ def _remove(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
     return [helper.make_node("Identity", node.input[:1], node.output[:1], node.name)]
 
 
+def _gemm(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """Factors go into constant weights and bias; a bias is one number per output, whatever axes it had."""
+    given = attributes(node)
+    weights = r.source.constant(node.input[1])
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    bias = r.source.constant(node.input[2]) if has_bias else None
+    if weights is None or weights.ndim != 2 or (has_bias and bias is None):
+        return None
+    alpha, beta = given.pop("alpha", 1.0), given.pop("beta", 1.0)
+    outputs = weights.shape[0 if given.get("transB", 0) else 1]
+    if bias is not None and bias.size not in (1, outputs):
+        return None
+    if alpha == 1.0 and (bias is None or (beta == 1.0 and bias.shape == (outputs,))):
+        return None
+    stem, inputs = node.output[0], list(node.input[:2])
+    if alpha != 1.0:
+        inputs[1] = r.constant(f"{stem}.weights", (weights.astype(np.float64) * alpha).astype(F32))
+    if bias is not None:
+        spread = np.broadcast_to(bias.reshape(-1).astype(np.float64) * beta, (outputs,))
+        inputs.append(r.constant(f"{stem}.bias", spread.astype(F32)))
+    return [helper.make_node("Gemm", inputs, node.output, node.name, **given)]
+
+
 _RULES: dict[str, Callable[[_Rewriter, onnx.NodeProto], Nodes | None]] = {
     "Sum": _sum,
     "AveragePool": _average_pool,
@@ -169,6 +192,7 @@ _RULES: dict[str, Callable[[_Rewriter, onnx.NodeProto], Nodes | None]] = {
     "Mul": _affine,
     "Div": _affine,
     "Dropout": _remove,
+    "Gemm": _gemm,
 }
 
 
@@ -184,9 +208,9 @@ def _join_matmul_add(model: onnx.ModelProto) -> None:
             matmul = source.nodes[n]
             weights = source.constant(matmul.input[1])
             shape = r.shapes.get(matmul.input[0], [])
-            if weights is None or weights.ndim != 2 or len(shape) != 2 or bias.size != weights.shape[1]:
+            if weights is None or weights.ndim != 2 or len(shape) != 2 or not _is_row(bias, weights.shape[1]):
                 continue
-            flat = r.constant(f"{node.output[0]}.bias", bias.reshape(-1))
+            flat = r.constant(f"{node.output[0]}.bias", np.broadcast_to(bias.reshape(-1), weights.shape[1:]))
             gemm = helper.make_node("Gemm", [*matmul.input, flat], node.output, matmul.name)
             source.nodes[number] = gemm
             removed.add(n)
@@ -195,6 +219,11 @@ def _join_matmul_add(model: onnx.ModelProto) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(r.constants)
+
+
+def _is_row(bias: Array, outputs: int) -> bool:
+    """Whether a constant adds one number to each output: a scalar or a row."""
+    return bias.size == 1 or (bias.size == outputs and bias.shape[-1] == outputs)
 
 
 def _product_and_bias(source: Source, node: onnx.NodeProto) -> Iterator[tuple[str, Array]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,14 @@ SAME_SCALE = 0.01
 """How far, relatively, onnxruntime lets a bias scale be from input scale times weight scale."""
 
 
+@dataclass(frozen=True)
+class Factors:
+    """Of a Gemm's product and of its bias."""
+
+    alpha: float = 1.0
+    beta: float = 1.0
+
+
 def convolution(lw: Lowering, unit: Unit) -> Ref:
     """Conv on N x C x H x W; weights O x I/groups x kh x kw become O x kh x kw x I/groups."""
     w = centred(unit.operand(1), 0)
@@ -38,13 +47,13 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
 
 
 def gemm(lw: Lowering, unit: Unit) -> Ref:
-    """Gemm: alpha * A @ B + C with constant B and C, C counted once."""
+    """Gemm: alpha * A @ B + beta * C with constant B and C."""
     given = unit.attributes
-    if given.get("transA", 0) or given.get("beta", 1.0) != 1.0:
-        raise NotOnChipError("Gemm with transA or beta")
+    if given.get("transA", 0):
+        raise NotOnChipError("Gemm with transA")
     w = centred(unit.operand(1), 0 if given.get("transB", 0) else 1)
     rows = w if given.get("transB", 0) else w.T
-    return _dense(lw, unit, rows, float(given.get("alpha", 1.0)))
+    return _dense(lw, unit, rows, Factors(float(given.get("alpha", 1.0)), float(given.get("beta", 1.0))))
 
 
 def matmul(lw: Lowering, unit: Unit) -> Ref:
@@ -55,10 +64,10 @@ def matmul(lw: Lowering, unit: Unit) -> Ref:
     w = centred(operand, 1)
     if w.ndim != 2:
         raise NotOnChipError(f"the constant factor has {w.ndim} axes, not two")
-    return _dense(lw, unit, w.T, 1.0)
+    return _dense(lw, unit, w.T, Factors())
 
 
-def _dense(lw: Lowering, unit: Unit, w: Array, alpha: float) -> Ref:
+def _dense(lw: Lowering, unit: Unit, w: Array, factors: Factors) -> Ref:
     """A matrix product: a window over the whole map where the map was flattened, else one position at a time."""
     x = lw.ref(unit.operand(0))
     h, wd, c = x.shape
@@ -67,11 +76,11 @@ def _dense(lw: Lowering, unit: Unit, w: Array, alpha: float) -> Ref:
     if x.dims == (h * wd * c,) == (k,):
         taps = w.reshape(outputs, c, h, wd).transpose(0, 2, 3, 1) if x.order == "CHW" else w.reshape(outputs, h, wd, c)
         like = Ref("", (1, 1, outputs), "CHW", (outputs,), offset)
-        return _emit(lw, unit, x, like, taps, alpha=alpha, kernel=(h, wd))
+        return _emit(lw, unit, x, like, taps, factors=factors, kernel=(h, wd))
     positions_last = x.order == "HWC" or h * wd == 1
     if positions_last and x.dims[-1] == c == k and math.prod(x.dims[:-1]) == h * wd:
         like = Ref("", (h, wd, outputs), "HWC", (*x.dims[:-1], outputs), offset)
-        return _emit(lw, unit, x, like, w.reshape(outputs, 1, 1, k), alpha=alpha, kernel=(1, 1))
+        return _emit(lw, unit, x, like, w.reshape(outputs, 1, 1, k), factors=factors, kernel=(1, 1))
     raise NotOnChipError(f"a product of {list(x.dims)} with {k} x {outputs} weights")
 
 
@@ -104,7 +113,7 @@ def _emit(
     taps: Array,
     *,
     kernel: tuple[int, int],
-    alpha: float = 1.0,
+    factors: Factors | None = None,
     **window: Any,
 ) -> Ref:
     source, weights, out = unit.operand(0), unit.operand(1), unit.output
@@ -112,8 +121,9 @@ def _emit(
         raise NotOnChipError("weight scales do not match the output channels")
     if out.scale is None:
         raise NotOnChipError("its result is not quantised")
+    factors = factors or Factors()
     with np.errstate(over="ignore"):
-        products = (F32(alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
+        products = (F32(factors.alpha) * source.one_scale) * weights.scale.astype(F32).reshape(-1)
         multiplier = (products / out.one_scale).astype(F32)
     if not np.isfinite(multiplier).all() or not products.all():
         raise NotOnChipError("its scales are too far apart for 32-bit floating point")
@@ -125,7 +135,7 @@ def _emit(
         like,
         weights=taps,
         multiplier=multiplier,
-        bias=_bias(lw, unit, products, taps.shape[0]),
+        bias=_bias(lw, unit, products, taps.shape[0], factors),
         kernel=kernel,
         x_zero=source.one_zero + x.offset,
         y_zero=out.one_zero + like.offset,
@@ -135,11 +145,12 @@ def _emit(
     )
 
 
-def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
-    """The i32 bias at ``scale``, input scale times weight scale.
+def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int, factors: Factors) -> Array:
+    """The i32 bias at ``scale``, input scale times weight scale times alpha.
 
     A float bias is quantised so, as onnxruntime does. A Conv's bias with a scale of its own is brought to it:
-    onnxruntime then computes in floating point (but takes a Gemm's bias as it is, whatever its scale says).
+    onnxruntime then computes in floating point, and so it does for a Gemm with factors (but a Gemm's bias without
+    them it takes as it is, whatever its scale says, and a QGemm's is at the scale that alpha is in).
     """
     bias = unit.maybe(2)
     if bias is None:
@@ -153,14 +164,14 @@ def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int) -> Array:
         raise NotOnChipError(f"a bias of {value.size} elements for {outputs} outputs")
     if value.dtype == np.float32:
         with np.errstate(over="ignore"):
-            value = np.rint(value / scale)
+            value = np.rint(F32(factors.beta) * value / scale)
         if not np.isfinite(value).all():
             raise NotOnChipError("its bias is not finite at the scale of its products")
-    elif bias.scale is not None and unit.op == "Conv":
-        own = bias.scale.astype(F32).reshape(-1)
-        if np.any(np.abs(own - scale) > SAME_SCALE * scale):
+    elif bias.scale is not None and (unit.op == "Conv" or (unit.op == "Gemm" and factors != Factors())):
+        own = F32(factors.beta) * bias.scale.astype(F32).reshape(-1)
+        if np.any(np.abs(own - scale) > SAME_SCALE * np.abs(scale)) or unit.op == "Gemm":
             lw.inexact[unit.output.tensor] = (
-                "its bias has a scale of its own, so onnxruntime computes in floating point"
+                "its bias has a scale or factor of its own, so onnxruntime computes in floating point"
             )
             value = np.rint(value * (own.astype(np.float64) / scale))
             if not ((value >= -(2**31)) & (value < 2**31)).all():

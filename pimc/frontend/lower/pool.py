@@ -33,8 +33,8 @@ def max_pool(lw: Lowering, unit: Unit) -> Ref:
 def average_pool(lw: Lowering, unit: Unit) -> Ref:
     """AveragePool; onnxruntime sums in floating point, row by row."""
     x = lw.image(unit.operand(0))
-    if unit.attributes.get("ceil_mode", 0):
-        raise NotOnChipError("AveragePool with ceil_mode")
+    if unit.attributes.get("ceil_mode", 0) and unit.attributes.get("count_include_pad", 0):
+        raise NotOnChipError("AveragePool with ceil_mode that counts its padding")
     window = sliding(unit.attributes, unit.attributes["kernel_shape"], *x.shape[:2])
     if window.dilation != (1, 1):
         raise NotOnChipError("AveragePool with dilation")
