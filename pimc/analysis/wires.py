@@ -83,13 +83,16 @@ class Wires:
     recvs: dict[tuple[int, str, int], list[Wire]] = field(default_factory=dict)
 
     def connect(self, graph: Graph, op: Op, index: int, need: list[tuple[int, Range, Range]], depth: int) -> None:
-        """Wire input ``index`` of ``op``: ``need`` lists (tile, columns, channels) of its readers."""
+        """Wire input ``index`` of ``op``: ``need`` lists (tile, columns, channels) of its readers.
+
+        What the host has made itself it need not send to itself.
+        """
         made: dict[tuple[int, str, int, Range, Range], Wire] = {}
         for piece in pieces(graph, op.inputs[index]):
             for tile, cols, chans in need:
                 c = _meet(piece.cols, cols)
                 h = _meet(piece.chans, (chans[0] - piece.shift, chans[1] - piece.shift))
-                if c is None or h is None:
+                if c is None or h is None or piece.tile == tile == HOST:
                     continue
                 key = (piece.tile, piece.value, piece.shift, c, h)
                 if key not in made:

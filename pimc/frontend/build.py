@@ -20,7 +20,7 @@ from pimc.frontend.source import QUANTISE, Source
 from pimc.frontend.tail import make_tail
 from pimc.frontend.unit import Unit
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Concat, HostCall, Lut
+from pimc.ir.ops import HostCall, Lut
 from pimc_isa.operands import View
 
 __all__ = ["HEAD", "Built", "Taken", "build", "refusals"]
@@ -70,7 +70,6 @@ def build(model: onnx.ModelProto) -> Built:
     _lower_all(lw, built)
     if not built.blocking and lw.refs:
         graph.outputs = make_tail(lw)
-        _demand_no_detour(graph)
         _prune(graph)
     if lw.inexact:
         graph.meta["inexact"] = json.dumps(lw.inexact, sort_keys=True)
@@ -151,22 +150,6 @@ def _cut_range(lw: Lowering, unit: Unit, ref: Ref) -> str:
     if limited and (getattr(op, "lo", 0) > 0 or getattr(op, "hi", 255) < 255):
         return "a Relu or Clip cuts into the 8-bit range, so that onnxruntime computes in floating point"
     return ""
-
-
-def _demand_no_detour(graph: Graph) -> None:
-    """Raise FrontendError where the host reads back what it sent: a Concat with its own values as an operand."""
-    for tail in graph.ops():
-        pending = list(tail.inputs) if isinstance(tail, HostCall) else []
-        while pending:
-            op = graph[pending.pop()]
-            if not isinstance(op, Concat):
-                continue
-            if any(isinstance(graph[name], HostCall) for name in op.inputs):
-                raise FrontendError(
-                    f"{op.node or op.name} (Concat): it joins an input of the model, and its result is an output or "
-                    "goes back to the host.\nJoin them outside the model."
-                )
-            pending.extend(op.inputs)
 
 
 def _prune(graph: Graph) -> None:

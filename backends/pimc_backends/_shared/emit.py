@@ -46,7 +46,7 @@ class _Emitter:
 
     def program(self) -> Program:
         """Write every tile."""
-        host = host_tile(self.graph, self.wires, self.tensors)
+        host = host_tile(self.graph, self.wires, self.tensors, self.views)
         for op in self.ops:
             if is_fused(self.graph, op):
                 assert isinstance(op, Lut)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from pimc.analysis.wires import HOST, Wires
+from pimc.analysis.wires import HOST, Piece, Wires, pieces
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Op
 from pimc_backends._shared.tilecode import TileCode, all_rows
 from pimc_isa import instructions as isa
 from pimc_isa.define import Instr
-from pimc_isa.operands import Buffer, Call
+from pimc_isa.operands import Buffer, Call, View
 from pimc_isa.program import Tile
 
 __all__ = ["host_tile"]
@@ -18,9 +20,12 @@ __all__ = ["host_tile"]
 Array = np.ndarray
 
 
-def host_tile(graph: Graph, wires: Wires, tensors: dict[str, Array]) -> Tile:
-    """Host calls in order; rows of calls that need nothing are sent in one loop where their heights agree."""
-    host = _Host(graph, wires, tensors)
+def host_tile(graph: Graph, wires: Wires, tensors: dict[str, Array], views: Mapping[str, tuple[View, ...]]) -> Tile:
+    """Host calls in order; rows of calls that need nothing are sent in one loop where their heights agree.
+
+    ``views``: the ONNX tensors that each value's buffers hold.
+    """
+    host = _Host(graph, wires, tensors, views)
     waiting: list[HostCall] = []
     for op in graph.of(HostCall):
         if op.inputs:
@@ -34,8 +39,10 @@ def host_tile(graph: Graph, wires: Wires, tensors: dict[str, Array]) -> Tile:
 
 
 class _Host:
-    def __init__(self, graph: Graph, wires: Wires, tensors: dict[str, Array]) -> None:
-        self.graph, self.wires, self.tensors = graph, wires, tensors
+    def __init__(
+        self, graph: Graph, wires: Wires, tensors: dict[str, Array], views: Mapping[str, tuple[View, ...]]
+    ) -> None:
+        self.graph, self.wires, self.tensors, self.views = graph, wires, tensors, views
         self.code = TileCode(HOST, "host", (0, 0, 0), kind="host")
         self.stream: list[tuple[Instr, str]] = []
         self.name: dict[str, str] = {}
@@ -64,10 +71,24 @@ class _Host:
             slab = self.code.part_of(self.name[value], all_rows(0), wire.cols, wire.chans_at_reader)
             rows = self.graph[value].shape[0]
             self.stream.append((isa.Recv(dst=slab, channel=wire.name, until=all_rows(rows)), op.node))
+        for piece in pieces(self.graph, value):
+            if piece.tile == HOST:
+                self._copy(op, value, piece)
+
+    def _copy(self, op: HostCall, value: str, piece: Piece) -> None:
+        """Bring a part of a concatenation to its place that the host has made itself."""
+        rows = self.graph[value].shape[0]
+        self.code.rows = rows
+        row = self.code.row(self.name[value]).row
+        chans = (piece.chans[0] + piece.shift, piece.chans[1] + piece.shift)
+        dst = self.code.part_of(self.name[value], row, piece.cols, chans)
+        src = self.code.part_of(self.name[piece.value], row, piece.cols, piece.chans)
+        body: list[tuple[Instr, str]] = [(isa.Copy(dst=dst, src=src), op.node)]
+        self.stream += [(isa.Loop(times=rows), ""), *body, (isa.End(), "")] if rows > 1 else body
 
     def _whole(self, name: str, op: Op, images: int) -> None:
         h, w, c = op.shape
-        self.code.buffers.append(Buffer(name, "u8", h, w, c, (0, w), (0, c), images * h, op.views))
+        self.code.buffers.append(Buffer(name, "u8", h, w, c, (0, w), (0, c), images * h, self.views[op.name]))
 
     def _place(self, value: str) -> str:
         return value if value.startswith("$") else self.name[value]

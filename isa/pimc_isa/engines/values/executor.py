@@ -103,7 +103,7 @@ class Executor:
             for k in kept:
                 _paste(planner, frame, k, partials[k.view.tensor], some)
         outputs = {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in parts.items()}
-        return Result(outputs, {name: p.finished() for name, p in partials.items()})
+        return Result(outputs, {name: p.finished() for name, p in partials.items() if p.is_whole})
 
     @property
     def lossy(self) -> bool:

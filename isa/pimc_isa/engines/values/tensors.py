@@ -54,15 +54,22 @@ class Partial:
     def __init__(self, view: View, images: int, dtype: str) -> None:
         self.view = view
         self._values = np.zeros((images, prod(view.shape)), np.int32 if dtype == "i32" else np.uint8)
+        self._held = np.zeros((1, prod(view.shape)), bool)  # elements of an image that some part has
 
     def add(self, images: slice, part: Array, box: tuple[Array, slice, slice], width: int, channels: int) -> None:
         """Paste ``part`` [images, rows, columns, channels] at ``box`` of a tensor ``width`` columns x ``channels``."""
-        grid = self._values[images]
+        self._grid(self._values[images], width, channels)[:, *box] = part
+        self._grid(self._held, width, channels)[:, *box] = True
+
+    def _grid(self, values: Array, width: int, channels: int) -> Array:
         if self.view.order == "CHW":
-            grid = grid.reshape(len(grid), channels, -1, width).transpose(0, 2, 3, 1)
-        else:
-            grid = grid.reshape(len(grid), -1, width, channels)
-        grid[:, *box] = part
+            return values.reshape(len(values), channels, -1, width).transpose(0, 2, 3, 1)
+        return values.reshape(len(values), -1, width, channels)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether parts have been pasted everywhere."""
+        return bool(self._held.all())
 
     def channels(self, rows: int, width: int) -> int:
         """Channels of the ONNX tensor seen as rows x width x channels."""
