@@ -62,7 +62,7 @@ def build(model: onnx.ModelProto) -> Built:
     """
     source = Source(model)
     qdq = _is_qdq(source)
-    config = ort_config(signed=_is_signed(source))
+    config = ort_config(signed=_is_signed(source, qdq=qdq))
     graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
     lw = Lowering(source, graph, Host(source, config))
@@ -81,14 +81,14 @@ def _is_qdq(source: Source) -> bool:
     return not any(RULES[n.op_type].form for n in source.nodes if n.op_type in RULES)
 
 
-def _is_signed(source: Source) -> bool:
-    """Whether activations are int8."""
+def _is_signed(source: Source, *, qdq: bool) -> bool:
+    """Whether activations are int8; in QDQ form all of them, because onnxruntime mends single ones itself."""
+    types = {v.type.tensor_type.elem_type for v in source.inputs}
     for node in source.nodes:
         if node.op_type == QUANTISE and source.constant(node.output[0]) is None:
             zero = source.parameters(node)[1]
-            if zero is not None and zero.dtype == "int8":
-                return True
-    return any(v.type.tensor_type.elem_type == onnx.TensorProto.INT8 for v in source.inputs)
+            types |= set() if zero is None else {onnx.helper.np_dtype_to_tensor_dtype(zero.dtype)}
+    return onnx.TensorProto.INT8 in types and not (qdq and onnx.TensorProto.UINT8 in types)
 
 
 def _lower_all(lw: Lowering, built: Built) -> None:

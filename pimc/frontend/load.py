@@ -12,6 +12,7 @@ from pimc.frontend.build import build, refusals
 from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.mend import mend
+from pimc.frontend.pairs import join_pairs
 from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
@@ -75,6 +76,8 @@ def quantised_model(
     if was_float:
         model, data = quantise(model, calibration, say), None
         admit_quantised(model)
+    elif join_pairs(model):
+        data = None
     if unshare_weights(model):
         data = None
     return model, data or model.SerializeToString(deterministic=True), was_float

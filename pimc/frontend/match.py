@@ -39,8 +39,9 @@ def match(source: Source) -> Iterator[tuple[int, Unit | Refused]]:
     for number, node in enumerate(source.nodes):
         found = _match_node(source, number, node, eight_bit)
         if found is not None:
-            eight_bit.add(node.output[0])
             yield number, found
+        if found is not None or node.op_type == QUANTISE:  # one that is not yielded makes 8 bits of the model's inputs
+            eight_bit.add(node.output[0])
 
 
 def _match_node(source: Source, number: int, node: onnx.NodeProto, eight_bit: set[str]) -> Unit | Refused | None:
