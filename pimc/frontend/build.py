@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 
 import onnx
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
 from pimc.frontend.host import Host, ports
-from pimc.frontend.lowering import Lowering
+from pimc.frontend.lowering import Lowering, cuts_range
 from pimc.frontend.match import Refused, match
 from pimc.frontend.ref import Ref
 from pimc.frontend.relabels import relabelled
@@ -144,10 +143,9 @@ def _lower(lw: Lowering, built: Built, part: Unit | Refused) -> None:
 
 
 def _cut_range(lw: Lowering, unit: Unit, ref: Ref) -> str:
-    """Why a limit is inexact: onnxruntime fuses a Relu or Clip only where quantisation already has its limits."""
+    """Why a limit is inexact."""
     op = lw.graph[ref.value]
-    limited = math.isfinite(unit.lo) or math.isfinite(unit.hi)
-    if limited and (getattr(op, "lo", 0) > 0 or getattr(op, "hi", 255) < 255):
+    if cuts_range(unit, getattr(op, "lo", 0), getattr(op, "hi", 255)):
         return "a Relu or Clip cuts into the 8-bit range, so that onnxruntime computes in floating point"
     return ""
 

@@ -19,7 +19,7 @@ from pimc.ir.ops import Op, TensorType
 from pimc_isa.numerics import F32
 from pimc_isa.operands import View
 
-__all__ = ["Host", "Lowering", "output_offset", "stem_of", "stored_limits"]
+__all__ = ["Host", "Lowering", "cuts_range", "output_offset", "stem_of", "stored_limits"]
 
 
 class Host(Protocol):
@@ -154,6 +154,14 @@ def stored_limits(unit: Unit, offset: int) -> tuple[int, int]:
     with np.errstate(over="ignore"):
         lo, hi = quantise_linear(bounds, scale, zero).astype(int) + offset
     return int(lo), int(hi)
+
+
+def cuts_range(unit: Unit, lo: int, hi: int) -> bool:
+    """Whether a Relu or Clip behind the operator has stored limits within the 8-bit range.
+
+    onnxruntime fuses one only where quantisation already has its limits; here it computes in floating point.
+    """
+    return (math.isfinite(unit.lo) or math.isfinite(unit.hi)) and (lo > 0 or hi < 255)
 
 
 def output_offset(unit: Unit, default: int) -> int:

@@ -17,6 +17,9 @@ __all__ = ["Reference", "session"]
 
 Array = np.ndarray
 
+#: What is added to the name of a tensor that a cut model makes and does not read.
+_MADE = ".made"
+
 #: Integer tensors must be equal; float ones may differ by this.
 FLOAT = Tolerance("float value", rtol=1e-4, atol=1e-5)
 
@@ -55,6 +58,7 @@ class Reference:
         self._inputs = [v for v in self.model.graph.input if v.name not in constants]
         self.order = [*(v.name for v in self._inputs), *self._makers]
         self._session: Any = None
+        self._cut: dict[frozenset[str], Any] = {}
         self._names: list[str] = []
 
     def __contains__(self, tensor: str) -> bool:
@@ -82,6 +86,11 @@ class Reference:
             return Tolerance(f"onnxruntime may compute it in float ({self._inexact[tensor]})", lsb=1)
         return EXACT
 
+    @property
+    def inexact(self) -> set[str]:
+        """Tensors that onnxruntime itself may compute in float."""
+        return set(self._inexact)
+
     def expose(self, names: list[str]) -> None:
         """Make tensors outputs of the session; other tensors stay as they are, because exposing can undo fusions."""
         model = onnx.ModelProto.FromString(self._bytes)
@@ -92,20 +101,51 @@ class Reference:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the exposed tensors, batch first; a model of a fixed batch of one runs image by image."""
+        return self._each(self._session, self._names, inputs)
+
+    def run_from(self, inputs: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
+        """As ``run``, but what reads a tensor of ``given`` reads that; the tensor itself is what the model makes.
+
+        So each operator behind an inexact one is judged by what it was really given.
+        """
+        made = {name: f"{name}{_MADE}" if name in given else name for name in self._names}
+        key = frozenset(given)
+        if key not in self._cut:
+            self._cut[key] = session(
+                self._cut_at(given, made).SerializeToString(), self._entries, "the reference model"
+            )
+        found = self._each(self._cut[key], list(made.values()), {**inputs, **given})
+        return {name: found[other] for name, other in made.items()}
+
+    def _cut_at(self, given: Mapping[str, Array], made: Mapping[str, str]) -> onnx.ModelProto:
+        model = _parsed(self._bytes)
+        for node in model.graph.node:
+            node.output[:] = [f"{name}{_MADE}" if name in given else name for name in node.output]
+        batch = 1 if self._fixed_batch() else "batch"
+        for name, array in given.items():
+            elem = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, elem, [batch, *array.shape[1:]]))
+        known = [v for v in model.graph.value_info if v.name not in given]
+        del model.graph.value_info[:], model.graph.output[:]
+        model.graph.value_info.extend(known)
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made.values())
+        return model
+
+    def _each(self, session: Any, names: list[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
         if not self._fixed_batch():
-            return self._run(dict(inputs))
+            return self._run(session, names, dict(inputs))
         images = len(next(iter(inputs.values())))
-        each = [self._run({k: v[n : n + 1] for k, v in inputs.items()}) for n in range(images)]
-        return {name: np.concatenate([one[name] for one in each]) for name in self._names}
+        each = [self._run(session, names, {k: v[n : n + 1] for k, v in inputs.items()}) for n in range(images)]
+        return {name: np.concatenate([one[name] for one in each]) for name in names}
 
     def _fixed_batch(self) -> bool:
         return any(
             v.type.tensor_type.shape.dim and v.type.tensor_type.shape.dim[0].dim_value == 1 for v in self._inputs
         )
 
-    def _run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+    def _run(self, session: Any, names: list[str], feeds: dict[str, Array]) -> dict[str, Array]:
         try:
-            return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+            return dict(zip(names, session.run(names, feeds), strict=True))
         except Exception as error:  # onnxruntime raises classes of its own, without a common base
             raise RunError(f"onnxruntime cannot run the reference model: {first_line(error)}") from error
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.window import sliding
-from pimc.frontend.lowering import Lowering, output_offset, stored_limits
+from pimc.frontend.lowering import Lowering, cuts_range, output_offset, stored_limits
 from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.source import Array, along
 from pimc.frontend.unit import Operand, Unit
@@ -128,6 +128,9 @@ def _emit(
     if not np.isfinite(multiplier).all() or not products.all():
         raise NotOnChipError("its scales are too far apart for 32-bit floating point")
     lo, hi = stored_limits(unit, like.offset)
+    bias = _bias(lw, unit, products, taps.shape[0], factors)
+    if unit.inexact or unit.output.tensor in lw.inexact or cuts_range(unit, lo, hi):
+        bias = _without_wrapping(bias, taps, multiplier)
     return lw.emit(
         Conv,
         unit,
@@ -135,7 +138,7 @@ def _emit(
         like,
         weights=taps,
         multiplier=multiplier,
-        bias=_bias(lw, unit, products, taps.shape[0], factors),
+        bias=bias,
         kernel=kernel,
         x_zero=source.one_zero + x.offset,
         y_zero=out.one_zero + like.offset,
@@ -143,6 +146,21 @@ def _emit(
         hi=hi,
         **window,
     )
+
+
+def _without_wrapping(bias: Array, taps: Array, multiplier: Array) -> Array:
+    """The i32 bias for a layer that onnxruntime computes in floating point, which does not wrap around at 2**31.
+
+    A bias with which sums could reach that far is brought nearer to 0, where the result is at its end anyway.
+    """
+    most = 255 * np.abs(taps.reshape(len(taps), -1).astype(np.int64)).sum(axis=1)
+    limit = 2**31 - 1 - most
+    wide = bias.astype(np.int64)
+    if (np.abs(wide) <= limit).all():
+        return bias
+    if ((limit - most) * multiplier.astype(np.float64) < 512).any():
+        raise NotOnChipError("its bias is so near to the end of 32 bits that sums would wrap around")
+    return np.clip(wide, -limit, limit).astype(np.int32)
 
 
 def _bias(lw: Lowering, unit: Unit, scale: Array, outputs: int, factors: Factors) -> Array:
