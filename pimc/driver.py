@@ -105,8 +105,6 @@ def emit(graph: Graph, target: Target) -> CompiledProgram:
     try:
         check(program)
     except PimcError as error:
-        if "the tile's memory is" in str(error):
-            raise ProgramError(f"the network does not fit: {error}\ntry --replication none") from error
         bug = f"the compiled program is wrong: a bug in pimc or in target {target.name}"
         raise ProgramError(f"{error}\n{bug}") from error
     return CompiledProgram(program)

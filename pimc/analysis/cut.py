@@ -96,7 +96,7 @@ def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], 
         total += results * width * part * 4
     if cut.chain > 1:
         total += width * part * 4
-    return total
+    return total + facts.tables * min(2, facts.shape[0]) * width * part
 
 
 def _held_channels(facts: Facts, part: int, index: int) -> int:

@@ -53,6 +53,7 @@ class Facts:
     groups: int = 1
     sums: bool = False  # has i32 sums beside the 8-bit result
     readers: int = 1  # ops that each get the result over channels of their own
+    tables: int = 0  # tables that are applied in this op's tiles
 
     @property
     def is_conv(self) -> bool:
@@ -87,7 +88,12 @@ def is_fused(graph: Graph, op: Op) -> bool:
 
 def facts_of(graph: Graph, op: Op) -> Facts:
     """Collect the facts of an op that runs on tiles."""
-    return replace(_geometry(graph, op), readers=max(1, _readers(graph, op.name)))
+    return replace(_geometry(graph, op), readers=max(1, _readers(graph, op.name)), tables=_tables(graph, op.name))
+
+
+def _tables(graph: Graph, value: str) -> int:
+    users = graph.users(value)
+    return 1 + _tables(graph, users[0].name) if len(users) == 1 and is_fused(graph, users[0]) else 0
 
 
 def _readers(graph: Graph, value: str) -> int:

@@ -85,14 +85,22 @@ def _fit(
     """Cuts within ``capacity`` tiles and the row plan they were sized with, or how many tiles the last try took."""
     budget = capacity
     for _ in range(8):
-        cuts = STRATEGIES[strategy](problem, single, budget)
-        rows = plan_rows(problem.graph, problem.facts, cuts, problem.res)
-        cuts = _make_room(problem, cuts, rows)
+        cuts, rows = _settled(problem, STRATEGIES[strategy](problem, single, budget))
         tiles = sum(c.tiles for c in cuts.values())
         if tiles <= capacity:
             return cuts, rows
         budget -= tiles - capacity
     return tiles
+
+
+def _settled(problem: _Problem, cuts: dict[str, Cut]) -> tuple[dict[str, Cut], RowPlan]:
+    """Cuts that have room for the rows that wait with just these cuts: another cut changes who waits how long."""
+    while True:
+        rows = plan_rows(problem.graph, problem.facts, cuts, problem.res)
+        roomy = _make_room(problem, cuts, rows)
+        if roomy == cuts:
+            return cuts, rows
+        cuts = roomy
 
 
 def _has_tiles(graph: Graph, op: Op) -> bool:

@@ -44,9 +44,15 @@ def sources(graph: Graph, value: str) -> list[str]:
     return [leaf for v in op.inputs for leaf in sources(graph, v)]
 
 
-def plan_rows(graph: Graph, facts: Mapping[str, Facts], cuts: Mapping[str, Cut], res: Resources) -> RowPlan:
-    """Schedule all rows and measure the channels."""
-    period = max((cut_cycles(facts[name], cuts[name], res) for name in cuts), default=1)
+def plan_rows(
+    graph: Graph, facts: Mapping[str, Facts], cuts: Mapping[str, Cut], res: Resources, period: int | None = None
+) -> RowPlan:
+    """Schedule all rows and measure the channels; ``period`` is the cycles between images that the cuts were made for.
+
+    Without it that is the slowest op's, with the share of links that ``res`` counts on.
+    """
+    if period is None:
+        period = max((cut_cycles(facts[name], cuts[name], res) for name in cuts), default=1)
     ends: dict[str, Array] = {}
     taken: dict[tuple[str, int], Array] = {}
     for op in graph.ops():

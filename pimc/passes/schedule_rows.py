@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from pimc.analysis.cut import Cut, ring_slots, tile_memory
 from pimc.analysis.facts import Facts, Resources, facts_of, is_fused
+from pimc.analysis.replicate import MappingError
 from pimc.analysis.rows import RowPlan, plan_rows
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Op, Schedule
@@ -36,7 +37,8 @@ class ScheduleRows(Pass):
         graph = graph.copy()
         res, cuts = resources(target), cuts_of(graph)
         facts = {name: facts_of(graph, graph[name]) for name in cuts}
-        rows = plan_rows(graph, facts, cuts, res)
+        expected = graph.meta.get("expected_interval_cycles")
+        rows = plan_rows(graph, facts, cuts, res, int(expected) if expected else None)
         for op in list(graph.ops()):
             if op.mapping is None:
                 continue
@@ -54,20 +56,15 @@ def _schedule(graph: Graph, op: Op, facts: Facts, rows: RowPlan, res: Resources)
     assert m is not None
     cut = Cut(len(m.strips), len(m.parts), len(m.chain), m.copies)
     heights = tuple(s[0] for s in facts.in_shapes)
-    limit = res.machine.tile.memory_bytes - fused_bytes(graph, op)
+    limit = res.machine.tile.memory_bytes
     for slack, loose in ((2, True), (1, True), (1, False), (0, False)):
         depth = rows.depths(op, heights, slack)
         if tile_memory(facts, cut, res, depth, loose) <= limit:
             break
+    else:
+        raise MappingError(
+            f"layer {op.name}: its inputs must wait {depth} rows, more than the memory of its tiles holds\n"
+            "map it anew: this mapping was made for other sizes"
+        )
     slots = tuple(ring_slots(facts, n, loose) for n in range(len(heights)))
     return Schedule(slots, depth, 2 if loose and facts.shape[0] > 1 else 1)
-
-
-def fused_bytes(graph: Graph, op: Op) -> int:
-    """Memory of the rings of tables applied in this op's tiles."""
-    users = graph.users(op.name)
-    if len(users) != 1 or not is_fused(graph, users[0]) or op.mapping is None:
-        return 0
-    width = max(b - a for a, b in op.mapping.strips)
-    part = max(b - a for a, b in op.mapping.parts)
-    return 2 * width * part + fused_bytes(graph, users[0])
