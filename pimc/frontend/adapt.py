@@ -49,10 +49,17 @@ def kept_in_float(model: onnx.ModelProto) -> list[str]:
             behind.update(node.output)
         elif node.op_type in ("Add", "Mul"):
             kept.append(node.name)
+        if node.op_type == "AveragePool" and not _is_quantisable(node):
+            kept.append(node.name)
         limits = node.op_type in ("Relu", "Clip")
         if limits and (not source.private(node.input[0]) or _leaves_out_zero(source, node)):
             kept.append(node.name)
     return kept
+
+
+def _is_quantisable(node: onnx.NodeProto) -> bool:
+    """Whether onnxruntime has the 8-bit form of an average: not with dilation."""
+    return all(d == 1 for d in attributes(node).get("dilations", ()))
 
 
 def _leaves_out_zero(source: Source, node: onnx.NodeProto) -> bool:

@@ -25,6 +25,9 @@ from pimc_isa.operands import View
 __all__ = ["HEAD", "Built", "Taken", "build", "refusals"]
 
 
+#: Operators of models whose ranges are found at run time.
+_DYNAMIC = frozenset({"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"})
+
 HEAD = "part of the model's head"
 
 
@@ -67,7 +70,7 @@ def build(model: onnx.ModelProto) -> Built:
     lw = Lowering(source, graph, Host(source, config))
     built = Built(graph, source)
     _lower_all(lw, built)
-    if not built.blocking and lw.refs:
+    if not built.blocking and not _is_all_host(graph):
         graph.outputs = make_tail(lw)
         _prune(graph)
     if lw.inexact:
@@ -169,10 +172,23 @@ def refusals(built: Built) -> FrontendError | None:
     """The error for a model that cannot be compiled, naming every node in the way; None for one that can."""
     if built.blocking:
         return FrontendError(_list_nodes(built))
-    if all(isinstance(op, HostCall) for op in built.graph.ops()):
-        reasons = _list_nodes(built) if built.host else "It has no quantised operator with constant 8-bit weights."
-        return FrontendError(f"No operator of the model has a place on the chip.\n{reasons}")
+    if _is_all_host(built.graph):
+        return FrontendError(f"No operator of the model has a place on the chip.\n{_why_none(built)}")
     return None
+
+
+def _is_all_host(graph: Graph) -> bool:
+    return all(isinstance(op, HostCall) for op in graph.ops())
+
+
+def _why_none(built: Built) -> str:
+    dynamic = [n for n in built.source.nodes if n.op_type in _DYNAMIC]
+    if dynamic:
+        return (
+            f"{dynamic[0].name or dynamic[0].output[0]} ({dynamic[0].op_type}): it is quantised anew for each image. "
+            "Give the float model, or quantise it statically."
+        )
+    return _list_nodes(built) if built.host else "It has no quantised operator with constant 8-bit weights."
 
 
 def _list_nodes(built: Built) -> str:

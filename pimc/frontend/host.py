@@ -66,7 +66,10 @@ def _head(lw: Lowering, tensor: str) -> Ref:
         raise NotOnChipError(f"{tensor} depends on no input")
     fixed = [typed(v, 1) for v in given]
     elem, dims = inferred(cut(source, nodes, fixed, [Typed(tensor, UINT8, None)], "in"), tensor)
-    if elem not in (UINT8, INT8) or dims is None or len(dims) not in (2, 4) or dims[0] != 1 or 0 in dims:
+    if elem not in (UINT8, INT8):
+        kind = onnx.helper.tensor_dtype_to_np_dtype(elem).name
+        raise NotOnChipError(f"{tensor} is {kind}; the chip's activations have 8 bits")
+    if dims is None or len(dims) not in (2, 4) or dims[0] != 1 or 0 in dims:
         raise NotOnChipError(f"{tensor} has shape {dims}, not batch x channels x rows x columns or batch x channels")
     offset = 128 if elem == INT8 else 0
     like = image_like((dims[2], dims[3], dims[1]), offset) if len(dims) == 4 else vector_like(dims[1], offset)

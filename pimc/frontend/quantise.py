@@ -20,6 +20,7 @@ import onnx
 from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float
 from pimc.frontend.calibration import batches, calibration_arrays
 from pimc.frontend.errors import FrontendError
+from pimc.frontend.joins import join
 from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
 from pimc.frontend.shapes import free_batch, model_inputs
@@ -93,6 +94,7 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset_of(work) < OPSET:
         convert_opset(work, OPSET)
     slim = _slim(work)
+    join(slim)
     rewrite(slim)
     again = _slim(slim)
     free_batch(again)

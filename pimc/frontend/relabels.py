@@ -105,14 +105,29 @@ def _pad(node: onnx.NodeProto, x: Ref, integers: Integers) -> Ref:
     """Zeros around a map, left to the convolution behind it. The value is checked by the caller."""
     given = attributes(node)
     pads = given.get("pads") if "pads" in given else integers(node.input[1])
-    if not x.is_image or given.get("mode", "constant") != "constant" or input_at(node, 3):
-        raise NotOnChipError("only constant padding of rows and columns")
+    mode = given.get("mode", "constant")
+    if mode != "constant":
+        raise NotOnChipError(f"padding by {mode!r}; convolutions add zeros only")
+    if not x.is_image:
+        raise NotOnChipError(f"padding of {list(x.dims)}, not a channels x rows x columns map")
+    if pads is not None and input_at(node, 3):
+        pads = _over_all_axes(pads, integers(node.input[3]))
     if pads is None or len(pads) != 8:
         raise NotOnChipError("its pads are not constant")
     n0, c0, top, left, n1, c1, bottom, right = (int(p) for p in pads)
     if any((n0, c0, n1, c1)) or min(top, left, bottom, right) < 0:
         raise NotOnChipError("only padding of rows and columns, and no cropping")
     return replace(x, pads=(top, left, bottom, right))
+
+
+def _over_all_axes(pads: Array, axes: Array | None) -> list[int] | None:
+    """Pads of a map that are given for some of its axes."""
+    if axes is None or len(pads) != 2 * len(axes):
+        return None
+    every = [0] * 8
+    for n, axis in enumerate(axes.reshape(-1).tolist()):
+        every[axis % 4], every[axis % 4 + 4] = int(pads[n]), int(pads[n + len(axes)])
+    return every
 
 
 RELABELS: Mapping[str, Callable[[onnx.NodeProto, Ref, Integers], Ref]] = MappingProxyType(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -10,13 +10,13 @@ from onnx import helper, numpy_helper
 
 from pimc.frontend.source import Array, Source, attributes
 
-__all__ = ["rewrite"]
+__all__ = ["Rewriter", "rewrite"]
 
 Nodes = list[onnx.NodeProto]
 F32 = np.float32
 
 
-class _Rewriter:
+class Rewriter:
     """A model with shapes, and the nodes and constants that replace parts of it."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -29,6 +29,7 @@ class _Rewriter:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, array: Array) -> str:
+        """Add a constant; returns its name."""
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
@@ -40,8 +41,7 @@ class _Rewriter:
 
 def rewrite(model: onnx.ModelProto) -> None:
     """Apply all rewrites, in place; every size but the batch must be known."""
-    _join_matmul_add(model)
-    r = _Rewriter(model)
+    r = Rewriter(model)
     nodes = [new for node in r.source.nodes for new in _rewritten(r, node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -49,13 +49,13 @@ def rewrite(model: onnx.ModelProto) -> None:
     _drop_unused(model)
 
 
-def _rewritten(r: _Rewriter, node: onnx.NodeProto) -> Nodes:
+def _rewritten(r: Rewriter, node: onnx.NodeProto) -> Nodes:
     rule = _RULES.get(node.op_type)
     found = None if rule is None else rule(r, node)
     return [node] if found is None else found
 
 
-def _sum(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _sum(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """Sum of n is n - 1 additions."""
     if len(node.input) == 1:
         return [helper.make_node("Identity", node.input, node.output, node.name)]
@@ -68,7 +68,7 @@ def _sum(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
     return nodes
 
 
-def _average_pool(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _average_pool(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """An average over the whole map is a global one."""
     given, shape = attributes(node), r.shapes.get(node.input[0], [])
     whole = len(shape) == 4 and list(given["kernel_shape"]) == shape[2:]
@@ -77,7 +77,7 @@ def _average_pool(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
     return [helper.make_node("GlobalAveragePool", node.input, node.output, node.name)]
 
 
-def _reduce_mean(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _reduce_mean(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """A mean over rows and columns is a global average, flattened where the axes are dropped."""
     given, shape = attributes(node), r.shapes.get(node.input[0], [])
     axes = given.get("axes")
@@ -95,14 +95,14 @@ def _reduce_mean(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
     ]
 
 
-def _global_max(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _global_max(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     shape = r.shapes.get(node.input[0], [])
     if len(shape) != 4 or not all(shape[2:]):
         return None
     return [helper.make_node("MaxPool", node.input, node.output, node.name, kernel_shape=shape[2:])]
 
 
-def _batch_normalisation(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _batch_normalisation(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """A normalisation that no convolution could take in is a 1x1 depthwise convolution."""
     values, shape = r.known(node), r.shapes.get(node.input[0], [])
     if values is None or len(shape) != 4:
@@ -112,7 +112,7 @@ def _batch_normalisation(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
     return _depthwise(r, node, node.input[0], factor, shift - mean * factor)
 
 
-def _affine(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _affine(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """Adding or multiplying a constant per channel behind a layer is a 1x1 depthwise convolution."""
     fixed = [n for n in (0, 1) if r.source.constant(node.input[n]) is not None]
     if len(fixed) != 1 or (fixed[0] == 0 and node.op_type in ("Sub", "Div")):
@@ -143,7 +143,7 @@ def _behind_layer(source: Source, tensor: str) -> bool:
     return False
 
 
-def _depthwise(r: _Rewriter, node: onnx.NodeProto, x: str, factor: Array, shift: Array | None) -> Nodes:
+def _depthwise(r: Rewriter, node: onnx.NodeProto, x: str, factor: Array, shift: Array | None) -> Nodes:
     stem = node.output[0]
     inputs = [x, r.constant(f"{stem}.factor", factor.astype(F32).reshape(-1, 1, 1, 1))]
     if shift is not None:
@@ -151,14 +151,14 @@ def _depthwise(r: _Rewriter, node: onnx.NodeProto, x: str, factor: Array, shift:
     return [helper.make_node("Conv", inputs, node.output[:1], node.name, kernel_shape=[1, 1], group=factor.size)]
 
 
-def _remove(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _remove(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """Dropout does nothing at inference."""
     if any(r.source.consumers.get(name) for name in node.output[1:]):
         return None
     return [helper.make_node("Identity", node.input[:1], node.output[:1], node.name)]
 
 
-def _gemm(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
+def _gemm(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     """Factors go into constant weights and bias; a bias is one number per output, whatever axes it had."""
     given = attributes(node)
     weights = r.source.constant(node.input[1])
@@ -181,7 +181,7 @@ def _gemm(r: _Rewriter, node: onnx.NodeProto) -> Nodes | None:
     return [helper.make_node("Gemm", inputs, node.output, node.name, **given)]
 
 
-_RULES: dict[str, Callable[[_Rewriter, onnx.NodeProto], Nodes | None]] = {
+_RULES: dict[str, Callable[[Rewriter, onnx.NodeProto], Nodes | None]] = {
     "Sum": _sum,
     "AveragePool": _average_pool,
     "ReduceMean": _reduce_mean,
@@ -194,43 +194,6 @@ _RULES: dict[str, Callable[[_Rewriter, onnx.NodeProto], Nodes | None]] = {
     "Dropout": _remove,
     "Gemm": _gemm,
 }
-
-
-def _join_matmul_add(model: onnx.ModelProto) -> None:
-    """MatMul of a vector with a constant matrix and the addition of a constant are one Gemm."""
-    r = _Rewriter(model)
-    source, removed = r.source, set()
-    for number, node in enumerate(source.nodes):
-        if node.op_type != "Add":
-            continue
-        for product, bias in _product_and_bias(source, node):
-            n = source.producer[product]
-            matmul = source.nodes[n]
-            weights = source.constant(matmul.input[1])
-            shape = r.shapes.get(matmul.input[0], [])
-            if weights is None or weights.ndim != 2 or len(shape) != 2 or not _is_row(bias, weights.shape[1]):
-                continue
-            flat = r.constant(f"{node.output[0]}.bias", np.broadcast_to(bias.reshape(-1), weights.shape[1:]))
-            gemm = helper.make_node("Gemm", [*matmul.input, flat], node.output, matmul.name)
-            source.nodes[number] = gemm
-            removed.add(n)
-            break
-    nodes = [node for n, node in enumerate(source.nodes) if n not in removed]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend(r.constants)
-
-
-def _is_row(bias: Array, outputs: int) -> bool:
-    """Whether a constant adds one number to each output: a scalar or a row."""
-    return bias.size == 1 or (bias.size == outputs and bias.shape[-1] == outputs)
-
-
-def _product_and_bias(source: Source, node: onnx.NodeProto) -> Iterator[tuple[str, Array]]:
-    for product, other in (node.input[:2], node.input[1::-1]):
-        maker, bias = source.maker(product), source.constant(other)
-        if maker is not None and maker.op_type == "MatMul" and bias is not None and source.private(product):
-            yield product, bias
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:

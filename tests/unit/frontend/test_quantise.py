@@ -12,6 +12,7 @@ import pytest
 from onnx import helper
 
 from pimc.frontend import CalibrationWarning, FrontendError, load_model
+from pimc.frontend.joins import join
 from pimc.frontend.rewrites import rewrite
 from pimc.ir.graph import Graph
 from tests.differential.frontend_models import differences
@@ -134,6 +135,7 @@ def test_rewrite_keeps_the_function(case: str) -> None:
     model = float_model(nodes, constants, shape=(1, 3, 8, 8))
     x = random(1, 3, 8, 8, seed=5)
     before = run(model, {"x": x})[0]
+    join(model)
     rewrite(model)
     assert {n.op_type for n in model.graph.node} == left
     np.testing.assert_allclose(run(model, {"x": x})[0], before, rtol=1e-5, atol=1e-5)
