@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
-from pimc.frontend.batch import zeros
 from pimc.frontend.build import HEAD, Built, build, refusals
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_model
-from pimc.frontend.session import run
+from pimc.frontend.macs import chip_macs, host_macs
 from pimc.frontend.source import Source
-from pimc.ir.ops import Conv
 
 __all__ = ["CheckReport", "NodeReport", "check_model"]
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger")
 
 
 @dataclass(frozen=True)
@@ -68,10 +62,10 @@ def check_model(
 
     Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
     """
-    model, *_ = quantised_model(source, calibration, input_shapes, progress or (lambda text: None))
+    model = quantised_model(source, calibration, input_shapes, progress or (lambda text: None)).model
     built = build(model)
     error = refusals(built)
-    macs = _host_macs(built)
+    macs = host_macs(built)
     nodes = [
         _report(built, number, node, macs)
         for number, node in enumerate(built.source.nodes)
@@ -90,7 +84,7 @@ def _report(built: Built, number: int, node: onnx.NodeProto, host_macs: Mapping[
     if number in built.taken:
         taken = built.taken[number]
         main = taken.unit.node.output[0] == node.output[0]
-        macs = _macs(built, taken.value) if main else 0
+        macs = chip_macs(built, taken.value) if main else 0
         return NodeReport(name, node.op_type, taken.where, "" if main else f"part of {taken.unit.node.name}", macs)
     macs = host_macs.get(number, 0)
     error = _error_of(built, number, node)
@@ -114,49 +108,3 @@ def _error_of(built: Built, number: int, node: onnx.NodeProto) -> NotOnChipError
     """Why a node is not on the chip: its own error, or that of an operator it is to blame for."""
     blaming = (e for e in built.host.values() if e.node is node)
     return built.host.get(number) or next(blaming, None)
-
-
-def _macs(built: Built, value: str) -> int:
-    if value not in built.graph:
-        return 0
-    op = built.graph[value]
-    return math.prod(op.shape[:2]) * int(built.graph.constants[op.weights].size) if isinstance(op, Conv) else 0
-
-
-def _host_macs(built: Built) -> dict[int, int]:
-    """Multiply-accumulates of nodes with weights that are not on the chip, from the shapes onnxruntime finds."""
-    source = built.source
-    left = [n for n, node in enumerate(source.nodes) if node.op_type in WEIGHTED and n not in built.taken]
-    shapes = _shapes(source, [name for n in left for name in (*source.nodes[n].input, source.nodes[n].output[0])])
-    constants: dict[str, Sequence[int]] = {t.name: tuple(t.dims) for t in source.initialisers.values()}
-    return {n: _node_macs(source.nodes[n], constants | shapes) for n in left}
-
-
-def _shapes(source: Source, tensors: Sequence[str]) -> dict[str, Sequence[int]]:
-    """Shapes of tensors for one image; empty where onnxruntime cannot run the model."""
-    if not tensors:
-        return {}
-    trial = onnx.ModelProto()
-    trial.CopyFrom(source.model)
-    del trial.graph.output[:]
-    wanted = [name for name in dict.fromkeys(tensors) if name in source.producer]
-    trial.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    try:
-        values = run(trial.SerializeToString(), zeros(trial), {})
-    except Exception:  # onnxruntime's errors have no common class; the report then goes without these counts
-        return {}
-    given = {v.name: (1, *(d.dim_value for d in v.type.tensor_type.shape.dim[1:])) for v in source.inputs}
-    return given | {name: np.shape(value) for name, value in zip(wanted, values, strict=True)}
-
-
-def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> int:
-    """Multiply-accumulates of one node; 0 where a shape is not known."""
-    place = 3 if node.op_type in ("QLinearConv", "QGemm", "QLinearMatMul") else 1
-    weights, x, out = (shapes.get(name, ()) for name in (node.input[place], node.input[0], node.output[0]))
-    if not weights or not x or not out:
-        return 0
-    if node.op_type == "ConvTranspose":
-        return math.prod(x) * math.prod(weights[1:])
-    if "Conv" in node.op_type:
-        return math.prod(out) * math.prod(weights[1:])
-    return math.prod(x) * out[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import build, refusals
 from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.explicit import explicit_windows
+from pimc.frontend.fidelity import Fidelity, compare_with_float
+from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
 from pimc.frontend.quantise import is_float, quantise
@@ -43,17 +46,32 @@ def load_model(
     being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
-    model, data, was_float = quantised_model(source, calibration, input_shapes, say)
+    read = quantised_model(source, calibration, input_shapes, say, compare=True)
     say("lowering")
-    built = build(model)
+    built = build(read.model)
     error = refusals(built)
     if error:
         raise error
     if calibrate or calibration is not None:
-        built.graph.calibration = calibration_arrays(model, calibration, warn=not was_float)
-    built.graph.reference = data
-    built.graph.meta["model_sha256"] = hashlib.sha256(data).hexdigest()
+        built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
+    note_macs(built)
+    built.graph.reference = read.data
+    built.graph.meta["model_sha256"] = hashlib.sha256(read.data).hexdigest()
+    if read.fidelity is not None:
+        built.graph.meta["quantisation"] = read.fidelity.to_json()
+        if calibration is not None:
+            read.fidelity.warn()
     return built.graph
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A quantised model, its bytes, whether it came as a float one, and how well it then does what that did."""
+
+    model: onnx.ModelProto
+    data: bytes
+    was_float: bool
+    fidelity: Fidelity | None = None
 
 
 def quantised_model(
@@ -61,23 +79,30 @@ def quantised_model(
     calibration: Any,
     input_shapes: Mapping[str, Sequence[int]] | None,
     say: Progress,
-) -> tuple[onnx.ModelProto, bytes, bool]:
-    """Read a model, fix its shapes, and quantise it if it is float; returns it, its bytes, and whether it was float."""
+    *,
+    compare: bool = False,
+) -> Quantised:
+    """Read a model, fix its shapes, and quantise it if it is float; ``compare`` it with the float one then."""
     say("reading the model")
     model, data = read_model(source)
     if fix_input_shapes(model, input_shapes):
         data = None
     if mend(model):
         data = None
-    was_float = is_float(model)
+    was_float, fidelity = is_float(model), None
     admit_model(model, [v.name for v in model_inputs(model)], is_float=was_float)
     if explicit_windows(model):
         data = None
     if was_float:
-        model, data = quantise(model, calibration, say), None
+        given = model
+        model, arrays = quantise(given, calibration, say)
+        data = None
         admit_quantised(model)
+        if compare:
+            say("comparing with the float model")
+            fidelity = compare_with_float(given, model, arrays)
     elif join_pairs(model):
         data = None
     if unshare_weights(model):
         data = None
-    return model, data or model.SerializeToString(deterministic=True), was_float
+    return Quantised(model, data or model.SerializeToString(deterministic=True), was_float, fidelity)

@@ -58,21 +58,26 @@ def is_float(model: onnx.ModelProto) -> bool:
     return not kinds & _QUANTISED_MARKS and not any(k.startswith(("QLinear", "QGemm")) for k in kinds)
 
 
-def quantise(model: onnx.ModelProto, calibration: Any, say: Callable[[str], None]) -> onnx.ModelProto:
-    """Return the int8 model. ``calibration`` as for `load_model`; ``say`` is told what is being done."""
+def quantise(
+    model: onnx.ModelProto, calibration: Any, say: Callable[[str], None]
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """Return the int8 model and the images it was calibrated on.
+
+    ``calibration`` as for `load_model`; ``say`` is told what is being done.
+    """
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
     with _quiet():
         clean = _clean(model)
     say("quantising")
     unread = _take_unread(model, clean)
-    arrays = {name: array for name, array in arrays.items() if name not in unread}
+    read = {name: array for name, array in arrays.items() if name not in unread}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        result = _quantise(clean, arrays, Path(folder))
+        result = _quantise(clean, read, Path(folder))
     inputs = {v.name: v for v in result.graph.input} | unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in model_inputs(model))
-    return result
+    return result, arrays
 
 
 def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pimc_isa.crossbar.cells import Cells
@@ -14,7 +15,11 @@ __all__ = ["arrays_of_one_copy", "conversions_proved", "summary"]
 
 
 def summary(program: Program) -> dict[str, Any]:
-    """Return target, tiles, chips, arrays, instructions and the share of conversions proved exact."""
+    """Return target, tiles, chips, arrays, instructions, the share of conversions proved exact, and of multiplications.
+
+    ``quantisation``: how the quantised model compares with the float one it was made of; None for one that came
+    quantised.
+    """
     tiles = [t for t in program.tiles if t.kind == "tile"]
     return {
         "target": program.meta.get("target", program.machine.name),
@@ -26,6 +31,8 @@ def summary(program: Program) -> dict[str, Any]:
         "instructions": sum(len(t.code) for t in program.tiles),
         "channels": len(program.channels),
         "conversions_proved": conversions_proved(program),
+        "crossbar_macs_share": json.loads(program.meta.get("crossbar_macs_share", "null")),
+        "quantisation": json.loads(program.meta.get("quantisation", "null")),
     }
 
 

@@ -208,7 +208,13 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
         f"{counted(values['arrays'], 'array')} ({values['arrays_one_copy']} hold one copy), "
         f"{values['instructions']} instructions, {quantity(values['program_bytes'], 'B')}"
     )
-    typer.echo(f"conversions proved exact: {percent(proved)}" if proved < 1 else "all conversions proved exact")
+    text = f"conversions proved exact: {percent(proved)}" if proved < 1 else "all conversions proved exact"
+    share = values["crossbar_macs_share"]
+    typer.echo(text + (f", {percent(share)} of the multiplications on crossbars" if share is not None else ""))
+    if values["quantisation"]:
+        from pimc.frontend.fidelity import Fidelity
+
+        typer.echo(f"against the float model: {Fidelity(**values['quantisation'])}")
 
 
 def _print_times(times: dict[str, float]) -> None:
