@@ -35,7 +35,7 @@ def mend(model: onnx.ModelProto) -> bool:
     """Mend a model in place; returns whether anything changed."""
     renamed = _name_apart(model)
     nodes = [new for node in model.graph.node for split in _split(node) for new in _turned(split)]
-    if len(nodes) == len(model.graph.node):
+    if all(a is b for a, b in zip(nodes, model.graph.node, strict=False)):
         return renamed
     del model.graph.node[:]
     model.graph.node.extend(nodes)
