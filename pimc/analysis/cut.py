@@ -83,12 +83,10 @@ def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
 def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], loose: bool) -> int:
     """Bytes of rings and channel FIFOs in the fullest tile; ``loose`` adds room to overlap neighbouring rows."""
     part = max(b - a for a, b in parts_of(facts, cut.parts, res))
-    strip = max(split(facts.shape[1], cut.strips), key=lambda r: r[1] - r[0])
-    width = strip[1] - strip[0]
+    width = -(-facts.shape[1] // cut.strips)
     total = 0
     for index, shape in enumerate(facts.in_shapes):
-        first, last = needed_columns(facts, index, strip)
-        row = (last - first) * _held_channels(facts, part, index)
+        row = _most_columns(facts, index, cut.strips) * _held_channels(facts, part, index)
         total += row * (ring_slots(facts, index, loose) + min(depth[index], shape[0]))
     results = 2 if loose and facts.shape[0] > 1 else 1
     total += results * width * part
@@ -97,6 +95,13 @@ def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], 
     if cut.chain > 1:
         total += width * part * 4
     return total + facts.tables * min(2, facts.shape[0]) * width * part
+
+
+@lru_cache(maxsize=1 << 16)
+def _most_columns(facts: Facts, index: int, strips: int) -> int:
+    """Columns of an input that a strip reads, at most: the outer ones see padding in place of some."""
+    needed = (needed_columns(facts, index, strip) for strip in split(facts.shape[1], strips))
+    return max(last - first for first, last in needed)
 
 
 def _held_channels(facts: Facts, part: int, index: int) -> int:
