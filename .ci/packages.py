@@ -86,13 +86,21 @@ def pythons() -> Iterator[Path]:
         if minor == lowest:
             continue
         name = f"python3.{minor}"
-        home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-        candidates = [shutil.which(name), *sorted(home.glob(f"versions/3.{minor}.*/bin/python3"))]
+        candidates = [shutil.which(name), *_under_pyenv(minor)]
         for candidate in filter(None, candidates):
             probe = [str(candidate), "-c", "import ensurepip, venv"]
             if subprocess.run(probe, capture_output=True).returncode == 0:
                 yield Path(candidate)
                 break
+
+
+def _under_pyenv(minor: int) -> list[Path]:
+    """Pythons of pyenv, if there is one that we may look into."""
+    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    try:
+        return sorted(home.glob(f"versions/3.{minor}.*/bin/python3"))
+    except OSError:
+        return []
 
 
 def use(artifact: Path, versions: str, python: Path, folder: Path) -> str:
