@@ -64,6 +64,7 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
     if report.skipped:
         say(f"not compared: {len(report.skipped)} tensors ({_reasons(report)})")
     print_unrefereed(report)
+    print_own(report)
     say(
         f"{report.verdict}: {len(report.tensors)} tensors, {report.elements} elements, {report.mismatches} differ"
         + (f", at most {report.max_lsb} LSB" if report.mismatches else "")
@@ -71,6 +72,18 @@ def print_verdict(report: VerifyReport, *, every: bool = False) -> None:
     first = report.first_difference
     if first is not None:
         say(f"first tensor that differs: {first.name} ({first.mismatches} of {first.elements} elements)")
+
+
+def print_own(report: VerifyReport) -> None:
+    """Say how the outputs compare with the user's own model, if asked."""
+    if report.own is None:
+        return
+    for t in report.own.outputs:
+        ratio = "" if t.snr_db is None else f", {t.snr_db:.1f} dB"
+        say(f"against {report.own.name}: {t.name}, {t.beyond} of {t.elements} elements differ{ratio}")
+    if not report.own.owed:
+        what = "parts of it are computed in floating point" if report.own.quantised else "it is not quantised"
+        say(f"no equality is owed to it: {what}")
 
 
 def print_unrefereed(report: VerifyReport) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LSB_LABELS", "TensorReport", "VerifyReport"]
+__all__ = ["LSB_LABELS", "OwnReport", "TensorReport", "VerifyReport"]
 
 #: Bars of the histogram of differences, in LSB.
 LSB_LABELS = ("1", "2", "3-4", "5-8", "9-16", "17-32", "over 32")
@@ -39,6 +39,29 @@ class TensorReport:
 
 
 @dataclass(frozen=True)
+class OwnReport:
+    """The program's outputs beside those of the user's own model (``name``) in a plain session.
+
+    ``owed``: they must be equal, because the model is ``quantised`` and onnxruntime computes all of it in integers.
+    """
+
+    name: str
+    outputs: tuple[TensorReport, ...]
+    quantised: bool
+    owed: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs that must not."""
+        return not self.owed or all(t.passed for t in self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        outputs = [_tensor(t) for t in self.outputs]
+        return {"model": self.name, "quantised": self.quantised, "equality_owed": self.owed, "outputs": outputs}
+
+
+@dataclass(frozen=True)
 class VerifyReport:
     """All tensors in the order in which the model makes them.
 
@@ -47,7 +70,7 @@ class VerifyReport:
     computed it ('pimc', 'onnxruntime', 'fp32'), where labels were given. ``lossy``: not every conversion of the program
     is proved exact, or its hardware is not ideal (``noise`` says how), so equality is not claimed; ``output_snr_db`` is
     that of the first output. ``unrefereed`` are instructions of the program that the step engine does not restate, so
-    that nothing judges what the engines make of them.
+    that nothing judges what the engines make of them. ``own`` is the comparison with the user's own model, where asked.
     """
 
     images: int
@@ -60,11 +83,13 @@ class VerifyReport:
     noise: str = ""
     output_snr_db: float | None = None
     unrefereed: tuple[str, ...] = ()
+    own: OwnReport | None = None
 
     @property
     def passed(self) -> bool:
         """PASS: something was compared and no tensor differs by more than its tolerance (none, for nearly all)."""
-        return bool(self.tensors) and all(t.passed for t in self.tensors)
+        own = self.own is None or self.own.passed
+        return bool(self.tensors) and all(t.passed for t in self.tensors) and own
 
     @property
     def verdict(self) -> str:
@@ -119,6 +144,7 @@ class VerifyReport:
             "output_snr_db": self.output_snr_db,
             "top1_agreement": self.top1_agreement,
             "accuracy": dict(self.accuracy) or None,
+            "own_model": self.own.to_dict() if self.own else None,
             "skipped": dict(self.skipped),
             "by_tensor": [_tensor(t) for t in self.tensors],
         }

@@ -17,7 +17,8 @@ import onnx
 from pimc.data import batches, bind, image_count
 from pimc.verify.compare import Counter
 from pimc.verify.inputs import synthetic
-from pimc.verify.reference import Reference, session
+from pimc.verify.own import OwnModel, float_session, renamed
+from pimc.verify.reference import Reference
 from pimc.verify.report import VerifyReport
 from pimc_isa.engines.noise import Noise
 from pimc_isa.engines.step import unrefereed
@@ -41,6 +42,7 @@ def verify(
     images: int = 4,
     seed: int = 0,
     fp32: str | Path | bytes | None = None,
+    own: str | Path | bytes | None = None,
     batch: int | None = None,
     noise: Noise | None = None,
     progress: Say | None = None,
@@ -48,8 +50,9 @@ def verify(
     """Run ``data`` through the program and through onnxruntime and compare every tensor that the program holds.
 
     Without ``data``, ``images`` seeded random images are run. ``labels`` (one class an image) gives the accuracy of
-    both, and of the float model ``fp32`` if there is one. ``noise`` makes it one noisy chip. Memory does not grow with
-    the number of images.
+    both, and of the float model ``fp32`` if there is one. ``noise`` makes it one noisy chip. ``own`` is the user's own
+    model: the outputs are compared with those of a plain session on it as well, which must be equal if it is quantised.
+    Memory does not grow with the number of images.
     """
     reference = Reference(program)
     if data is None:
@@ -63,6 +66,7 @@ def verify(
     if labels is not None and len(labels) != image_count(inputs):
         raise RunError(f"{len(labels)} labels for {image_count(inputs)} images")
     run = _Run(program, reference, labels, fp32, noise)
+    run.own = None if own is None else OwnModel(program, own)
     size = batch or max(1, BATCH_BYTES // max(1, _bytes_per_image(program)))
     done = 0
     for piece in batches(inputs, size):
@@ -92,7 +96,8 @@ class _Run:
         self.counters: dict[str, Counter] = {}
         self.held: list[str] = []
         self.votes = _Votes(labels)
-        self.float_model = None if fp32 is None else _float_session(fp32)
+        self.float_model = None if fp32 is None else float_session(fp32)
+        self.own: OwnModel | None = None
 
     def add(self, piece: dict[str, Array], first: int) -> None:
         """Compare one batch, the images from number ``first`` on."""
@@ -114,7 +119,9 @@ class _Run:
         self.votes.add("pimc", first, result.outputs[name])
         self.votes.add("onnxruntime", first, theirs[name])
         if self.float_model is not None:
-            self.votes.add("fp32", first, self.float_model.run(None, _renamed(piece, self.float_model))[0])
+            self.votes.add("fp32", first, self.float_model.run(None, renamed(piece, self.float_model))[0])
+        if self.own is not None:
+            self.own.add(piece, result.outputs)
 
     def _judged(self, piece: dict[str, Array], ours: dict[str, Array], theirs: dict[str, Array]) -> dict[str, Array]:
         """What our tensors are compared with: where one differs that may, the rest is computed from ours."""
@@ -136,6 +143,7 @@ class _Run:
             noise=str(self.noise) if self.noise else "",
             output_snr_db=self.output.snr_db(),
             unrefereed=unrefereed(self.program),
+            own=None if self.own is None else self.own.report(),
         )
 
 
@@ -169,23 +177,6 @@ class _Votes:
     def accuracy(self) -> dict[str, float]:
         """Share of images whose class is the label."""
         return {who: count / self.seen for who, count in self.right.items()} if self.seen else {}
-
-
-def _float_session(model: str | Path | bytes) -> Any:
-    from pimc.frontend.read import read_model
-
-    found, _ = read_model(model)
-    return session(found.SerializeToString(), {}, "the fp32 model" if isinstance(model, bytes) else str(model))
-
-
-def _renamed(piece: dict[str, Array], fp32: Any) -> dict[str, Array]:
-    """Inputs under the float model's names: the same names, or the same order."""
-    names = [i.name for i in fp32.get_inputs()]
-    if set(names) == set(piece):
-        return piece
-    if len(names) != len(piece):
-        raise RunError(f"the fp32 model has inputs {names}, the program {list(piece)}")
-    return dict(zip(names, piece.values(), strict=True))
 
 
 def _skipped(program: Program, reference: Reference, held: Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,10 @@ def verify(
     images: Annotated[int, typer.Option(min=1, help="Number of synthetic images.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic images.")] = 0,
     fp32: Annotated[Path | None, typer.Option(metavar="FLOAT.onnx", help="Also the accuracy of this model.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL.onnx", help="Also compare the outputs with this model's: your own file."),
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images compared at once.")] = None,
     noise: Noise = None,
     noise_model: NoiseModel = "device",
@@ -37,13 +41,17 @@ def verify(
 ) -> None:
     """Compare every tensor of a program with onnxruntime, element by element.
 
-    PASS means that nothing differs (exit code 0), FAIL that something does (1). The program holds its reference model.
+    PASS means that nothing differs (exit code 0), FAIL that something does (1). The program holds its reference model:
+    the quantised one it was compiled from, or what your float model was quantised to. --model compares the outputs with
+    a file of yours as well, in a session as you would open it.
     LOSSY (also 1: equality is the verdict) stands for FAIL where the program does not claim to be exact, because its
     converters may clip or round, its peripherals are not ideal, or --noise was given. --trials gives means over chips.
 
     Examples:
 
       pimc verify net.pim
+
+      pimc verify net.pim --data test.npz --model int8.onnx
 
       pimc verify net.pim --data test.npz --labels test.npz --fp32 float.onnx
 
@@ -63,7 +71,14 @@ def verify(
         loaded = load(program)
         arrays = None if data is None else without_labels(load_arrays(data))
         classes = None if labels is None else load_labels(labels)
-        options: dict[str, Any] = {"images": images, "seed": seed, "fp32": fp32, "batch": batch, "progress": say}
+        options: dict[str, Any] = {
+            "images": images,
+            "seed": seed,
+            "fp32": fp32,
+            "own": model,
+            "batch": batch,
+            "progress": say,
+        }
         if trials > 1 and noise is not None:
             chips = verify_trials(
                 loaded.program, arrays, classes, noise=noise, model=noise_model, trials=trials, **options

@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pimc.verify.compare import EXACT
+from pimc.verify.own import renamed
 from pimc.verify.reference import FLOAT, Reference, session
 from pimc.verify.report import TensorReport, VerifyReport
-from pimc.verify.run import _bytes_per_image, _renamed, _Votes
+from pimc.verify.run import _bytes_per_image, _Votes
 from pimc.verify.trials import Spread, TrialsReport
 from pimc_isa.errors import RunError
 from pimc_isa.program import Program
@@ -152,10 +153,10 @@ class Session:
 
 def test_inputs_go_to_the_float_model_by_name_or_by_order() -> None:
     a, b = np.zeros(1), np.ones(1)
-    assert _renamed({"a": a, "b": b}, Session("b", "a")) == {"a": a, "b": b}
-    assert _renamed({"a": a, "b": b}, Session("u", "v")) == {"u": a, "v": b}
-    with pytest.raises(RunError, match=r"the fp32 model has inputs \['u'\], the program \['a', 'b'\]"):
-        _renamed({"a": a, "b": b}, Session("u"))
+    assert renamed({"a": a, "b": b}, Session("b", "a")) == {"a": a, "b": b}
+    assert renamed({"a": a, "b": b}, Session("u", "v")) == {"u": a, "v": b}
+    with pytest.raises(RunError, match=r"the model has inputs \['u'\], the program \['a', 'b'\]"):
+        renamed({"a": a, "b": b}, Session("u"))
 
 
 def test_memory_of_an_image_is_both_sides_whole_tensors() -> None:
