@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from pimc.frontend.errors import FrontendError
 from pimc.frontend.match import match
 from pimc.frontend.session import open_session, ort_config
 from pimc.frontend.source import Array, Source
@@ -130,8 +129,24 @@ class _Tally:
     voted: int = 0
 
 
-def compare_with_float(model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array]) -> Fidelity:
-    """Run both on the first images of ``arrays`` (by input name, batch first), image by image."""
+def compare_with_float(
+    model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array]
+) -> Fidelity | None:
+    """Run both on the first images of ``arrays`` (by input name, batch first), image by image.
+
+    None where onnxruntime cannot run one of them with its tensors exposed; what is wrong then is for others to say.
+    """
+    try:
+        return _compared(model, quantised, arrays)
+    except _CannotRunError:
+        return None
+
+
+class _CannotRunError(Exception):
+    """Onnxruntime failed, with classes of its own that have no common base."""
+
+
+def _compared(model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array]) -> Fidelity:
     images = min(IMAGES, *(len(a) for a in arrays.values()))
     names = [v.name for v in model.graph.output]
     layers = _layers(model, quantised)
@@ -193,18 +208,24 @@ class _Runner:
         del copy.graph.output[:]
         copy.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self.tensors)
         self.inputs = {v.name for v in copy.graph.input}
-        try:
-            self.session: Any = open_session(copy.SerializeToString(), config)
-        except Exception as error:  # onnxruntime raises classes of its own, without a common base
-            raise FrontendError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+        self.session = _opened(copy.SerializeToString(), config)
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         given = {name: array for name, array in feed.items() if name in self.inputs}
         try:
             return dict(zip(self.tensors, self.session.run(self.tensors, given), strict=True))
-        except Exception as error:  # as above
-            raise FrontendError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+        except Exception as error:
+            raise _CannotRunError from error
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+def _opened(model: bytes, config: Mapping[str, str]) -> Any:
+    """A session; a float model's without optimisation where that stumbles over the exposed tensors.
+
+    Without it 8-bit products may saturate, so a quantised model's is not opened then.
+    """
+    for optimise in (True,) if config else (True, False):
+        try:
+            return open_session(model, config, optimise=optimise)
+        except Exception as error:
+            failure = error
+    raise _CannotRunError from failure

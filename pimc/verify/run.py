@@ -102,7 +102,8 @@ class _Run:
     def add(self, piece: dict[str, Array], first: int) -> None:
         """Compare one batch, the images from number ``first`` on."""
         result = self.executor.run(piece, keep=True, first=first)
-        ours = {**result.tensors, **result.outputs}
+        whole = {name: array for name, array in result.tensors.items() if name not in result.partial}
+        ours = {**whole, **result.outputs}
         if not self.held:
             self.held = [name for name in self.reference.order if name in ours and name in self.reference]
             self.reference.expose(self.held)

@@ -34,6 +34,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::pimc.frontend.fidelity.QuantisationWarning")  # random weights and inputs
 @pytest.mark.parametrize(("name", "size"), NETWORKS)
 def test_topology(name: str, size: int) -> None:
     x = np.random.default_rng(1).standard_normal((2, 3, size, size)).astype(np.float32)

@@ -32,10 +32,14 @@ CHUNK_BYTES = 256 << 20  # live arrays of the images that are run together
 
 @dataclass(frozen=True)
 class Result:
-    """Outputs by port, and the kept ONNX tensors by name (batch first, ONNX layout and type)."""
+    """Outputs by port, and the kept ONNX tensors by name (batch first, ONNX layout and type).
+
+    Of tensors in ``partial`` buffers hold only a part; the rest is 0.
+    """
 
     outputs: dict[str, Array]
     tensors: dict[str, Array] = field(default_factory=dict)
+    partial: frozenset[str] = frozenset()
 
 
 def run(program: Program, inputs: Mapping[str, Array], keep: bool | Collection[str] = False) -> Result:
@@ -102,8 +106,9 @@ class Executor:
                 parts.setdefault(name, []).append(value)
             for k in kept:
                 _paste(planner, frame, k, partials[k.view.tensor], some)
+        partial = frozenset(name for name, p in partials.items() if not p.is_whole)
         outputs = {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in parts.items()}
-        return Result(outputs, {name: p.finished() for name, p in partials.items() if p.is_whole})
+        return Result(outputs, {name: p.finished() for name, p in partials.items()}, partial)
 
     @property
     def lossy(self) -> bool:
