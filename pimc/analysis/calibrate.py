@@ -19,18 +19,20 @@ from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv, window_of
 
-__all__ = ["Watch", "gemm_matrix", "observe", "windows"]
+__all__ = ["Coded", "Watch", "gemm_matrix", "observe", "uncentre", "windows"]
 
 Array = npt.NDArray[Any]
 
 #: Multiply-accumulates that calibration may cost: a large network sees fewer images.
 MACS = 3e10
-#: Partial sums of a layer that are kept to measure errors.
-SAMPLE = 1 << 19
-#: Outputs of a layer among them, and windows at most.
-OUTPUTS, WINDOWS = 128, 4096
+#: Partial sums of a layer that are looked at to measure errors: of all outputs, so of few windows where those are many.
+SAMPLE = 1 << 18
+#: Windows of a layer among them, at most and at least.
+WINDOWS, LEAST_WINDOWS = 4096, 24
+#: Outputs whose bit lines are looked at.
+LINE_OUTPUTS = 128
 #: Elements of window vectors held at once.
-CHUNK = 1 << 22
+CHUNK = 1 << 21
 
 
 def gemm_matrix(weights: Array, groups: int) -> Array:
@@ -69,38 +71,83 @@ class _Layer:
     kept: list[Array] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A convolution's weights as its cells hold them.
+
+    ``weights`` [groups, k, n] in units of the dot product, less ``centre`` [groups, blocks, n] float32 (None: 0).
+    """
+
+    weights: Array
+    centre: Array | None
+
+    @classmethod
+    def of(cls, graph: Graph, op: Conv) -> Coded:
+        """From the constants of a sliced op, else the plain weights."""
+        matrix = gemm_matrix(graph.constants[op.weights], op.groups)
+        if op.cells is None or not op.cells.bipolar:
+            return cls(matrix, None)
+        centre = graph.constants[op.cells.centre]
+        return cls(matrix, centre.astype(np.float32) if centre.any() else None)
+
+    def field(self, block_rows: int) -> Array:
+        """What the cells hold: weights less their centre."""
+        if self.centre is None:
+            return self.weights
+        k = self.weights.shape[1]
+        every = np.repeat(self.centre.astype(np.int16), block_rows, axis=1)[:, :k]
+        return np.asarray(self.weights.astype(np.int16) - every)
+
+
 @dataclass
 class Watch:
     """Computes convolutions exactly, one row block at a time, and keeps what ranges are chosen from.
 
-    ``block_rows``: rows of one conversion. ``share``: part of a layer's windows to keep for one call.
+    ``block_rows``: rows of one conversion. ``images`` in all. ``coded`` by op name: weights whose row blocks' sums the
+    converters see; other ops' weights are taken as they are.
     """
 
     block_rows: int
     images: int
     layers: dict[str, _Layer] = field(default_factory=dict)
+    coded: Mapping[str, Coded] = field(default_factory=dict)
 
     def __call__(self, op: Conv, x: Array, w: Array) -> Array:
         """i32 sums of (x - zero point) * w, as `pimc.ir.evaluate` wants them."""
         seen = self.layers.setdefault(op.name, _Layer())
         matrix = gemm_matrix(w, op.groups)
+        coded = self.coded.get(op.name)
+        centre = None if coded is None else coded.centre
         positions = len(x) * op.shape[0] * op.shape[1]
         every = _every(op, matrix, positions * math.ceil(self.images / len(x)), self.block_rows)
         total = np.empty((positions, op.shape[2]), np.int32)
         for where, vectors in windows(op, x):
             sums = block_sums(vectors, matrix, self.block_rows)
+            total[where] = sums[:, 0] if sums.shape[1] == 1 else sums.sum(axis=1, dtype=np.float64)
+            if centre is not None:
+                uncentre(sums, vectors, centre, self.block_rows)
             seen.largest = max(seen.largest, int(max(sums.max(), -sums.min())))
-            total[where] = sums.sum(axis=1, dtype=np.float64)
             seen.kept.append(vectors[-where.start % every :: every].copy())
         zero = op.x_zero * matrix.sum(axis=1, dtype=np.int32).reshape(-1)
         return np.asarray((total - zero).reshape(len(x), *op.shape))
 
 
+def uncentre(sums: Array, vectors: Array, centre: Array, block_rows: int) -> None:
+    """Take the centre times the sum of the inputs off the sums of row blocks, in place.
+
+    ``sums`` [windows, blocks, groups * n]; ``vectors`` u8 [windows, groups, k]; ``centre`` [groups, blocks, n].
+    """
+    groups, blocks, n = centre.shape
+    for block in range(blocks):
+        inputs = vectors[:, :, block * block_rows : (block + 1) * block_rows].sum(axis=2, dtype=np.float32)
+        split = sums[:, block].reshape(len(sums), groups, n)
+        split -= inputs[:, :, None] * centre[None, :, block]
+
+
 def _every(op: Conv, matrix: Array, positions: int, block_rows: int) -> int:
     """Every how many windows one is kept; odd, so that it does not fall into step with rows of even width."""
     blocks = -(-matrix.shape[1] // block_rows)
-    outputs = min(OUTPUTS, op.shape[2])
-    wanted: int = max(16, min(WINDOWS, SAMPLE // (blocks * outputs)))
+    wanted: int = max(LEAST_WINDOWS, min(WINDOWS, SAMPLE // (blocks * op.shape[2])))
     return max(1, positions // wanted) | 1
 
 
@@ -118,7 +165,8 @@ def observe(
     """
     given = len(next(iter(inputs.values()))) if inputs else 1
     images = max(1, min(given, int(MACS / max(1, _macs(graph)))))
-    watch = Watch(block_rows, images)
+    coded = {op.name: Coded.of(graph, op) for op in graph.of(Conv)}
+    watch = Watch(block_rows, images, coded=coded)
     batch = max(1, int(4e7 / max(1, _elements(graph))))
     for first in range(0, images, batch):
         if progress:
@@ -126,7 +174,8 @@ def observe(
         last = min(first + batch, images)
         evaluate(graph, {name: array[first:last] for name, array in inputs.items()}, keep=False, sums=watch)
     return {
-        op.name: _observed(graph, op, watch.layers[op.name], block_rows, input_slices, slices) for op in graph.of(Conv)
+        op.name: _observed(graph, op, coded[op.name], watch.layers[op.name], block_rows, input_slices, slices)
+        for op in graph.of(Conv)
     }
 
 
@@ -142,21 +191,17 @@ def _elements(graph: Graph) -> int:
 def _observed(
     graph: Graph,
     op: Conv,
+    coded: Coded,
     seen: _Layer,
     block_rows: int,
     input_slices: tuple[tuple[int, int], ...],
     slices: tuple[int, ...],
 ) -> Observed:
-    matrix = gemm_matrix(graph.constants[op.weights], op.groups)
     vectors = np.concatenate(seen.kept)
-    chosen = np.linspace(0, op.shape[2] - 1, min(OUTPUTS, op.shape[2])).astype(int)
-    sums = _some_sums(vectors, matrix, chosen, block_rows)
-    bias = graph.constants[op.bias].astype(np.float64)
-    zero = op.x_zero * matrix.sum(axis=1, dtype=np.int64).reshape(-1)
+    sums = block_sums(vectors, coded.field(block_rows), block_rows)
     multiplier = np.broadcast_to(graph.constants[op.multiplier], op.shape[2:]).astype(np.float64)
-    offset = (np.broadcast_to(bias, op.shape[2:]) - zero) * multiplier + op.y_zero
-    line = _largest_line(vectors, matrix, chosen, block_rows, input_slices, slices)
-    return Observed(sums, seen.largest, line, multiplier[chosen], offset[chosen], op.lo, op.hi)
+    line = _largest_line(vectors, coded.field(block_rows), block_rows, input_slices, slices)
+    return Observed(sums, seen.largest, line, multiplier)
 
 
 def _some_sums(vectors: Array, matrix: Array, outputs: Array, block_rows: int) -> npt.NDArray[np.float32]:
@@ -170,12 +215,12 @@ def _some_sums(vectors: Array, matrix: Array, outputs: Array, block_rows: int) -
 def _largest_line(
     vectors: Array,
     matrix: Array,
-    outputs: Array,
     block_rows: int,
     input_slices: tuple[tuple[int, int], ...],
     slices: tuple[int, ...],
 ) -> int:
     """The largest difference of a W+ and its W- bit line in one read, over a sample."""
+    outputs = np.linspace(0, matrix.shape[0] * matrix.shape[2] - 1, LINE_OUTPUTS).astype(int)
     some = vectors[:: max(1, len(vectors) // 256)]
     magnitude, sign = np.abs(matrix.astype(np.int16)), np.sign(matrix)
     largest = 0
@@ -183,6 +228,6 @@ def _largest_line(
         x = (some >> lo) & ((1 << hi - lo) - 1)
         for s, width in enumerate(slices):
             field_ = (magnitude >> sum(slices[:s]) & ((1 << width) - 1)) * sign
-            sums = _some_sums(x, field_, outputs, block_rows)
+            sums = _some_sums(x, field_, np.unique(outputs), block_rows)
             largest = max(largest, int(np.abs(sums).max()))
     return largest

@@ -31,6 +31,7 @@ class Dataflow:
     full scale that each layer chooses. ``summed_columns``: so many low buffer columns of B are added by their weight in
     front of one conversion, rounded to what its bits can hold; the others are converted one by one. ``count_inputs``:
     sums of inputs (for the centre of codes) are counted in digital instead of converted from a unit column.
+    ``centred``: pairs of columns hold weights without their mean, too, which is corrected with the sum of inputs.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Dataflow:
     ranged: bool = False
     summed_columns: int = 1
     count_inputs: bool = True
+    centred: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be. Raises FlowError."""
@@ -71,6 +73,11 @@ class Dataflow:
     def bipolar(self) -> bool:
         """Whether an output has two columns for each slice."""
         return self.encoding in ("pairs", "sides")
+
+    @property
+    def corrected(self) -> bool:
+        """Whether codes have a centre, and the sum of inputs times it is added."""
+        return self.centred or not self.bipolar
 
     @property
     def places(self) -> tuple[int, ...]:

@@ -73,17 +73,14 @@ class Observed:
     """What calibration showed of a layer.
 
     ``sums`` float32 [windows, row blocks, outputs]: exact partial sums of sampled windows; ``largest`` of all windows
-    that were seen; ``line`` the largest sum on one bit line. ``multiplier`` and ``offset`` [outputs] turn a layer's
-    whole sum into its output, ``sum * multiplier + offset``, which is then clipped to ``lo``..``hi``.
+    that were seen; ``line`` the largest sum on one bit line. ``multiplier`` [outputs] is what one unit of a layer's sum
+    counts in steps of its output.
     """
 
     sums: Floats
     largest: int
     line: int
     multiplier: npt.NDArray[np.float64]
-    offset: npt.NDArray[np.float64]
-    lo: int
-    hi: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class RangePlan:
 
     ``largest`` partial sum; ``step`` of one code; ``clipped`` part of the conversions; ``sqnr_db`` of the layer's sums
     (infinite if exact); ``error_lsb``: root mean square error of the layer's output in steps of its 8-bit tensor,
-    before rounding; ``line_over``: some bit line exceeds `LINE_LIMIT`.
+    before rounding and clipping; ``line_over``: some bit line exceeds `LINE_LIMIT`.
     """
 
     layer: str
@@ -142,8 +139,10 @@ def convert(sums: Array, step: float, lo: int, hi: int) -> npt.NDArray[np.float6
 
 
 def choose(layer: str, seen: Observed, converter: Converter, mode: str) -> RangePlan:
-    """The plan of a layer whose outputs have the smallest mean square error on the calibration data.
+    """The plan of a layer whose sums have the smallest mean square error on the calibration data.
 
+    Errors count in steps of the output, before the output's own clipping (ReLU): what that hides on the calibration
+    images it need not hide on others, and a sum that clips far from its value there is a wrong answer elsewhere.
     'gain': full scales at or below the largest sum, with whole steps. 'power2': gains that are powers of two.
     'published': the three ranges, gain 1. Ties go to the larger full scale. Raises ValueError for another mode.
     """
@@ -184,7 +183,7 @@ def _plan(layer: str, seen: Observed, converter: Converter, v_max: float, gain: 
     exact = seen.sums.sum(axis=1, dtype=np.float64)
     got = convert(seen.sums, step, converter.lo, converter.hi)
     clipped = np.mean((seen.sums > (converter.hi + 0.5) * step) | (seen.sums < (converter.lo - 0.5) * step))
-    error = _output(seen, got) - _output(seen, exact)
+    error = (got - exact) * seen.multiplier
     return RangePlan(
         layer,
         seen.largest,
@@ -196,11 +195,6 @@ def _plan(layer: str, seen: Observed, converter: Converter, v_max: float, gain: 
         float(np.sqrt(np.mean(error**2))),
         gain * seen.line > LINE_LIMIT * converter.line,
     )
-
-
-def _output(seen: Observed, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """What the layer gives out, not rounded: errors that clipping (ReLU) hides do not count."""
-    return np.clip(sums * seen.multiplier + seen.offset, seen.lo, seen.hi)
 
 
 def _decibels(signal: float, noise: float) -> float:

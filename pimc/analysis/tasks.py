@@ -85,7 +85,7 @@ class _Builder:
         span = (f"{bits[0]}:{bits[1]}",)
         ops = [("drive", span), ("read", (self.flow.encoding,) if self.flow.bipolar else ())]
         uses = [("dac", Fraction(1)), ("array", Fraction(1))]
-        if self.flow.count_inputs and not self.flow.bipolar:
+        if self.flow.count_inputs and self.flow.corrected:
             ops.append(("count-inputs", span))
             uses.append(("input-adder", Fraction(1)))
         return self._task(Task(tuple(ops), tuple(uses), (0,), frees))
@@ -99,7 +99,7 @@ class _Builder:
 
     def _convert_all(self) -> tuple[int, ...]:
         """A: every sample is converted and added."""
-        unit = not self.flow.count_inputs and not self.flow.bipolar
+        unit = not self.flow.count_inputs and self.flow.corrected
         work = self.array.columns // (2 if self.pairs else 1) + (self.array.unit_columns if unit else 0)
         taker: tuple[int, ...] = ()
         adders: tuple[int, ...] = ()
@@ -158,7 +158,7 @@ class _Builder:
         """Merge (with the centre's correction), scale ranged codes, activate, store."""
         ops: list[tuple[str, tuple[str, ...]]] = [("merge", ())]
         uses = [("tile-adder", Fraction(1))]
-        if not self.flow.bipolar:
+        if self.flow.corrected:
             ops.append(("correct", ()))
             uses.append(("corrector", Fraction(1)))
         counted = tuple(n for n, task in enumerate(self.list) if any(op == "count-inputs" for op, _ in task.ops))

@@ -17,13 +17,16 @@ from pimc_isa.machine import Machine
 from pimc_isa.peripherals import to_tensors
 from pimc_isa.program import Program
 
-__all__ = ["DATAFLOW", "FLOW", "emit", "flow", "machine", "pipeline", "target"]
+__all__ = ["CENTRED", "CENTRED_FLOW", "DATAFLOW", "FLOW", "emit", "flow", "machine", "pipeline", "target"]
 
 #: The dataflow with the paper's precisions.
 DATAFLOW = Dataflow("C", dac_bits=4, encoding="pairs", ranged=True)
 
-#: Name of the flow.
-FLOW = "npim8"
+#: The same with the sums of inputs counted, so that codes are weights less the mean of their column. Not the paper's.
+CENTRED = replace(DATAFLOW, centred=True)
+
+#: Names of the flows.
+FLOW, CENTRED_FLOW = "npim8", "npim8c"
 
 
 def machine(*, held_copies: int = 1) -> Machine:
@@ -44,13 +47,21 @@ def target(
     ranges: str = "gain",
     peripherals: str = "ideal",
     held_copies: int = 1,
+    centre: str = "auto",
 ) -> Target:
-    """Neural-PIM with 8-bit inputs, weights and outputs. ``ranges``: see `Target`; 'wide' loses nothing."""
+    """Neural-PIM with 8-bit inputs, weights and outputs. ``ranges``: see `Target`; 'wide' loses nothing.
+
+    ``centre``: 'on' stores weights less the mean of their column, and adds it times the sum of inputs in digital; 'off'
+    is the paper's hardware; 'auto' is on where ranges are chosen freely ('gain', 'power2').
+    """
+    if centre not in ("auto", "on", "off"):
+        raise TargetError(f"centre {centre!r} does not exist; choose auto, on or off")
+    centred = centre == "on" or (centre == "auto" and ranges in ("gain", "power2"))
     return make_target(
         "neural-pim",
         machine(held_copies=held_copies),
-        DATAFLOW,
-        FLOW,
+        CENTRED if centred else DATAFLOW,
+        CENTRED_FLOW if centred else FLOW,
         chips=chips,
         replication=replication,
         ranges=ranges,

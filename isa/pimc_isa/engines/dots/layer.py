@@ -11,7 +11,7 @@ from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.engines.dots.analog import AnalogLayer
 from pimc_isa.engines.dots.model import AnalogModel
-from pimc_isa.engines.dots.summed import SummedProduct, converts_whole_sums
+from pimc_isa.engines.dots.summed import InputSums, SummedProduct, converts_whole_sums
 from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise
@@ -81,7 +81,9 @@ class Layer:
         if ideal and not self.exact and converts_whole_sums(self.cells, self.form):
             depth = self.cells.codes.shape[1]
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
-            self.summed = SummedProduct(self.w, depth, self.weights, self.form, self.scale, cuts)
+            self.summed = SummedProduct(
+                self.w, depth, self.weights, self.form, self.scale, cuts, self.cells.centre.astype(np.int32)
+            )
         self.analog: AnalogLayer | None = None
         if model is not None:
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
@@ -220,7 +222,24 @@ class Layer:
         if self._taps is None:
             self._taps = np.ascontiguousarray(self.w()[:, :, 0].T, np.int32)
         sums = depthwise(x, g, self._taps)
-        return sums if self.summed is None else self.summed.one_block(sums)
+        if self.summed is None:
+            return sums
+        return self.summed.one_block(sums, self._counted_inputs(x, g) if self.summed.counts else None)
+
+    def _counted_inputs(self, x: Array, g: Geometry) -> InputSums:
+        """Of a depthwise layer's windows, one channel each."""
+        assert self._taps is not None
+        ones = np.ones_like(self._taps)
+        exact = depthwise(x, g, ones)
+        if all(c is None for c in self.form.unit_conversions):
+            return InputSums(exact, exact)
+        converted = np.zeros_like(exact)
+        for (lo, hi), c in zip(self.form.input_slices, self.form.unit_conversions, strict=True):
+            mask = (1 << (hi - lo)) - 1
+            part = depthwise(x >> lo & mask, replace(g, pad_value=g.pad_value >> lo & mask), ones)
+            part = part if c is None else np.clip((part + c.step // 2) // c.step * c.step, c.lo, c.hi)
+            converted += part << lo
+        return InputSums(exact, converted)
 
 
 def _padded(x: Array, g: Geometry) -> Array:
