@@ -93,7 +93,7 @@ def encode_differential(weights: Array, slices: tuple[int, ...], block_rows: int
         part = codes[:, rows].astype(np.int64)
         lowest, highest = part.max(axis=1) - top, part.min(axis=1) + top  # beyond them a code would not fit
         centre[:, block] = np.clip(np.rint(part.mean(axis=1)), lowest, highest)
-        codes[:, rows] -= centre[:, block, None].astype(codes.dtype)
+        codes[:, rows] = part - centre[:, block, None]
     return Cells(codes, polarity, centre)
 
 

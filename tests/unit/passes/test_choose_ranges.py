@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pimc.analysis.calibrate import Watch, gemm_matrix, observe, windows
+from pimc.analysis.calibrate import Coded, Watch, gemm_matrix, observe, windows
 from pimc.analysis.ranges import RANGES
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
@@ -18,6 +18,7 @@ from pimc.passes.choose_ranges import ChooseRanges, converter_of, needs_calibrat
 from pimc.passes.spec import parse_pipeline
 from pimc.passes.target import Target
 from pimc_backends import isaac
+from pimc_isa.crossbar.cells import encode_differential
 from pimc_isa.flow import Flow, parse_flow
 from tests.unit.passes.graphs import Net
 
@@ -47,7 +48,7 @@ def target(ranges: str = "gain", *flows: Flow) -> Target:
     return Target("t", isaac.machine(), flows or (flow(),), (flows or (flow(),))[0].name, ranges=ranges)
 
 
-def programmed(name: str = "one") -> Graph:
+def programmed(name: str = "one", *, centred: bool = False) -> Graph:
     """A graph as schedule-analog leaves it: dense, strided, grouped and depthwise convolutions, an addition."""
     net = Net((9, 9, 8))
     a = net.conv(net.x, 12)
@@ -56,7 +57,11 @@ def programmed(name: str = "one") -> Graph:
     net.conv(net.add(b, c), 5, kernel=1, pad=0)
     graph = net.graph
     for op in list(graph.of(Conv)):
-        cells = Cells("", "", "", (1,) * 8, ROWS, bipolar=True)
+        matrix = gemm_matrix(graph.constants[op.weights], op.groups)
+        coded = encode_differential(matrix, (1,) * 8, ROWS, centred=centred)
+        names = [f"{op.name}.{part}" for part in ("codes", "polarity", "centre")]
+        graph.constants |= dict(zip(names, (coded.codes, coded.polarity, coded.centre), strict=True))
+        cells = Cells(names[0], names[1], names[2], (1,) * 8, ROWS, bipolar=True)
         graph.update(replace(op, cells=cells, flow=name))
     graph.calibration = {"input": np.random.default_rng(1).integers(0, 256, (3, 8, 9, 9), np.uint8)}
     return graph
@@ -66,21 +71,26 @@ def scales(graph: Graph) -> list[tuple[float, float] | None]:
     return [op.scale for op in graph.of(Conv)]
 
 
-def test_watching_changes_no_value() -> None:
-    graph = programmed()
-    watch = Watch(ROWS, 3)
+@pytest.mark.parametrize("centred", [False, True])
+def test_watching_changes_no_value(centred: bool) -> None:
+    graph = programmed(centred=centred)
+    watch = Watch(ROWS, 3, coded={op.name: Coded.of(graph, op) for op in graph.of(Conv)})
     exact = evaluate(graph, graph.calibration)
     watched = evaluate(graph, graph.calibration, sums=watch)
     assert all(np.array_equal(exact[name], watched[name]) for name in exact)
     assert list(watch.layers) == [op.name for op in graph.of(Conv)]
 
 
-def test_the_largest_sum_and_line_are_those_of_all_windows() -> None:
-    graph = programmed()
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_largest_sum_and_line_are_those_of_all_windows(centred: bool) -> None:
+    """Of what the cells hold: weights less the mean of their column where they are centred."""
+    graph = programmed(centred=centred)
     seen = observe(graph, graph.calibration, ROWS, ((0, 4), (4, 8)), (1,) * 8)
     values = evaluate(graph, graph.calibration)
     for op in graph.of(Conv):
-        weights = gemm_matrix(graph.constants[op.weights], op.groups).astype(np.int64)
+        assert op.cells is not None
+        weights = graph.constants[op.cells.codes].astype(np.int64)
+        assert graph.constants[op.cells.centre].any() == centred
         vectors = np.concatenate([v for _, v in windows(op, values[op.inputs[0]])]).astype(np.int64)
         largest = line = 0
         for first in range(0, weights.shape[1], ROWS):

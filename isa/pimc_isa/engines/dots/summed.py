@@ -118,7 +118,7 @@ class SummedProduct:
         if self._centre is None or inputs is None:
             return self._sum([sums])
         own = self._centre[:, 0, 0]
-        return self._sum([sums - inputs.exact * own]) + inputs.converted * own
+        return np.asarray(self._sum([sums - inputs.exact * own]) + inputs.converted * own)
 
     def _corrected(self, blocks: list[Array], inputs: list[InputSums], centre: Array) -> Array:
         """Blocks [..., m, n] of the weights, sums of inputs [..., m] of every block, ``centre`` [..., blocks, n]."""
@@ -127,7 +127,7 @@ class SummedProduct:
             own = centre[..., number : number + 1, :]
             seen.append(sums - counted.exact[..., None] * own)
             correction += counted.converted[..., None] * own
-        return self._sum(seen) + correction
+        return np.asarray(self._sum(seen) + correction)
 
     def _sum(self, blocks: list[Array]) -> Array:
         total: Array | None = None

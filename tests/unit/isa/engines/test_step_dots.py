@@ -29,7 +29,8 @@ from tests.unit.isa.engines.test_values import REQUANT, SAME3, conv3, images, re
 from tests.unit.isa.engines.test_values_summed import program
 
 Array = np.ndarray
-SHIPPED = (isaac.flow(), isaac.flow("isaac16"), cascade.flow(), isaac_style.flow(), neural_pim.flow())
+CENTRED = neural_pim.target(centre="on").flows[0]
+SHIPPED = (isaac.flow(), isaac.flow("isaac16"), cascade.flow(), isaac_style.flow(), neural_pim.flow(), CENTRED)
 FLOWS = {flow.name: flow for flow in SHIPPED}
 GROUPS, K, N, ROWS = 2, 40, 5, 16
 
@@ -38,8 +39,12 @@ def layer(flow: Flow, seed: int, block_rows: int = ROWS) -> tuple[Weights, Cells
     bits = sum(flow.slices)
     values = np.random.default_rng(seed).integers(-(1 << bits - 1) + 1, 1 << bits - 1, (GROUPS, K, N))
     weights = Weights("w", GROUPS, K, N, block_rows, flow.slices, flow.bipolar)
-    coded = encode_differential if flow.bipolar else encode
-    return weights, coded(values, flow.slices, block_rows)
+    if not flow.bipolar:
+        return weights, encode(values, flow.slices, block_rows)
+    centred = bool(normal_form(flow).unit_conversions)
+    cells = encode_differential(values, flow.slices, block_rows, centred=centred)
+    assert cells.centre.any() == centred
+    return weights, cells
 
 
 def group(flow: Flow, number: int, k: tuple[int, int] = (0, K), n: tuple[int, int] = (0, N)) -> Group:
@@ -147,8 +152,8 @@ def test_noisy_crossbars_make_the_draws_of_the_other_engine(name: str, noise: De
 
 
 @pytest.mark.parametrize(("centre", "polarity"), [(0, 0), (3, 0), (0, 1), (3, 1)])
-def test_a_correction_or_a_flip_of_one_column_alone_ends_the_single_draw(centre: int, polarity: int) -> None:
-    """Without both, noise is one draw on the sum; with either, one for each read, as the other engine has it."""
+def test_a_flip_of_one_column_alone_ends_the_single_draw(centre: int, polarity: int) -> None:
+    """Without one, noise is one draw on the sum, whatever is corrected behind it; with one, one for each read."""
     weights, cells = layer(ONE_PAIR, 2)
     cells = Cells(cells.codes, np.zeros_like(cells.polarity), np.zeros_like(cells.centre))
     cells.centre[0, 1, 2], cells.polarity[0, 2, 3] = centre, polarity
@@ -193,9 +198,10 @@ def test_convolution_groups_see_their_own_channels() -> None:
 
 @pytest.mark.parametrize("kind", ["fitted", "trained"])
 @pytest.mark.parametrize("v_max", [0.5, 0.25, 0.125, 0.0625, 0.03125])
-def test_peripherals_that_are_not_ideal(kind: str, v_max: float) -> None:
+@pytest.mark.parametrize("flow", [neural_pim.flow(), CENTRED], ids=lambda flow: flow.name)
+def test_peripherals_that_are_not_ideal(flow: Flow, kind: str, v_max: float) -> None:
     """Every range has networks of its own, with noise of reads and of holds."""
-    flow, many = neural_pim.flow(), 4 if kind == "trained" else 60
+    many = 4 if kind == "trained" else 60
     weights, cells = layer(flow, 4)
     held = to_tensors(load(), PREFIX)
     plain = program(weights, cells, flow)

@@ -16,19 +16,25 @@ from pimc_isa.crossbar.exactness import sliced_dot
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.kernels import convert, gemm
 from pimc_isa.engines.kernels.convert import add_codes, converter
+from pimc_isa.engines.kernels.windows import Geometry
+from pimc_isa.engines.kernels.windows import taps as taps_of
 from pimc_isa.flow import Block, Conversion, Flow, NormalForm, normal_form, parse_flow
-from pimc_isa.operands import Weights
+from pimc_isa.operands import Weights, Window
 from pimc_isa.program import Program
 from tests.unit.isa.engines.tiny import machine
 
 Array = np.ndarray
 
 
-def whole_flow(bits: int = 8, ranged: bool = True) -> Flow:
-    """Two input slices of four bits folded in analog, one conversion: dataflow C of Neural-PIM."""
+def whole_flow(bits: int = 8, ranged: bool = True, counted: bool = False) -> Flow:
+    """Two input slices of four bits folded in analog, one conversion: dataflow C of Neural-PIM.
+
+    ``counted``: with the sums of inputs for a correction.
+    """
     how = f"convert signed {bits} " + ("ranged" if ranged else "step=300")
     lines = ["@0 load", "@1 drive 0:4", "@1 read pairs", "@2 drive 4:8", "@2 read pairs", "@2 fold >>4", "@3 fold >>4"]
     lines += [f"@4 {how}", "@5 merge", *(["@6 scale"] if ranged else []), "@7 store"]
+    lines += ["@1 count-inputs 0:4", "@2 count-inputs 4:8", "@5 correct"] if counted else []
     head = ".flow whole input_bits=8 slices=1,1,1,1,1,1,1,1 step_cycles=120 interval=3 latency=8"
     return parse_flow("\n".join([head, *lines]))
 
@@ -56,19 +62,20 @@ def reference(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale:
     st.integers(1, 3),
     st.integers(1, 5),
     st.booleans(),
+    st.booleans(),
     st.sampled_from([0.5, 0.25, 0.125]),
     st.floats(1, 300),
 )
 def test_row_blocks_by_products_are_the_reference(
-    seed: int, groups: int, blocks: int, ranged: bool, v_max: float, gain: float
+    seed: int, groups: int, blocks: int, ranged: bool, centred: bool, v_max: float, gain: float
 ) -> None:
     rng = np.random.default_rng(seed)
     rows, n = 32, int(rng.integers(1, 20))
     k = int(rng.integers((blocks - 1) * rows + 1, blocks * rows + 1))
     values = rng.integers(-128, 128, (groups, k, n)).astype(np.int16)
     weights = Weights("w", groups, k, n, rows, (1,) * 8, True)
-    cells = encode_differential(values, weights.slices, rows)
-    flow = whole_flow(int(rng.integers(4, 10)), ranged)
+    cells = encode_differential(values, weights.slices, rows, centred=centred)
+    flow = whole_flow(int(rng.integers(4, 10)), ranged, centred)
     cuts = sorted({int(c) * rows for c in rng.integers(1, blocks, 2)}) if blocks > 1 else []
     part = LayerPart("w", "whole", (0, k), (0, n), (0, groups), v_max if ranged else 0.0, gain, tuple(cuts))
     layer = Layer(program(weights, cells, flow), part)
@@ -80,6 +87,29 @@ def test_row_blocks_by_products_are_the_reference(
     ours = layer.dense(x[:, 0], False) if groups == 1 else layer.grouped(x)
     np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(layer.sliced(x), expected)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 1)])
+def test_depthwise_layers_by_taps_are_the_reference(centred: bool, kernel: tuple[int, int]) -> None:
+    """Padding counts as an input: the sums of inputs have it too."""
+    rng = np.random.default_rng(7)
+    taps, chans = kernel[0] * kernel[1], 5
+    values = rng.integers(-128, 128, (chans, taps, 1)).astype(np.int16)
+    weights = Weights("w", chans, taps, 1, 32, (1,) * 8, True)
+    cells = encode_differential(values, weights.slices, 32, centred=centred)
+    flow = whole_flow(8, True, centred)
+    part = LayerPart("w", "whole", (0, taps), (0, 1), (0, chans), 0.25, 40.0)
+    layer = Layer(program(weights, cells, flow), part)
+    assert layer.is_depthwise(taps)
+    x = rng.integers(0, 256, (2, 6, 7, chans)).astype(np.uint8)
+    window = Window("w", kernel, (1, 2), (1, 1, 1, 1), pad_value=77)
+    out = (6 + 2 - kernel[0] + 1, (7 + 2 - kernel[1]) // 2 + 1)
+    g = Geometry.of(window, (0, 1, out[0]), (0, out[1]), (0, 0), (0, chans))
+    seen = taps_of(x, g).transpose(0, 1, 2, 4, 3).reshape(-1, chans, taps)
+    scale = part.full_scale(program(weights, cells, flow))
+    expected = reference(seen, cells, weights, normal_form(flow), scale, [])
+    np.testing.assert_array_equal(layer.depthwise_sums(x, g).reshape(expected.shape[:2]), expected[..., 0])
 
 
 @settings(deadline=None)
@@ -132,4 +162,4 @@ def test_other_forms_keep_the_reference() -> None:
     assert not converts_whole_sums(cells, replace(form, blocks=(block, Block((), (), 0, None))))
     exponents = (block.exponents[0] + 1, *block.exponents[1:])
     assert not converts_whole_sums(cells, replace(form, blocks=(replace(block, exponents=exponents),)))
-    assert not converts_whole_sums(replace(cells, centre=cells.centre + 1), form)
+    assert converts_whole_sums(replace(cells, centre=cells.centre + 1), form)  # corrected in digital, behind it
