@@ -75,8 +75,8 @@ MAIN = ("neural-pim", "isaac-style", "cascade")
 
 #: Every chip that programs are compiled for, by the name it has on the page.
 CHIPS = {
-    "neural-pim": Chip("neural-pim"),
-    "neural-pim, window 2": Chip("neural-pim", {"held_copies": 2}),
+    "neural-pim": Chip("neural-pim", {"centre": "off"}),
+    "neural-pim, window 2": Chip("neural-pim", {"centre": "off", "held_copies": 2}),
     "isaac-style": Chip("isaac-style", {"encoder": "differential"}),
     "isaac-style, window 9": Chip("isaac-style", {"encoder": "differential"}, 9),
     "isaac-style, window 10": Chip("isaac-style", {"encoder": "differential"}, 10),
@@ -86,7 +86,7 @@ CHIPS = {
     "cascade, 50 ns": Chip("cascade", {"encoder": "differential", "cycle_ns": 50}),
     "cascade, 15 conversions": Chip("cascade", {"encoder": "differential", "summed_columns": 1}),
     "cascade, flipped": Chip("cascade"),
-    "neural-pim, twice the area": Chip("neural-pim", area=2),
+    "neural-pim, twice the area": Chip("neural-pim", {"centre": "off"}, area=2),
     "isaac-style, twice the area": Chip("isaac-style", {"encoder": "differential"}, area=2),
     "cascade, twice the area": Chip("cascade", {"encoder": "differential"}, area=2),
 }
