@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from page_sections import kept_sections
 
 import pimc
 from pimc import driver
@@ -308,7 +309,7 @@ def main() -> None:
     text = page(options.images, options.jobs)
     if options.write:
         PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(text + kept_sections(PAGE, ("photographs",)), encoding="utf-8")
     else:
         print(text, end="")
 

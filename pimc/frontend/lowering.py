@@ -19,7 +19,7 @@ from pimc.ir.ops import Op, TensorType
 from pimc_isa.numerics import F32
 from pimc_isa.operands import View
 
-__all__ = ["Host", "Lowering", "cuts_range", "output_offset", "stem_of", "stored_limits"]
+__all__ = ["Host", "Lowering", "cuts_range", "demand_no_overflow", "output_offset", "stem_of", "stored_limits"]
 
 
 class Host(Protocol):
@@ -150,10 +150,33 @@ def stored_limits(unit: Unit, offset: int) -> tuple[int, int]:
     scale, zero = unit.output.scale, unit.output.zero
     assert scale is not None
     assert zero is not None
+    if _is_redundant(unit, scale, zero):
+        return 0, 255
     bounds = np.clip(np.array([unit.lo, unit.hi], F32), np.finfo(F32).min / 2, np.finfo(F32).max / 2)
     with np.errstate(over="ignore"):
         lo, hi = quantise_linear(bounds, scale, zero).astype(int) + offset
     return int(lo), int(hi)
+
+
+def _is_redundant(unit: Unit, scale: Array, zero: Array) -> bool:
+    """Whether onnxruntime leaves a Clip out: the 8-bit range goes beyond its limits by next to nothing, absolutely.
+
+    Ranges of very small scales lie within that altogether. A Relu is left out only by its zero point.
+    """
+    if unit.lo == 0 and math.isinf(unit.hi):
+        return False
+    ends = np.iinfo(zero.dtype)
+    lower, upper = (
+        float(F32(scale.reshape(-1)[0]) * F32(end - int(zero.reshape(-1)[0]))) for end in (ends.min, ends.max)
+    )
+    nothing = float(np.finfo(F32).eps)
+    return unit.lo - lower <= nothing and upper - unit.hi <= nothing
+
+
+def demand_no_overflow(largest: float) -> None:
+    """Refuse results (in steps of the output) that overflow in onnxruntime, which clips behind its 32-bit integers."""
+    if not largest < 2**31:
+        raise NotOnChipError("its scales are too far apart: onnxruntime's result overflows 32 bits")
 
 
 def cuts_range(unit: Unit, lo: int, hi: int) -> bool:

@@ -128,6 +128,11 @@ def _emit(
     if not np.isfinite(multiplier).all() or not products.all():
         raise NotOnChipError("its scales are too far apart for 32-bit floating point")
     lo, hi = stored_limits(unit, like.offset)
+    mixed = unit.op in ("Conv", "Gemm", "MatMul") and source.offset == 128 and weights.offset == 0
+    if mixed:
+        lw.inexact[out.tensor] = (
+            "onnxruntime has no kernel of int8 activations with uint8 weights, so it computes in floating point"
+        )
     bias = _bias(lw, unit, products, taps.shape[0], factors)
     if unit.inexact or unit.output.tensor in lw.inexact or cuts_range(unit, lo, hi):
         bias = _without_wrapping(bias, taps, multiplier)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.table import table
-from pimc.frontend.lowering import Lowering, output_offset, stored_limits
+from pimc.frontend.lowering import Lowering, demand_no_overflow, output_offset, stored_limits
 from pimc.frontend.ref import Ref
 from pimc.frontend.unit import Unit
 from pimc.ir.ops import Add, Mul
@@ -47,6 +47,8 @@ def _pair(lw: Lowering, unit: Unit, kind: type[Add | Mul]) -> Ref:
     scales = [float(o.one_scale) for o in (first, second, unit.output)]
     if max(scales) / min(scales) > SPREAD or max(scales) > SPREAD or min(scales) < 1 / SPREAD:
         raise NotOnChipError("its scales are too far apart for 32-bit floating point")
+    reach = scales[0] * scales[1] * 255 if kind is Mul else scales[0] + scales[1]
+    demand_no_overflow(255 * reach / scales[2])
     lo, hi = stored_limits(unit, offset)
     fields: dict[str, Any] = {
         "a_scale": float(first.one_scale),

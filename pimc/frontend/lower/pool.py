@@ -7,7 +7,7 @@ import numpy as np
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.table import requantised, to_scale_of
 from pimc.frontend.lower.window import sliding
-from pimc.frontend.lowering import Lowering, output_offset, stored_limits
+from pimc.frontend.lowering import Lowering, demand_no_overflow, output_offset, stored_limits
 from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.unit import Unit
 from pimc.ir.ops import AvgPool, Gap, MaxPool
@@ -39,6 +39,7 @@ def average_pool(lw: Lowering, unit: Unit) -> Ref:
     if window.dilation != (1, 1):
         raise NotOnChipError("AveragePool with dilation")
     like = image_like((*window.size, x.shape[2]), output_offset(unit, x.offset))
+    demand_no_overflow(255 * float(unit.operand(0).one_scale) / float(unit.output.one_scale))
     lo, hi = stored_limits(unit, like.offset)
     if like.offset != x.offset:
         raise NotOnChipError("int8 and uint8 mixed")
@@ -86,6 +87,8 @@ def _gap(lw: Lowering, unit: Unit, x: Ref, *, keep: bool) -> Ref:
     zero = source.one_zero + x.offset
     count = F32(rows * columns)
     multiplier = F32(source.one_scale / F32(out.one_scale * count))
+    if not 2.0**-32 <= multiplier < 256:
+        raise NotOnChipError("its scales are too far apart for onnxruntime's global average")
     dims = (channels, 1, 1) if keep else (channels,)
     lo, hi = stored_limits(unit, offset)
     return lw.emit(

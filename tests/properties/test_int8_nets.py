@@ -1,0 +1,35 @@
+"""Random int8 networks with extreme scales, zero points and biases: equal to onnxruntime, or refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.properties.int8_nets import judge
+
+BLOCK = 500
+
+
+def judged(seeds: range) -> Counter[str]:
+    """Judge many; the error names the seed."""
+    found: Counter[str] = Counter()
+    for seed in seeds:
+        try:
+            found[judge(seed)] += 1
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+    return found
+
+
+def test_some_networks() -> None:
+    assert judged(range(24))["equal"] >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(6))
+def test_many_networks(block: int) -> None:
+    """3,000 in all, a quarter of them on each target; lossy ones with wide converters."""
+    found = judged(range(100 + BLOCK * block, 100 + BLOCK * (block + 1)))
+    assert found["equal"] > 0.9 * BLOCK
