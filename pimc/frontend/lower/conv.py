@@ -161,6 +161,10 @@ def _without_wrapping(bias: Array, taps: Array, multiplier: Array) -> Array:
     most = 255 * np.abs(taps.reshape(len(taps), -1).astype(np.int64)).sum(axis=1)
     limit = 2**31 - 1 - most
     wide = bias.astype(np.int64)
+    reach = np.minimum(np.abs(wide), limit) + most
+    lost = reach * multiplier.astype(np.float64) > 2**20
+    if (lost & (np.abs(wide) <= 2 * most)).any():
+        raise NotOnChipError("its sums span so many steps of its result that floating point loses single ones")
     if (np.abs(wide) <= limit).all():
         return bias
     if ((limit - most) * multiplier.astype(np.float64) < 512).any():
