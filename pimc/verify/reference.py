@@ -121,10 +121,9 @@ class Reference:
         model = _parsed(self._bytes)
         for node in model.graph.node:
             node.output[:] = [f"{name}{_MADE}" if name in given else name for name in node.output]
-        batch = 1 if self._fixed_batch() else "batch"
         for name, array in given.items():
             elem = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-            model.graph.input.append(onnx.helper.make_tensor_value_info(name, elem, [batch, *array.shape[1:]]))
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, elem, ["batch", *array.shape[1:]]))
         known = [v for v in model.graph.value_info if v.name not in given]
         del model.graph.value_info[:], model.graph.output[:]
         model.graph.value_info.extend(known)

@@ -65,6 +65,26 @@ def test_no_equality_is_owed_where_onnxruntime_computes_in_float() -> None:
     assert not report.own.owed
 
 
+def fixed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model for one image at a time."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    for value in copy.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return copy
+
+
+def test_a_model_for_one_image_runs_image_by_image(program: Program) -> None:
+    report = verify(program, images=3, own=fixed(onnx.load(fashion.int8_path())).SerializeToString())
+    assert report.own is not None
+    assert (report.verdict, report.own.outputs[0].elements, report.own.outputs[0].mismatches) == ("PASS", 30, 0)
+
+
+def test_what_follows_an_inexact_tensor_is_judged_image_by_image_too() -> None:
+    model = fixed(cut_relu(0))
+    made = pimc.compile(model)
+    assert made.verify(images(model, 64)).verdict == "PASS"
+
+
 def test_another_output_is_an_error(program: Program) -> None:
     renamed = replace(program, outputs=tuple(replace(p, name="scores") for p in program.outputs))
     with pytest.raises(RunError, match="has no output 'scores'; the program was compiled from another model"):
