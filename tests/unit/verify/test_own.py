@@ -67,7 +67,8 @@ def test_no_equality_is_owed_where_onnxruntime_computes_in_float() -> None:
 
 def fixed(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model for one image at a time."""
-    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     for value in copy.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     return copy
