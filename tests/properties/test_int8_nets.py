@@ -9,6 +9,7 @@ import pytest
 from tests.properties.int8_nets import judge
 
 BLOCK = 500
+pytestmark = pytest.mark.filterwarnings("ignore::pimc.frontend.macs.HostLayersWarning")
 
 
 def judged(seeds: range) -> Counter[str]:
