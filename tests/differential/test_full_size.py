@@ -28,6 +28,7 @@ def equal_and_reproducible(compiled: CompiledProgram, again: CompiledProgram, fo
     assert sum(len(t.code) for t in compiled.program.tiles) <= MAX_INSTRUCTIONS
 
 
+@pytest.mark.filterwarnings("ignore::pimc.frontend.fidelity.QuantisationWarning")  # random weights and inputs
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "squeezenet1_1", "googlenet"])
 def test_topologies_at_224(name: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ SIZE = 64
 LARGER = {"alexnet": 96, "inception_v3": 96}
 
 
+@pytest.mark.filterwarnings("ignore::pimc.frontend.fidelity.QuantisationWarning")  # random weights and inputs
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(zoo.TOPOLOGIES))
 def test_topologies_equal_onnxruntime(name: str) -> None:
