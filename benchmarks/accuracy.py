@@ -28,7 +28,7 @@ import pimc
 from pimc import driver
 from pimc.report.layers import LayerReport, layer_report
 from pimc_backends._shared.target import make_target
-from pimc_backends.neural_pim.pipeline import DATAFLOW, FLOW
+from pimc_backends.neural_pim.pipeline import dataflow_of
 from pimc_isa.engines.noise import parse_noise
 from pimc_isa.engines.values import Executor
 from pimc_models import fashion, locate, preprocess
@@ -53,6 +53,7 @@ class Case:
     name: str
     target: str = "neural-pim"
     ranges: str = "gain"
+    centre: str = "auto"
     bits: int = 8
     peripherals: str = "ideal"
     force: str = ""
@@ -82,15 +83,17 @@ CONVERSIONS = (
     Case("isaac-style", "isaac-style"),
     Case("cascade (first 1,000 images)", "cascade", images=1000),
     Case("neural-pim, wide converters", ranges="wide"),
-    Case("neural-pim, V_max 0.5 everywhere", force="0.5/1"),
-    Case("neural-pim, V_max 0.25 everywhere", force="0.25/1"),
-    Case("neural-pim, V_max 0.125 everywhere", force="0.125/1"),
-    Case("neural-pim, V_max 0.125, 7-bit weights' full swing", force="0.125/2.007874"),
+    Case("neural-pim, V_max 0.5 everywhere", force="0.5/1", centre="off"),
+    Case("neural-pim, V_max 0.25 everywhere", force="0.25/1", centre="off"),
+    Case("neural-pim, V_max 0.125 everywhere", force="0.125/1", centre="off"),
+    Case("neural-pim, V_max 0.125, 7-bit weights' full swing", force="0.125/2.007874", centre="off"),
     *(
         Case(f"neural-pim, {bits} bits, {ranges}", ranges=ranges, bits=bits)
         for bits in (8, 7, 6)
         for ranges in ("published", "power2", "gain")
     ),
+    Case("neural-pim, 8 bits, gain, without the centre", centre="off"),
+    Case("neural-pim, 8 bits, published, with the centre", ranges="published", centre="on"),
 )
 _SEEDS, _DRAWN = (1, 2, 3), "device:cell=0,read=0,hold=0"
 TRAINED = "trained peripherals as designed"
@@ -130,11 +133,11 @@ def compiled(network: Network, case: Case) -> driver.CompiledProgram:
     if case.target != "neural-pim":
         return pimc.compile(network.model, case.target)
     passes = f"choose-ranges{{force={case.force}}}" if case.force else ""
-    target, steps = driver.plan(case.target, passes, ranges=case.ranges, peripherals=case.peripherals)
+    options = {"ranges": case.ranges, "peripherals": case.peripherals}
+    target, steps = driver.plan(case.target, passes, centre=case.centre, **options)
     if case.bits != 8:
-        dataflow = replace(DATAFLOW, converter_bits=case.bits)
-        options = {"ranges": case.ranges, "peripherals": case.peripherals}
-        target = make_target(target.name, target.machine, dataflow, FLOW, **options)
+        dataflow, flow = dataflow_of(case.ranges, case.centre)
+        target = make_target(target.name, target.machine, replace(dataflow, converter_bits=case.bits), flow, **options)
     return driver.emit(driver.lower(network.model, target, steps, calibration=network.calibration), target)
 
 
@@ -366,7 +369,8 @@ does more: the root mean square error of log(p0 / p1), whose spread over the inp
 ## Ranges of the Fashion-MNIST network, `gain`, 8 bits
 
 "SQNR": of the layer's sums. "Error": root mean square error of the layer's result, in steps of its 8-bit tensor, before
-rounding; errors that ReLU hides do not count. Both on calibration images with exact inputs.
+rounding and before its own clipping. Both on calibration images with exact inputs. Sums are those of weights less the
+mean of their column (the centre).
 
 | layer | largest partial sum | V_max | gain | SQNR, dB | error, steps |
 | --- | --- | --- | --- | --- | --- |
@@ -381,8 +385,11 @@ range of 0.5 VDD.
   point and ReLU. The paper does not say how a negative sum is coded.
 * Each row block of 128 rows is converted once; codes of a layer's row blocks are added, and their sum is multiplied by
   the step once, in digital.
-* The range of a layer minimises the mean square error of its output on calibration data. Every layer is looked at with
-  the inputs that exact layers before it would give; errors of earlier layers are not compensated.
+* The range of a layer minimises the mean square error of its output, before its own clipping, over all outputs of the
+  calibration images. Every layer is looked at with the inputs that exact layers before it would give; errors of earlier
+  layers are not compensated.
+* `gain` and `power2` convert sums of weights less the mean of their column; that mean times the sum of the inputs is
+  added in digital (the centre, **ours**; `centre=off` is the paper's hardware). `published` does without.
 * Calibration images are from the training set, never from the test set; opennsfw's are among its inputs.
 """
 

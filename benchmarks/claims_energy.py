@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pimc.driver import plan
 from pimc_isa.energy import total
 from pimc_isa.machine import Machine
 
-__all__ = ["ACCOUNTS", "GROUPS", "energy", "geometric", "groups", "machine_of", "peak_shares", "price_of"]
+__all__ = ["ACCOUNTS", "GROUPS", "energy", "geometric", "groups", "machine_of", "peak_shares", "price_of", "table"]
 
 Record = Mapping[str, Any]
 
@@ -80,3 +80,9 @@ def geometric(values: Iterable[float]) -> float:
     """Geometric mean."""
     logs = [math.log(value) for value in values]
     return math.exp(sum(logs) / len(logs)) if logs else float("nan")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -91,6 +93,57 @@ def test_throughput_of_tiles_alone_is_near_windows_and_areas(claims: ModuleType)
     plans = FOUND["plans"].values()
     assert geometric(p["isaac-style"] / p["neural-pim"] for p in plans) == pytest.approx(2.74, rel=0.3)
     assert all(p["isaac-style, window 9"] * 8 == p["isaac-style"] * 9 for p in plans)
+
+
+#: Actions of the array core and of the rest of the chip but its links, named here anew.
+CORE = ("array_read", "adc_conversion", "dac_drive", "shift_add", "fold", "sample_hold", "input_count")
+
+
+def _prices(chip: str, **changed: float) -> dict[str, float]:
+    """Prices in pJ out of a chip's machine file."""
+    path = ROOT / "backends" / "pimc_backends" / chip.replace("-", "_") / "machine.toml"
+    listed = tomllib.loads(path.read_text(encoding="utf-8"))["energies"]
+    return {energy["action"]: energy["energy_pj"] for energy in listed} | changed
+
+
+def _picojoules(counts: dict[str, float], prices: dict[str, float], core: bool) -> float:
+    actions = CORE if core else [action for action in counts if action != "chip_link_byte"]
+    return sum(counts.get(action, 0) * prices[action] for action in actions if action in counts)
+
+
+def _ratio(chips: dict[str, dict[str, dict[str, float]]], conversions: int, bits: int, core: bool) -> float:
+    """Energy of isaac-style over neural-pim's; the program does 128 conversions of a dot product."""
+    counts = dict(chips["isaac-style"]["actions"])
+    for action in ("adc_conversion", "shift_add"):
+        counts[action] *= conversions / 128
+    prices = _prices("isaac-style", **({"adc_conversion": 1.667} if bits == 8 else {}))
+    mine = _picojoules(chips["neural-pim"]["actions"], _prices("neural-pim"), core)
+    return _picojoules(counts, prices, core) / mine
+
+
+def _rows(first: str) -> list[list[str]]:
+    """Cells of the page's rows that begin with a text."""
+    page = (ROOT / "docs" / "claims" / "neural-pim.md").read_text(encoding="utf-8")
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith(first)]
+
+
+@pytest.mark.parametrize("conversions", [64, 128])
+@pytest.mark.parametrize("bits", [7, 8])
+def test_the_means_of_both_readings_of_the_conversions(conversions: int, bits: int) -> None:
+    """Equation 5's 64 and our programs' 128, of 7 and 8 bits: core and chip, from the counts and machine files."""
+    (row,) = _rows(f"| {conversions} conversions, {bits} bits |")
+    for cell, core in zip(row[2:4], (True, False), strict=True):
+        found = [_ratio(chips, conversions, bits, core) for chips in DATA.values()]
+        assert float(cell) == pytest.approx(math.prod(found) ** (1 / len(found)), abs=0.0051)
+
+
+@pytest.mark.parametrize("network", DATA)
+def test_the_columns_of_both_readings_of_the_conversions(network: str) -> None:
+    energies, _, counts = (row for row in _rows(f"| {network} |"))
+    found = [_ratio(DATA[network], conversions, 7, core) for conversions in (64, 128) for core in (True, False)]
+    assert [float(cell) for cell in energies[5:9]] == pytest.approx(found, abs=0.0051)
+    columns = DATA[network]["isaac-style"]["actions"]["adc_conversion"]
+    assert [int(cell.replace(",", "")) for cell in counts[5:7]] == [columns / 2, columns]
 
 
 @pytest.mark.slow

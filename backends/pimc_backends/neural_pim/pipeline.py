@@ -17,7 +17,7 @@ from pimc_isa.machine import Machine
 from pimc_isa.peripherals import to_tensors
 from pimc_isa.program import Program
 
-__all__ = ["CENTRED", "CENTRED_FLOW", "DATAFLOW", "FLOW", "emit", "flow", "machine", "pipeline", "target"]
+__all__ = ["CENTRED", "CENTRED_FLOW", "DATAFLOW", "FLOW", "dataflow_of", "emit", "flow", "machine", "pipeline", "target"]
 
 #: The dataflow with the paper's precisions.
 DATAFLOW = Dataflow("C", dac_bits=4, encoding="pairs", ranged=True)
@@ -40,6 +40,14 @@ def flow() -> Flow:
     return scheduled_flow(FLOW, DATAFLOW, machine())
 
 
+def dataflow_of(ranges: str, centre: str = "auto") -> tuple[Dataflow, str]:
+    """The dataflow and the name of its flow for a choice of ranges; ``centre`` as for `target`. Raises TargetError."""
+    if centre not in ("auto", "on", "off"):
+        raise TargetError(f"centre {centre!r} does not exist; choose auto, on or off")
+    centred = centre == "on" or (centre == "auto" and ranges in ("gain", "power2"))
+    return (CENTRED, CENTRED_FLOW) if centred else (DATAFLOW, FLOW)
+
+
 def target(
     *,
     chips: int | None = None,
@@ -54,14 +62,12 @@ def target(
     ``centre``: 'on' stores weights less the mean of their column, and adds it times the sum of inputs in digital; 'off'
     is the paper's hardware; 'auto' is on where ranges are chosen freely ('gain', 'power2').
     """
-    if centre not in ("auto", "on", "off"):
-        raise TargetError(f"centre {centre!r} does not exist; choose auto, on or off")
-    centred = centre == "on" or (centre == "auto" and ranges in ("gain", "power2"))
+    dataflow, name = dataflow_of(ranges, centre)
     return make_target(
         "neural-pim",
         machine(held_copies=held_copies),
-        CENTRED if centred else DATAFLOW,
-        CENTRED_FLOW if centred else FLOW,
+        dataflow,
+        name,
         chips=chips,
         replication=replication,
         ranges=ranges,
