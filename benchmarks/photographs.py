@@ -120,7 +120,7 @@ def row(name: str, logits: Array, photos: Photographs, program: Any) -> str:
         figures = [
             f"{conversions / 1e6:.2f} M",
             f"{program.interval_cycles:,}",
-            f"{1e3 * program.energy.dynamic_joules:.4f}",
+            f"{1e3 * program.energy.joules:.4f}",
         ]
     return f"| {name} | {ours.sum()} | {lost} / {won} | {same} | {snr} | {' | '.join(figures)} |"
 

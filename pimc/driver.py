@@ -178,15 +178,23 @@ class RunResult:
 
     @property
     def energy_joules(self) -> float:
-        """Energy of all images; the host's own is not counted."""
+        """Dynamic energy of all images: that of everything done; the host's own is not counted."""
         return self.images * self.energy.joules
 
     @property
+    def energy_joules_with_static(self) -> float:
+        """The same and what always-on components draw besides, in a filled pipeline."""
+        return self.images * self.energy.joules_with_static
+
+    @property
+    def energy_joules_of_whole_chips(self) -> float:
+        """What the chips would take if all their parts drew their power all the time."""
+        return self.images * self.energy.whole_chips_joules
+
+    @property
     def energy_by_component(self) -> dict[str, float]:
-        """Joules by component for all images, the largest first; static power beside the energy of actions."""
-        parts = dict(self.energy.components)
-        for name, joules in self.energy.static.items():
-            parts[f"{name} (static)"] = joules
+        """Joules by component for all images, the largest first; together `energy_joules`."""
+        parts = self.energy.components
         return {name: self.images * parts[name] for name in sorted(parts, key=lambda n: (-parts[n], n))}
 
 

@@ -1,14 +1,14 @@
 """Energy, area and peak figures: action counts of a program times energy per action, sums over a machine's components.
 
-Counts come from the program alone: what every instruction does in one image. Power that flows whatever is done
-(``static`` components) is a line of its own.
+Counts come from the program alone: what every instruction does in one image. That dynamic energy is *the* energy; power
+that flows whatever is done is beside it, under names of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pimc_isa.crossbar.footprint import outputs_per_array
 from pimc_isa.define import Context, Instr
@@ -29,12 +29,14 @@ class EnergyReport:
     """Energy of one image in joules.
 
     ``layers``: by layer (ONNX node, or the tile's name where there is none) and component. ``actions``: counts of one
-    image. ``static``: by component, what it draws beyond its actions during the given time.
+    image. ``static``: by component that is always on, what it draws beyond its actions during the given time.
+    ``whole_chips_joules``: the power of all parts of the chips used, busy or not, during that time (0 without a time).
     """
 
     layers: Mapping[str, Mapping[str, float]]
     actions: Actions
     static: Mapping[str, float] = field(default_factory=dict)
+    whole_chips_joules: float = 0.0
 
     @property
     def components(self) -> dict[str, float]:
@@ -46,18 +48,18 @@ class EnergyReport:
         return dict(sums)
 
     @property
-    def dynamic_joules(self) -> float:
-        """Energy of all actions."""
+    def joules(self) -> float:
+        """Dynamic energy: that of all actions."""
         return sum(self.components.values())
 
     @property
-    def joules(self) -> float:
-        """Energy of all actions and static power."""
-        return self.dynamic_joules + sum(self.static.values())
+    def joules_with_static(self) -> float:
+        """Energy of all actions and of the components that are always on (HyperTransport)."""
+        return self.joules + sum(self.static.values())
 
 
 def program_energy(program: Program, cycles: int | None = None) -> EnergyReport:
-    """Energy of one image; with ``cycles`` (time between images) static power is added. The host's own is not counted.
+    """Energy of one image; with ``cycles`` (time between images) static power is said too. The host's own is not counted.
 
     Raises MachineError if the machine file has no energy for an action that the program does.
     """
@@ -76,16 +78,18 @@ def program_energy(program: Program, cycles: int | None = None) -> EnergyReport:
                 parts[prices[action].component] += times * prices[action].energy_pj * 1e-12
         layers[layer] = dict(parts)
     report = EnergyReport(layers, dict(totals))
-    return report if cycles is None else EnergyReport(layers, dict(totals), _static(program, report, cycles))
+    if cycles is None:
+        return report
+    seconds = cycles / program.machine.clock_hz * (1 + max(tile.chip for tile in program.tiles))
+    whole = total(program.machine).power_mw * 1e-3 * seconds
+    return replace(report, static=_static(program.machine, report, seconds), whole_chips_joules=whole)
 
 
-def _static(program: Program, report: EnergyReport, cycles: int) -> dict[str, float]:
+def _static(machine: Machine, report: EnergyReport, chip_seconds: float) -> dict[str, float]:
     """What always-on components draw beyond the energy already booked on them."""
-    machine, seconds = program.machine, cycles / program.machine.clock_hz
-    chips = 1 + max(tile.chip for tile in program.tiles)
     booked = report.components
     return {
-        c.name: max(0.0, b.power_mw * 1e-3 * seconds * chips - booked.get(c.name, 0.0))
+        c.name: max(0.0, b.power_mw * 1e-3 * chip_seconds - booked.get(c.name, 0.0))
         for c, b in _scaled(machine, "chip")
         if c.static
     }

@@ -20,7 +20,8 @@ class Figures:
     """One network on one target. Counts and energies are of one image; the host's own work is in none of them.
 
     ``conversions``: column sums (or analog results) that went through a converter. ``energy``: joules by component
-    for what is done, ``static_energy`` what always-on components draw beyond that in a filled pipeline.
+    for what is done, ``static_energy`` what always-on components draw beyond that in a filled pipeline,
+    ``whole_chips_joules`` what the chips would take with all parts at full power all the time.
     ``images_per_second`` of the filled pipeline, ``latency_seconds`` of one image alone, both from the timing engine.
     ``tiles`` used of ``tiles_allowed``; ``area_mm2`` is that of the tiles allowed, or of those used without a limit.
     """
@@ -35,6 +36,7 @@ class Figures:
     conversions: int
     energy: Mapping[str, float]
     static_energy: Mapping[str, float]
+    whole_chips_joules: float
     interval_seconds: float
     latency_seconds: float
     conversions_proved: float
@@ -58,11 +60,12 @@ class Figures:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         values = dataclasses.asdict(self)
-        fidelity = values.pop("fidelity")
+        fidelity, whole = values.pop("fidelity"), values.pop("whole_chips_joules")
         return values | {
             "images_per_second": self.images_per_second,
             "energy_joules": self.joules,
             "energy_joules_with_static": self.joules_with_static,
+            "energy_joules_of_whole_chips": whole,
             "fidelity": fidelity,
         }
 
@@ -83,6 +86,7 @@ def figures_of(label: str, compiled: CompiledProgram, tiles_allowed: int | None,
         conversions=round(energy.actions.get("adc_conversion", 0)),
         energy=energy.components,
         static_energy=dict(energy.static),
+        whole_chips_joules=energy.whole_chips_joules,
         interval_seconds=compiled.interval_cycles / clock,
         latency_seconds=compiled.latency_cycles / clock,
         conversions_proved=values["conversions_proved"],

@@ -107,7 +107,7 @@ def network_score(task: Task, model: bytes) -> NetworkScore:
     tiles = [t for t in compiled.program.tiles if t.kind == "tile"]
     return NetworkScore(
         images_per_second=compiled.program.machine.clock_hz / compiled.interval_cycles,
-        joules=compiled.energy.dynamic_joules,
+        joules=compiled.energy.joules,
         tiles=len(tiles),
         chips=1 + max(t.chip for t in tiles),
     )

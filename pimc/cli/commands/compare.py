@@ -98,11 +98,14 @@ def _lines(result: Comparison) -> list[tuple[str, Callable[[Figures], str]]]:
         ("  proved exact", lambda f: percent(f.conversions_proved)),
         ("images per second", lambda f: f"{f.images_per_second:,.1f}"),
         ("latency", lambda f: quantity(f.latency_seconds, "s")),
-        ("energy", lambda f: quantity(f.joules, "J")),
-        ("  with static power", lambda f: quantity(f.joules_with_static, "J")),
+        ("energy, dynamic", lambda f: quantity(f.joules, "J")),
     ]
     parts = {name: None for f in result.targets for name in sorted(f.energy, key=lambda n: (-f.energy[n], n))}
     lines += [(f"  {name}", _component(name)) for name in parts]
+    lines += [
+        ("energy, always-on parts too", lambda f: quantity(f.joules_with_static, "J")),
+        ("energy, whole chips all the time", lambda f: quantity(f.whole_chips_joules, "J")),
+    ]
     lines += [
         ("arrays", lambda f: f"{f.arrays:,}"),
         ("  of one copy", lambda f: f"{f.arrays_one_copy:,}"),

@@ -91,6 +91,8 @@ def result_values(result: RunResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
         "energy_joules": result.energy_joules,
+        "energy_joules_with_static": result.energy_joules_with_static,
+        "energy_joules_of_whole_chips": result.energy_joules_of_whole_chips,
         "energy_by_component": result.energy_by_component,
         "outputs": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in result.outputs.items()},
     }
@@ -108,5 +110,10 @@ def print_result(result: RunResult) -> None:
         f"latency {result.latency_cycles} cycles ({quantity(latency, 's')}), "
         f"one image each {result.interval_cycles} cycles: {result.images_per_second:,.0f} images/s"
     )
-    per_image = result.energy_joules / result.images
-    print(f"energy {quantity(per_image, 'J')} per image, {quantity(per_image * result.images_per_second, 'W')}")
+    energy = result.energy
+    watt = quantity(energy.joules * result.images_per_second, "W")
+    print(f"dynamic energy {quantity(energy.joules, 'J')} per image, {watt}")
+    others = [f"{quantity(energy.whole_chips_joules, 'J')} with all parts of the chips always on"]
+    if energy.static:
+        others.insert(0, f"{quantity(energy.joules_with_static, 'J')} with {' and '.join(energy.static)} always on")
+    print(f"  {', '.join(others)}")

@@ -65,8 +65,9 @@ def test_energy_is_counts_times_prices() -> None:
     prices = {e.action: e.energy_pj * 1e-12 for e in isaac.machine().energies}
     assert report.layers["in"] == pytest.approx({"edram": 120 * prices["memory_byte"], "bus": 120 * prices["bus_byte"]})
     want = sum(times * prices[action] for action, times in report.actions.items())
-    assert report.dynamic_joules == pytest.approx(want)
-    assert report.joules == report.dynamic_joules == pytest.approx(sum(report.components.values()))
+    assert report.joules == report.joules_with_static == pytest.approx(want)
+    assert report.joules == pytest.approx(sum(report.components.values()))
+    assert (report.static, report.whole_chips_joules) == ({}, 0.0)
     assert report.actions["bus_byte"] == 600
 
 
@@ -74,7 +75,14 @@ def test_static_power_adds_what_actions_have_not_drawn() -> None:
     cycles = 12_000  # 10 us of two chips' links at 10.4 W
     report = program_energy(program(), cycles)
     assert report.static["hypertransport"] + report.components["hypertransport"] == pytest.approx(2 * 10.4 * 10e-6)
+    assert report.joules == program_energy(program()).joules, "time between images is no part of what is done"
+    assert report.joules_with_static == pytest.approx(report.joules + report.static["hypertransport"])
     assert program_energy(program(), 1).static == {"hypertransport": 0.0}
+
+
+def test_whole_chips_draw_the_power_of_table_1_all_the_time() -> None:
+    """ISAAC Table I: 65.8 W a chip; two chips and 10 us here."""
+    assert program_energy(program(), 12_000).whole_chips_joules == pytest.approx(2 * 65.8 * 10e-6, rel=2e-3)
 
 
 def test_an_action_without_a_price_is_an_error() -> None:
