@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ FULL = (
     Case("neural-pim, power2", ranges="power2"),
     Case("neural-pim, published", ranges="published"),
     Case("neural-pim, gain, noise of 50 dB SINAD", noise="sinad=50"),
+    Case("neural-pim, gain, trained peripherals", peripherals="trained"),
+    Case("neural-pim, gain, device noise", noise="device"),
 )
 SHORT = (FULL[0], FULL[1])
 
@@ -134,8 +137,9 @@ def table(variant: str, photos: Photographs, cases: tuple[Case, ...]) -> Iterato
     yield row("onnxruntime float32", photos.float32, photos, None)
     yield row("onnxruntime int8", photos.int8, photos, None)
     for case in cases:
-        print(f"lite{variant}: {case.name}", file=sys.stderr, flush=True)
+        begin = time.perf_counter()
         logits, program = run_case(case, photos)
+        print(f"lite{variant}: {case.name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
         yield row(case.name, logits, photos, program)
     yield ""
 

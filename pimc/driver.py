@@ -100,12 +100,15 @@ def lower(
 def emit(graph: Graph, target: Target) -> CompiledProgram:
     """Turn a graph at the last stage into a program, which is checked as if somebody else had written it."""
     from pimc_isa.check import check
+    from pimc_isa.limits import names_limit
 
     program = find_target(target.name).emit(graph, target)
     try:
         check(program)
     except PimcError as error:
         bug = f"the compiled program is wrong: a bug in pimc or in target {target.name}"
+        if names_limit(str(error)):
+            bug = f"the network is too large for one program on target {target.name}; compile parts of it"
         raise ProgramError(f"{error}\n{bug}") from error
     return CompiledProgram(program)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LIMITS", "Limit", "beyond", "digits"]
+__all__ = ["LIMITS", "Limit", "beyond", "digits", "names_limit"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "parts": Limit(1 << 15, "lines of a program's text that say something, receivers of channels counted one by one"),
+    "parts": Limit(1 << 18, "lines of a program's text that say something, receivers of channels counted one by one"),
     "line": Limit(1 << 16, "characters of a line of a program's text, a tensor's numbers apart"),
-    "words": Limit(1 << 18, "blanks and commas within the lines of a text, those of tensors apart"),
+    "words": Limit(1 << 20, "blanks and commas within the lines of a text, those of tensors apart"),
     "code": Limit(1 << 12, "instructions of a tile"),
     "rows": Limit(1 << 16, "rows of a buffer's tensor, and its columns"),
     "channels": Limit(1 << 24, "channels of a buffer's tensor, and each dimension of an ONNX tensor"),
@@ -38,11 +38,11 @@ LIMITS: Mapping[str, Limit] = {
     "loop": Limit(1 << 16, "iterations of a loop"),
     "executed": Limit(1 << 26, "instructions that all tiles execute for one image"),
     "row accesses": Limit(
-        1 << 22,
+        1 << 23,
         "rows that a tile's instructions read and write in an image, and 64 for each of them that does, all this "
         "for each part of a row that is written on its own",
     ),
-    "all row accesses": Limit(1 << 23, "the same of all tiles together, equal streams counted once"),
+    "all row accesses": Limit(1 << 24, "the same of all tiles together, equal streams counted once"),
     "flows": Limit(64, "flows of a program"),
     "micro-ops": Limit(256, "micro-operations of a flow"),
     "all micro-ops": Limit(1 << 10, "micro-operations of all flows"),
@@ -56,14 +56,22 @@ LIMITS: Mapping[str, Limit] = {
     "queue": Limit(1 << 16, "places of a unit's queue"),
     "mesh": Limit(256, "columns and rows of a chip's mesh"),
     "chips": Limit(1 << 12, "chips"),
-    "hops": Limit(1 << 20, "links on the ways of all channels to all their receivers"),
+    "hops": Limit(1 << 23, "links on the ways of all channels to all their receivers"),
 }
+
+
+_LIMIT = "the ISA's limit is"
 
 
 def beyond(name: str, what: str, value: float) -> str:
     """'' or, if ``value`` is more than the limit ``name``, a sentence that says so; ``what`` is its subject."""
     most = LIMITS[name].most
-    return f"{what} is {digits(value)}; the ISA's limit is {most} (see Limits in the manual)" if value > most else ""
+    return f"{what} is {digits(value)}; {_LIMIT} {most} (see Limits in the manual)" if value > most else ""
+
+
+def names_limit(problem: str) -> bool:
+    """Whether a problem that a check found is one of size alone."""
+    return _LIMIT in problem
 
 
 def digits(value: float) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from pimc.frontend.admit.sizes import skeleton
 from pimc.frontend.source import Array, Source, attributes
 
 __all__ = ["Rewriter", "rewrite"]
@@ -21,7 +22,7 @@ class Rewriter:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.source = Source(model)
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
         self.shapes = {
             v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
             for v in (*inferred.value_info, *inferred.input, *inferred.output)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
+from pimc.frontend.admit.sizes import skeleton
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.subgraph import BATCH
 
@@ -104,23 +105,24 @@ def free_batch(model: onnx.ModelProto) -> bool:
 
     Returns False, and leaves the model alone, where an output would lose its batch.
     """
-    trial = onnx.ModelProto()
-    trial.CopyFrom(model)
+    trial, names = skeleton(model), {value.name for value in model_inputs(model)}
     _forget_shapes(trial)
     _keep_batch_in_reshapes(trial)
-    for value in model_inputs(trial):
-        value.type.tensor_type.shape.dim[0].dim_value = 2
+    for value in trial.graph.input:
+        if value.name in names:
+            value.type.tensor_type.shape.dim[0].dim_value = 2
     try:
         inferred = onnx.shape_inference.infer_shapes(trial, strict_mode=True, data_prop=True)
     except Exception:
         return False
     if not all(_first(v) == 2 for v in inferred.graph.output):
         return False
-    for value in (*model_inputs(trial), *inferred.graph.output):
+    _forget_shapes(model)
+    _keep_batch_in_reshapes(model)
+    del model.graph.output[:]
+    model.graph.output.extend(inferred.graph.output)
+    for value in (*model_inputs(model), *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    del trial.graph.output[:]
-    trial.graph.output.extend(inferred.graph.output)
-    model.CopyFrom(trial)
     return True
 
 

@@ -17,7 +17,18 @@ from pimc_isa.machine import Machine
 from pimc_isa.peripherals import to_tensors
 from pimc_isa.program import Program
 
-__all__ = ["CENTRED", "CENTRED_FLOW", "DATAFLOW", "FLOW", "dataflow_of", "emit", "flow", "machine", "pipeline", "target"]
+__all__ = [
+    "CENTRED",
+    "CENTRED_FLOW",
+    "DATAFLOW",
+    "FLOW",
+    "dataflow_of",
+    "emit",
+    "flow",
+    "machine",
+    "pipeline",
+    "target",
+]
 
 #: The dataflow with the paper's precisions.
 DATAFLOW = Dataflow("C", dac_bits=4, encoding="pairs", ranged=True)
