@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pimc import data as inputs_of
+from pimc.progress import heard_by, tell
 from pimc.targets import find_target
 from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.program import Program
@@ -201,6 +202,10 @@ class RunResult:
         return {name: self.images * parts[name] for name in sorted(parts, key=lambda n: (-parts[n], n))}
 
 
+def _tell_sends(sent: int, sends: int) -> None:
+    tell(f"timing: row {sent} of {sends} sent")
+
+
 class CompiledProgram:
     """A program with what one does with programs: save, run, verify, look at. Costly results are kept."""
 
@@ -231,7 +236,7 @@ class CompiledProgram:
         """When every instruction runs, over a short stream of images."""
         from pimc_isa.engines.cycles import simulate
 
-        return simulate(self.program, images=STREAM_IMAGES)
+        return simulate(self.program, images=STREAM_IMAGES, progress=_tell_sends)
 
     @property
     def interval_cycles(self) -> int:
@@ -241,15 +246,21 @@ class CompiledProgram:
     @cached_property
     def latency_cycles(self) -> int:
         """Cycles of one image on its own; in a stream the next image can get in its way."""
-        return self.cycles(1)
+        return self._ends(1)[-1]
 
     def cycles(self, images: int) -> int:
         """Cycles from the first input to the last output of a stream of images."""
         if images >= STREAM_IMAGES:
             return self.timing.image_ends[-1] + (images - STREAM_IMAGES) * self.interval_cycles
+        if images == 1:
+            return self.latency_cycles
+        return self._ends(images)[-1] if images else 0
+
+    def _ends(self, images: int) -> Sequence[int]:
+        """When each image of a stream ends."""
         from pimc_isa.engines.cycles import simulate
 
-        return simulate(self.program, images=images).image_ends[-1] if images else 0
+        return simulate(self.program, images=images, progress=_tell_sends).image_ends
 
     @cached_property
     def energy(self) -> EnergyReport:
@@ -306,18 +317,18 @@ class CompiledProgram:
     ) -> RunResult:
         """Run images: arrays by input name (batch first), or one array for the only input. Raises RunError."""
         outputs = self.values(inputs, batch=batch, noise=noise, progress=progress)
-        if progress:
-            progress("timing")
         images = len(next(iter(outputs.values()))) if outputs else 0
-        return RunResult(
-            outputs=outputs,
-            images=images,
-            cycles=self.cycles(images),
-            latency_cycles=self.latency_cycles,
-            interval_cycles=self.interval_cycles,
-            clock_hz=self.program.machine.clock_hz,
-            energy=self.energy,
-        )
+        with heard_by(progress):
+            tell("timing")
+            return RunResult(
+                outputs=outputs,
+                images=images,
+                cycles=self.cycles(images),
+                latency_cycles=self.latency_cycles,
+                interval_cycles=self.interval_cycles,
+                clock_hz=self.program.machine.clock_hz,
+                energy=self.energy,
+            )
 
     def verify(self, data: Any = None, labels: Any = None, **options: Any) -> VerifyReport:
         """Compare every tensor with onnxruntime; see `pimc.verify.verify`."""

@@ -59,7 +59,7 @@ class EnergyReport:
 
 
 def program_energy(program: Program, cycles: int | None = None) -> EnergyReport:
-    """Energy of one image; with ``cycles`` (time between images) static power is said too. The host's own is not counted.
+    """Energy of one image, the host's own apart; with ``cycles`` (time between images) static power is said too.
 
     Raises MachineError if the machine file has no energy for an action that the program does.
     """

@@ -7,7 +7,7 @@ layers' rounding would give it; the error of a layer is its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from pimc.analysis.ranges import Observed, block_sums
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv, window_of
+from pimc.progress import tell
 
 __all__ = ["Coded", "Watch", "gemm_matrix", "observe", "uncentre", "windows"]
 
@@ -157,7 +158,6 @@ def observe(
     block_rows: int,
     input_slices: tuple[tuple[int, int], ...],
     slices: tuple[int, ...],
-    progress: Callable[[str], None] | None = None,
 ) -> dict[str, Observed]:
     """Run calibration inputs (batch first, by port) and return what was seen of every convolution, by op name.
 
@@ -169,9 +169,8 @@ def observe(
     watch = Watch(block_rows, images, coded=coded)
     batch = max(1, int(4e7 / max(1, _elements(graph))))
     for first in range(0, images, batch):
-        if progress:
-            progress(f"calibration image {first + 1} of {images}")
         last = min(first + batch, images)
+        tell(f"calibration image {last} of {images}")
         evaluate(graph, {name: array[first:last] for name, array in inputs.items()}, keep=False, sums=watch)
     return {
         op.name: _observed(graph, op, coded[op.name], watch.layers[op.name], block_rows, input_slices, slices)

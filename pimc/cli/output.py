@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pimc.progress import heard_by
 from pimc_isa.errors import shown
 
 if TYPE_CHECKING:
@@ -37,26 +38,63 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def stdout() -> Console:
-    """Return the console for results; never narrower than 100 columns, so that tables in logs stay tables."""
+def stdout(width: int | None = None) -> Console:
+    """Return the console for results, ``width`` characters wide (None: as wide as the terminal is)."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Print a table; the first ``left`` columns are text, the others are numbers."""
+    """Print a table; the first ``left`` columns are text, the others are numbers.
+
+    Nothing is cut or folded: where a terminal is too narrow, further columns follow below, the first beside them again.
+    """
+    from rich.cells import cell_len
+
+    console = stdout()
+    cells = [[shown(cell) for cell in row] for row in ([*columns], *rows)]
+    widths = [max(cell_len(row[n]) for row in cells) for n in range(len(columns))]
+    for n, block in enumerate(_blocks(widths, console.width if console.is_terminal else None)):
+        said = shown(title) + (", continued" if n else "")
+        lines = _block_lines([[row[n] for n in block] for row in cells], left)
+        print("\n".join([said, *lines, ""]))
+
+
+#: Blanks between two columns of a table.
+_GAP = 3
+
+
+def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Numbers of the columns that stand beside each other in ``width`` characters; the first one is in each block."""
+    blocks: list[list[int]] = []
+    room = -1
+    for n in range(1, len(widths)):
+        room -= widths[n] + _GAP
+        if not blocks or (width is not None and room < 0):
+            blocks.append([0])
+            room = (width or 0) - widths[0] - widths[n] - _GAP
+        blocks[-1].append(n)
+    return blocks or [[0]]
+
+
+def _block_lines(cells: Sequence[Sequence[str]], left: int) -> list[str]:
+    """The lines of columns that stand beside each other, the header in bold on a terminal."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(shown(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for n, name in enumerate(columns):
-        table.add_column(Text(shown(name)), justify="left" if n < left else "right", no_wrap=n > 0)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    head, *rows = cells
+    for n, name in enumerate(head):
+        table.add_column(Text(name), justify="left" if n < left else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))
-    stdout().print(table)
+        table.add_row(*map(Text, row))
+    console = stdout(width=sum(max(cell_len(row[n]) + _GAP for row in cells) for n in range(len(head))))
+    with console.capture() as printed:
+        console.print(table)
+    return [line.rstrip() for line in printed.get().splitlines()]
 
 
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
@@ -108,7 +146,9 @@ class Progress:
 def progress(text: str, *, quiet: bool = False) -> Iterator[Progress]:
     """Show progress while the block runs."""
     if quiet or not sys.stderr.isatty():
-        yield Progress(None, quiet)
+        plain = Progress(None, quiet)
+        with heard_by(plain):
+            yield plain
         return
     from rich.console import Console
     from rich.live import Live
@@ -118,4 +158,6 @@ def progress(text: str, *, quiet: bool = False) -> Iterator[Progress]:
     # Rich would otherwise take over stdout and write it to stderr too, also where stdout is a pipe.
     options = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
     with Live(spinner, console=Console(stderr=True), **options):  # type: ignore[arg-type]
-        yield Progress(spinner, quiet)
+        live = Progress(spinner, quiet)
+        with heard_by(live):
+            yield live

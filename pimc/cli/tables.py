@@ -30,15 +30,21 @@ def print_layers(layers: Sequence[LayerReport]) -> None:
     ]
     columns = ["layer", "tiles", "arrays", "copies", "cells used", "busy", "energy/image"]
     if any(layer.v_max for layer in layers):
-        columns += ["v_max", "gain", "SQNR dB", "error LSB"]
+        columns += ["v_max", "gain", "clipped", "SQNR dB", "error LSB"]
         rows = [row + _range(layer) for row, layer in zip(rows, layers, strict=True)]
     print_table("layers", columns, rows)
 
 
 def _range(layer: LayerReport) -> list[str]:
     """Converter range and what it costs, of one layer."""
-    parts = ((layer.v_max, "g"), (layer.gain, ".4g"), (layer.sqnr_db, ".1f"), (layer.error_lsb, ".2f"))
-    return [format(value, form) if value is not None else "-" for value, form in parts]
+    parts = (
+        (layer.v_max, "g"),
+        (layer.gain, ".4g"),
+        (layer.clipped, ".3%"),
+        (layer.sqnr_db, ".1f"),
+        (layer.error_lsb, ".2f"),
+    )
+    return [format(value, form).replace("%", " %") if value is not None else "-" for value, form in parts]
 
 
 def print_energy(parts: Mapping[str, float], images: int) -> None:

@@ -16,7 +16,7 @@ from pimc.frontend.errors import FrontendError
 from pimc.frontend.shapes import model_inputs
 from pimc.frontend.source import Array
 
-__all__ = ["CalibrationWarning", "batches", "calibration_arrays"]
+__all__ = ["CalibrationWarning", "batches", "calibration_arrays", "image_count"]
 
 SYNTHETIC_IMAGES = 8
 SEED = 20260101
@@ -123,9 +123,14 @@ def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:
     return made
 
 
+def image_count(arrays: Mapping[str, Array]) -> int:
+    """Images in arrays that have a batch axis first."""
+    return len(next(iter(arrays.values()))) if arrays else 0
+
+
 def batches(arrays: Mapping[str, Array], size: int | None) -> Iterator[dict[str, Array]]:
     """Cut arrays into feeds of at most ``size`` images (None: as memory allows)."""
-    images = len(next(iter(arrays.values())))
+    images = image_count(arrays)
     elements = sum(a[0].size for a in arrays.values())
     step = size or max(1, min(32, BATCH_ELEMENTS // max(1, elements * 8)))
     for start in range(0, images, step):

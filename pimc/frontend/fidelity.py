@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -130,14 +130,14 @@ class _Tally:
 
 
 def compare_with_float(
-    model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array]
+    model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array], say: Callable[[str], None]
 ) -> Fidelity | None:
-    """Run both on the first images of ``arrays`` (by input name, batch first), image by image.
+    """Run both on the first images of ``arrays`` (by input name, batch first), image by image; ``say`` is told which.
 
     None where onnxruntime cannot run one of them with its tensors exposed; what is wrong then is for others to say.
     """
     try:
-        return _compared(model, quantised, arrays)
+        return _compared(model, quantised, arrays, say)
     except _CannotRunError:
         return None
 
@@ -146,7 +146,9 @@ class _CannotRunError(Exception):
     """Onnxruntime failed, with classes of its own that have no common base."""
 
 
-def _compared(model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array]) -> Fidelity:
+def _compared(
+    model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array], say: Callable[[str], None]
+) -> Fidelity:
     images = min(IMAGES, *(len(a) for a in arrays.values()))
     names = [v.name for v in model.graph.output]
     layers = _layers(model, quantised)
@@ -154,6 +156,7 @@ def _compared(model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mappin
     ints = _Runner(quantised, ort_config(signed=False), [*names, *(layer.tensor for layer in layers)])
     tally = _Tally()
     for n in range(images):
+        say(f"comparing with the float model: image {n + 1} of {images}")
         feed = {name: array[n : n + 1] for name, array in arrays.items()}
         theirs, ours = floats.run(feed), ints.run(feed)
         _add(tally, names, layers, theirs, ours)

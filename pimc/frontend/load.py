@@ -99,8 +99,7 @@ def quantised_model(
         data = None
         admit_quantised(model)
         if compare:
-            say("comparing with the float model")
-            fidelity = compare_with_float(given, model, arrays)
+            fidelity = compare_with_float(given, model, arrays, say)
     elif join_pairs(model):
         data = None
     if unshare_weights(model):

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float
-from pimc.frontend.calibration import batches, calibration_arrays
+from pimc.frontend.calibration import batches, calibration_arrays, image_count
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
 from pimc.frontend.read import convert_opset, opset_of
@@ -73,7 +73,7 @@ def quantise(
     unread = _take_unread(model, clean)
     read = {name: array for name, array in arrays.items() if name not in unread}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        result = _quantise(clean, read, Path(folder))
+        result = _quantise(clean, read, Path(folder), say)
     inputs = {v.name: v for v in result.graph.input} | unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in model_inputs(model))
@@ -128,7 +128,9 @@ def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Path) -> onnx.ModelProto:
+def _quantise(
+    model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Path, say: Callable[[str], None]
+) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(model))
@@ -139,7 +141,7 @@ def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Pat
         quantize_static(
             shaped,
             output,
-            _Reader(batches(arrays, None if open_batch else 1)),
+            _Reader(batches(arrays, None if open_batch else 1), image_count(arrays), say),
             quant_format=QuantFormat.QOperator,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -160,12 +162,17 @@ def _quantise(model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Pat
 class _Reader:
     """onnxruntime's protocol of calibration data."""
 
-    def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
-        self._feeds = feeds
+    def __init__(self, feeds: Iterator[dict[str, np.ndarray]], images: int, say: Callable[[str], None]) -> None:
+        self._feeds, self._images, self._say = feeds, images, say
+        self._done = 0
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next feed, None at the end."""
-        return next(self._feeds, None)
+        feed = next(self._feeds, None)
+        if feed is not None:
+            self._done += image_count(feed)
+            self._say(f"quantising: calibration image {self._done} of {self._images}")
+        return feed
 
 
 def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:

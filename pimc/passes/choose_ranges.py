@@ -21,6 +21,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
 from pimc.passes.target import Target
+from pimc.progress import tell
 from pimc_isa.flow import Flow, normal_form
 
 __all__ = ["WIDE", "ChooseRanges", "converter_of", "needs_calibration", "plans"]
@@ -92,11 +93,10 @@ def plans(graph: Graph, target: Target, mode: str) -> list[RangePlan]:
             continue
         micro = target.flow[flow]
         seen = observe(graph, graph.calibration, rows, normal_form(micro).input_slices, micro.slices)
-        found += [
-            choose(op.name, seen[op.name], converter, mode)
-            for op in graph.of(Conv)
-            if (op.flow, _rows(op)) == (flow, rows)
-        ]
+        layers = [op for op in graph.of(Conv) if (op.flow, _rows(op)) == (flow, rows)]
+        for n, op in enumerate(layers, 1):
+            tell(f"layer {n} of {len(layers)}")
+            found.append(choose(op.name, seen[op.name], converter, mode))
     return found
 
 

@@ -9,6 +9,7 @@ from pimc.ir import verify as ir
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass, PassError
 from pimc.passes.target import Target
+from pimc.progress import heard_by
 
 __all__ = ["run_passes"]
 
@@ -29,21 +30,23 @@ def run_passes(
 
     ``print_after`` names passes (or 'all') after which ``on_print(pass name, graph)`` is called; ``stop_after`` names
     the last pass to run; ``on_pass(pass name, seconds)`` is told each pass's wall time, verification not counted;
-    ``progress(pass name)`` hears of a pass before it runs.
+    ``progress(text)`` hears of a pass before it runs, and what it tells (`pimc.progress`).
     Raises PassError for an unknown name, a pass run at the wrong stage, or a graph that a pass has broken.
     """
     _check_names(passes, [*(n for n in print_after if n != "all"), *([stop_after] if stop_after else [])])
     if verify:
         _verify(graph, "the front end")
-    for step in passes:
+    for number, step in enumerate(passes, 1):
         if graph.stage != step.from_stage:
             raise PassError(
                 f"pass {step.name} needs a graph at stage {step.from_stage!r}, this one is at {graph.stage!r}"
             )
+        about = f"pass {number} of {len(passes)}: {step.name}"
         if progress:
-            progress(step.name)
+            progress(about)
         begin = time.perf_counter()
-        after = step.apply(graph, target)
+        with heard_by(progress, f"{about}: "):
+            after = step.apply(graph, target)
         seconds = time.perf_counter() - begin
         graph = after.copy() if after is graph else after
         graph.stage = step.to_stage

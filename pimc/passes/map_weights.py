@@ -22,6 +22,7 @@ from pimc.ir.ops import HostCall, Mapping, Op, Relay
 from pimc.passes.base import Pass
 from pimc.passes.place import lay_out
 from pimc.passes.target import Target
+from pimc.progress import tell
 
 __all__ = ["MapWeights", "mapping_of", "relayed_plan", "resources"]
 
@@ -57,7 +58,8 @@ def _candidates(graph: Graph, plans: list[tuple[Resources, str]]) -> list[tuple[
     """Those plans that fit; where tiles are scarce, some do not. Raises MappingError if none does."""
     found: list[tuple[Graph, int]] = []
     errors: list[MappingError] = []
-    for res, strategy in plans:
+    for n, (res, strategy) in enumerate(plans, 1):
+        tell(f"plan {n} of {len(plans)}")
         if strategy == "none" and found:
             break  # a last resort
         try:

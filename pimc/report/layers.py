@@ -26,8 +26,8 @@ class LayerReport:
     ``arrays`` of all copies; ``copies`` is how many positions are worked on at once; ``utilisation`` the share of
     cells that hold weights; ``busy`` the share of time its busiest unit works in a filled pipeline; ``joules`` of one
     image. Where conversions are ranged: ``v_max`` and ``gain``, the largest sum in calibration, and what the range
-    costs there: ratio of signal to quantisation noise of the sums, root mean square error of the result in steps of its
-    tensor.
+    costs there: the share of sums that clip, ratio of signal to quantisation noise of the sums, root mean square error
+    of the result in steps of its tensor.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LayerReport:
     v_max: float | None = None
     gain: float | None = None
     largest_sum: int | None = None
+    clipped: float | None = None
     sqnr_db: float | None = None
     error_lsb: float | None = None
 
@@ -108,6 +109,7 @@ def _layer(
         v_max=next((group.v_max for group in groups if group.v_max), None),
         gain=next((group.gain for group in groups if group.v_max), None),
         largest_sum=plan.get("largest"),
+        clipped=plan.get("clipped"),
         sqnr_db=plan.get("sqnr_db"),
         error_lsb=plan.get("error_lsb"),
     )

@@ -11,14 +11,15 @@ from pimc_isa.crossbar.footprint import footprint, group_arrays
 from pimc_isa.flow import normal_form
 from pimc_isa.program import Program
 
-__all__ = ["arrays_of_one_copy", "conversions_proved", "summary"]
+__all__ = ["arrays_of_one_copy", "clipping", "conversions_proved", "summary"]
 
 
 def summary(program: Program) -> dict[str, Any]:
     """Return target, tiles, chips, arrays, instructions, the share of conversions proved exact, and of multiplications.
 
     ``quantisation``: how the quantised model compares with the float one it was made of; None for one that came
-    quantised.
+    quantised. ``clipping``: the share of each layer's sums that its converters clip on the calibration images, the
+    worst first; None where no range was chosen from images.
     """
     tiles = [t for t in program.tiles if t.kind == "tile"]
     return {
@@ -33,7 +34,16 @@ def summary(program: Program) -> dict[str, Any]:
         "conversions_proved": conversions_proved(program),
         "crossbar_macs_share": json.loads(program.meta.get("crossbar_macs_share", "null")),
         "quantisation": json.loads(program.meta.get("quantisation", "null")),
+        "clipping": clipping(program),
     }
+
+
+def clipping(program: Program) -> dict[str, float] | None:
+    """Share of the sums that clip by layer, of those where some do, the worst first."""
+    if "range_plan" not in program.meta:
+        return None
+    shares = {plan["layer"]: plan["clipped"] for plan in json.loads(program.meta["range_plan"])}
+    return {name: shares[name] for name in sorted(shares, key=lambda n: (-shares[n], n)) if shares[name]}
 
 
 def arrays_of_one_copy(program: Program) -> int:

@@ -22,7 +22,7 @@ def test_the_largest_networks_are_within_the_limits(network: str, target: str, o
 
 
 def test_a_network_beyond_the_limits_is_told_so_and_not_called_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LIMITS, "parts", Limit(100, "parts"))  # type: ignore[arg-type]
+    monkeypatch.setitem(LIMITS, "parts", Limit(100, "parts"))
     with pytest.raises(ProgramError, match=r"the ISA.s limit is 100.*\n.*too large for one program") as refused:
         pimc.compile(fashion.int8_path())
     assert "bug" not in str(refused.value)

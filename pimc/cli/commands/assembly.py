@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pimc.cli.options import Json
+from pimc.cli.options import Json, Quiet
 from pimc_isa.errors import shown
 
 __all__ = ["asm", "disasm"]
@@ -21,6 +21,7 @@ def disasm(
     ] = None,
     tile: Annotated[int | None, typer.Option(metavar="NUMBER", help="Print only this tile.")] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show a program as assembly text; an illegal one as well, with a warning.
 
@@ -37,14 +38,15 @@ def disasm(
     from dataclasses import replace
 
     from pimc.cli.files import judge_output, printing_beside
-    from pimc.cli.output import print_json
+    from pimc.cli.output import print_json, progress
     from pimc.driver import CompiledProgram
     from pimc_isa.errors import ProgramError
     from pimc_isa.load import load_program, problem_of
 
     judge_output(output, program=program)
-    loaded = CompiledProgram(load_program(program, judge=False))
-    problem = problem_of(loaded.program)
+    with progress("loading", quiet=quiet):
+        loaded = CompiledProgram(load_program(program, judge=False))
+        problem = problem_of(loaded.program)
     if problem:
         typer.echo(f"warning: {shown(str(program))} is an illegal program: {problem}", err=True)
     if output is not None:
@@ -85,6 +87,7 @@ def asm(
     text: Annotated[Path, typer.Argument(metavar="P.pimasm", help="Assembly text.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="P.pim", help="Where to write the program.")],
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Assemble text to a program, and check it.
 
@@ -93,15 +96,16 @@ def asm(
       pimc asm net.pimasm -o net.pim
     """
     from pimc.cli.files import judge_output, printing_beside
-    from pimc.cli.output import print_json
+    from pimc.cli.output import print_json, progress
     from pimc.driver import CompiledProgram
     from pimc.report.summary import summary
     from pimc_isa import binary
     from pimc_isa.load import load_program
 
     judge_output(output, program=text)
-    program = load_program(text, assembly=True)
-    size = binary.save(program, output)
+    with progress("assembling", quiet=quiet):
+        program = load_program(text, assembly=True)
+        size = binary.save(program, output)
     with printing_beside(output):
         if json:
             values = summary(CompiledProgram(program).program)

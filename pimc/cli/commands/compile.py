@@ -211,10 +211,25 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
     text = f"conversions proved exact: {percent(proved)}" if proved < 1 else "all conversions proved exact"
     share = values["crossbar_macs_share"]
     typer.echo(text + (f", {percent(share)} of the multiplications on crossbars" if share is not None else ""))
+    if values["clipping"] is not None:
+        typer.echo(_clipping(values["clipping"]))
     if values["quantisation"]:
         from pimc.frontend.fidelity import Fidelity
 
         typer.echo(f"against the float model: {Fidelity(**values['quantisation'])}")
+
+
+def _clipping(layers: dict[str, float]) -> str:
+    """Which layers' converters clip, and how often, on the calibration images."""
+    from pimc.cli.output import counted
+
+    if not layers:
+        return "no sum of the calibration images is clipped"
+    names = list(layers)
+    shown = [f"{name} {100 * layers[name]:.2g} %" for name in names[:3]]
+    if len(names) > 3:
+        shown.append(f"{counted(len(names) - 3, 'layer')} at most {100 * layers[names[3]]:.2g} %")
+    return f"sums clipped on the calibration images: {', '.join(shown)}"
 
 
 def _print_times(times: dict[str, float]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimc.cli.options import Json
+from pimc.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from pimc.passes.target import Target
@@ -17,6 +17,7 @@ __all__ = ["targets"]
 def targets(
     peak: Annotated[bool, typer.Option("--peak", help="Peak rate, efficiency and density of every flow.")] = False,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the installed targets.
 
@@ -24,11 +25,12 @@ def targets(
 
       pimc targets --peak
     """
-    from pimc.cli.output import print_json, print_table
+    from pimc.cli.output import print_json, print_table, progress
     from pimc.targets import installed_targets
 
-    found = installed_targets()
-    values = [{**_values(t), **({"peak": _peak(t)} if peak else {})} for t in found]
+    with progress("reading machines and flows", quiet=quiet):
+        found = installed_targets()
+        values = [{**_values(t), **({"peak": _peak(t)} if peak else {})} for t in found]
     if json:
         print_json({"targets": values})
         return

@@ -32,7 +32,7 @@ def test_figures_agree_with_those_of_the_other_commands(files: Files, tmp_path: 
     assert isaac["images_per_second"] == pytest.approx(ran["images_per_second"])
     for name in ("energy_joules", "energy_joules_with_static", "energy_joules_of_whole_chips"):
         assert isaac[name] == pytest.approx(ran[name] / 5)
-    assert isaac["energy_joules"] < isaac["energy_joules_with_static"] < isaac["energy_joules_of_whole_chips"]
+    assert isaac["energy_joules"] < isaac["energy_joules_with_static"] < isaac["energy_joules_of_whole_chips"]  # type: ignore[operator]
     fidelity = isaac["fidelity"]
     assert isinstance(fidelity, dict)
     assert fidelity["exact"]

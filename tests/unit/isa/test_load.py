@@ -62,7 +62,7 @@ ILLEGAL = {
     "shape": ("relu u8 [256]", "relu u8 [99999999999x99999999999]", "numbers for"),
     "surrogate": ('.tile 1 "conv"', '.tile 1 "\\ud800"', "in the form of JSON"),
     "line": ("c1 1 -> 2,3", "c1 1 -> " + "2," * 40000 + "3", "the length of this line"),
-    "lines": (".tile 1", ".window z 1x1\n" * 40000 + ".tile 1", "the number of lines"),
+    "lines": (".tile 1", ".window z 1x1\n" * 300_000 + ".tile 1", "the number of lines"),
 }
 
 

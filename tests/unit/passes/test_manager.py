@@ -86,7 +86,7 @@ def test_passes_run_in_order_and_leave_the_input_alone(target: Target) -> None:
         on_pass=lambda name, seconds: timed.append(seconds >= 0),
     )
     assert (graph.name, result.name) == ("block", "twice")
-    assert told == ["rename", "rename"]
+    assert told == ["pass 1 of 2: rename", "pass 2 of 2: rename"]
     assert timed == [True, True]
 
 

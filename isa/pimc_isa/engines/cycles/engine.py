@@ -9,6 +9,7 @@ number. A send can only cause sends later than itself, so the earliest of those 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 
 import numpy as np
 
@@ -26,6 +27,11 @@ from pimc_isa.program import Program
 __all__ = ["simulate"]
 
 
+Progress = Callable[[int, int], None]
+
+#: Sends between two words of progress.
+_SENDS_TOLD = 1 << 12
+
 #: Instructions from which memory may be short, and bytes that each of them takes.
 _MANY, _NODE_BYTES = 1 << 20, 500
 
@@ -33,9 +39,11 @@ _MANY, _NODE_BYTES = 1 << 20, 500
 class _Simulation:
     """A program under way."""
 
-    def __init__(self, program: Program, images: int) -> None:
+    def __init__(self, program: Program, images: int, progress: Progress | None = None) -> None:
         self.program = program
         self.images = images
+        self.progress = progress
+        self.sent = self.sends = 0
         self.network = Network(program)
         self.ready: list[Process] = []
         self.lazy: list[Process] = []  # dispatchers: run when nothing else can, so that they do many at once
@@ -57,6 +65,7 @@ class _Simulation:
                     state.routes[k] = self._route(Context(program, tile), k, instr, receivers)
             self.tiles.append(state)
             self.lazy.append(self._dispatcher(state))
+            self.sends += sum(len(plan.nodes[u]) for u, name in enumerate(plan.units) if name == Send.unit)
             for u in range(len(plan.units)):
                 sender = Sender()
                 sender.process = self._unit(state, u, sender)
@@ -98,6 +107,9 @@ class _Simulation:
             self.network.take(now, holds)
         sender.start = now
         self.ready.append(sender.process)
+        self.sent += 1
+        if self.progress and self.sent % _SENDS_TOLD == 0:
+            self.progress(self.sent, self.sends)
 
     def _dispatcher(self, state: TileState) -> Process:
         known, waiting = state.dispatched.known, state.dispatched.waiting
@@ -186,15 +198,16 @@ class _Simulation:
         return all(len(n) == len(u.end.known) for t in self.tiles for n, u in zip(t.plan.nodes, t.units, strict=True))
 
 
-def simulate(program: Program, images: int = 2) -> Timing:
+def simulate(program: Program, images: int = 2, progress: Progress | None = None) -> Timing:
     """Start and end of every instruction over a stream of ``images`` images (at least 1).
 
+    ``progress(sent, sends)`` is told now and then how many of all sends have started.
     Raises ``DeadlockError`` if the program comes to a halt before its end.
     """
     executed = sum(executed_instructions(tile) for tile in program.tiles)
     if images * executed > _MANY:
         need(images * executed * _NODE_BYTES, f"the timing of {images * executed} instructions")
-    simulation = _Simulation(program, images)
+    simulation = _Simulation(program, images, progress)
     simulation.run()
     if not simulation.finished:
         raise DeadlockError(explain(program, simulation.tiles))
