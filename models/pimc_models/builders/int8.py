@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pimc_models.builders.layer import IR_VERSION, OPSET, Value
+from pimc_models.builders.layer import IR_VERSION, OPSET, Value, edges
 from pimc_models.builders.net import HE_GAIN, Net
 
 if TYPE_CHECKING:
@@ -57,14 +57,13 @@ class Int8Net(Net):
         outputs: int,
         kernel: int | tuple[int, int],
         stride: int = 1,
-        pad: int | None = None,
+        pad: int | tuple[int, int] | None = None,
         groups: int = 1,
         *,
         bias: bool = False,
     ) -> Value:
         """Convolve; there always is a bias, as a folded normalisation leaves one."""
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-        edges = [height // 2, width // 2] if pad is None else [pad, pad]
         weight, constants = self._weighted(name, (outputs, x.channels // groups, height, width))
         y = self._quantised(name, outputs)
         return self._node(
@@ -74,7 +73,7 @@ class Int8Net(Net):
             outputs,
             kernel_shape=[height, width],
             strides=[stride] * 2,
-            pads=edges * 2,
+            pads=edges(height, width, pad),
             group=groups,
         )
 

@@ -14,3 +14,11 @@ class Value:
 
     name: str
     channels: int
+
+
+def edges(height: int, width: int, pad: int | tuple[int, int] | None) -> list[int]:
+    """ONNX's pads of a kernel: "same" at stride 1 (None), all sides alike, or above and left, below and right."""
+    if pad is None:
+        return [height // 2, width // 2] * 2
+    first, last = (pad, pad) if isinstance(pad, int) else pad
+    return [first, first, last, last]

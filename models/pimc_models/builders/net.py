@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pimc_models.builders.calibrate import batch_norm_statistics
-from pimc_models.builders.layer import IR_VERSION, OPSET, Value
+from pimc_models.builders.layer import IR_VERSION, OPSET, Value, edges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,17 +51,17 @@ class Net:
         outputs: int,
         kernel: int | tuple[int, int],
         stride: int = 1,
-        pad: int | None = None,
+        pad: int | tuple[int, int] | None = None,
         groups: int = 1,
         *,
         bias: bool = False,
     ) -> Value:
         """Convolve with a square kernel, or height x width; `pad` defaults to "same" at stride 1.
 
+        Of two numbers `pad` takes the first above and left, the second below and right.
         He-normal weights; centred ones with a bias, since then no normalisation follows to remove the common mode.
         """
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-        edges = [height // 2, width // 2] if pad is None else [pad, pad]
         shape = (outputs, x.channels // groups, height, width)
         inputs = [x.name, self._weight(f"{name}.weight", shape, centred=bias)]
         if bias:
@@ -73,7 +73,7 @@ class Net:
             outputs,
             kernel_shape=[height, width],
             strides=[stride] * 2,
-            pads=edges * 2,
+            pads=edges(height, width, pad),
             group=groups,
         )
 
@@ -151,12 +151,16 @@ class Net:
 
     def finish(self, y: Value) -> onnx.ModelProto:
         """Calibrate the normalisations, infer every shape and return the checked model with output `y`."""
-        self._weights |= batch_norm_statistics(self._nodes, self._weights, self.input, self.seed)
+        self._weights |= self._statistics()
         model = self._typed(y)
         onnx.checker.check_model(model)
         del model.graph.input[1:]
         model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in self._weights.items())
         return model
+
+    def _statistics(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return mean and variance of every normalisation."""
+        return batch_norm_statistics(self._nodes, self._weights, self.input, self.seed)
 
     def _typed(self, y: Value) -> onnx.ModelProto:
         """Return the graph with inferred shapes, weights as inputs so far: inference need not copy them."""

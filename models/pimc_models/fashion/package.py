@@ -1,53 +1,34 @@
 """All of Fashion-MNIST's test set, from Debian's package: kept in the user's cache, never in the repository.
 
-The package `dataset-fashion-mnist` (MIT) is fetched with apt and unpacked with dpkg, which needs no root.
+The package is `dataset-fashion-mnist` (MIT); `pimc_models.debian` fetches it.
 """
 
 from __future__ import annotations
 
 import gzip
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pimc_isa.errors import PimcError
+from pimc_models.debian import DatasetError, cache_folder, files_of
 
-__all__ = ["DatasetError", "cache_folder", "read_idx", "test_arrays"]
+__all__ = ["DatasetError", "read_idx", "test_arrays"]
 
 PACKAGE = "dataset-fashion-mnist"
 FOLDER = Path("usr/share/datasets/fashion-mnist")
 """Where the package puts its files."""
 FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
-SECONDS = 300
-"""Longest time a download may take."""
-
-
-class DatasetError(PimcError):
-    """The full test set is not here and cannot be fetched, or a file of it is damaged."""
 
 
 def test_arrays() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return all test images (10,000 x 28 x 28 pixels) and labels; fetches the package once. Raises DatasetError."""
-    installed, cache = Path("/") / FOLDER, cache_folder()
-    folder = next((place for place in (installed, cache) if all((place / name).is_file() for name in FILES)), None)
-    if folder is None:
-        _fetch(cache)
-        folder = cache
-    images, labels = (read_idx(folder / name) for name in FILES)
+    names = [str(FOLDER / name) for name in FILES]
+    place = files_of(PACKAGE, names, cache_folder("fashion-mnist"), "the full Fashion-MNIST test set")
+    images, labels = (read_idx(place / name) for name in names)
     if images.shape != (10_000, 28, 28) or labels.shape != (10_000,):
-        raise DatasetError(f"{folder}: test set of shape {images.shape} instead of 10,000 images\ndelete that folder")
+        raise DatasetError(f"{place}: test set of shape {images.shape} instead of 10,000 images\ndelete its files")
     return images, labels
-
-
-def cache_folder() -> Path:
-    """Return where fetched files are kept: ``$XDG_CACHE_HOME/pimc``, by default in the home directory's ``.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pimc" / "fashion-mnist"
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
@@ -63,31 +44,3 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     if body.size != shape.prod(dtype=np.int64):
         raise DatasetError(f"{path} is cut short\ndelete it, and it is fetched again")
     return body.reshape([int(n) for n in shape])
-
-
-def _fetch(cache: Path) -> None:
-    """Download and unpack; the files appear in the cache when both are whole."""
-    remedy = f"install {PACKAGE}, or put {' and '.join(FILES)} into {cache}"
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise DatasetError(f"the full Fashion-MNIST test set comes in a Debian package, and apt is not here\n{remedy}")
-    with tempfile.TemporaryDirectory() as work:
-        _run(["apt-get", "download", PACKAGE], work, remedy)
-        archive = next(Path(work).glob(f"{PACKAGE}_*.deb"), None)
-        if archive is None:
-            raise DatasetError(f"apt-get download {PACKAGE} left no file\n{remedy}")
-        _run(["dpkg-deb", "-x", archive.name, "unpacked"], work, remedy)
-        cache.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            partial = cache / f"{name}.{os.getpid()}.part"
-            shutil.copyfile(Path(work) / "unpacked" / FOLDER / name, partial)
-            partial.replace(cache / name)
-
-
-def _run(command: list[str], folder: str, remedy: str) -> None:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise DatasetError(f"{' '.join(command)} took more than {SECONDS} s\n{remedy}") from None
-    if done.returncode:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
-        raise DatasetError(f"{' '.join(command)} failed: {last}\n{remedy}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pimc_models import debian
 from pimc_models.fashion import package
 
 
@@ -19,7 +20,8 @@ def idx(array: np.ndarray) -> bytes:
     return gzip.compress(b"\x00\x00\x08" + bytes([array.ndim]) + sizes + array.tobytes())
 
 
-def put(folder: Path, images: int = 10_000) -> None:
+def put(place: Path, images: int = 10_000) -> None:
+    folder = place / package.FOLDER
     folder.mkdir(parents=True)
     pixels = np.arange(images * 784, dtype=np.uint32).astype(np.uint8).reshape(images, 28, 28)
     for name, array in zip(package.FILES, (pixels, pixels[:, 0, 3] % 10), strict=True):
@@ -31,12 +33,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and no package installed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(package, "FOLDER", Path("nowhere/fashion-mnist"))
-    return package.cache_folder()
+    return debian.cache_folder("fashion-mnist")
 
 
 def test_files_in_the_cache_are_read(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(cache)
-    monkeypatch.setattr(package, "_fetch", lambda _: pytest.fail("fetched what was there"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("fetched what was there"))
     images, labels = package.test_arrays()
     assert (images.shape, labels.shape) == ((10_000, 28, 28), (10_000,))
     assert images[1, 0, 3] == (784 + 3) % 256
@@ -50,7 +52,7 @@ def test_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if command[0] == "apt-get":
             (Path(cwd) / "dataset-fashion-mnist_1_all.deb").write_bytes(b"")
         else:
-            put(Path(cwd) / "unpacked" / package.FOLDER)
+            put(Path(cwd) / "unpacked")
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(shutil, "which", lambda name: name)
@@ -58,7 +60,7 @@ def test_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, again = package.test_arrays(), package.test_arrays()
     assert commands == ["apt-get", "dpkg-deb"]
     assert np.array_equal(first[0], again[0])
-    assert sorted(p.name for p in cache.iterdir()) == sorted(package.FILES)
+    assert sorted(p.name for p in (cache / package.FOLDER).iterdir()) == sorted(package.FILES)
 
 
 def test_no_apt(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +87,7 @@ def test_apt_fails(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_damaged_files(cache: Path, data: bytes) -> None:
     put(cache)
-    (cache / package.FILES[0]).write_bytes(data)
+    (cache / package.FOLDER / package.FILES[0]).write_bytes(data)
     with pytest.raises(package.DatasetError, match="delete it, and it is fetched again"):
         package.test_arrays()
 

@@ -19,6 +19,7 @@ from pimc_models.run import run
 
 PUBLISHED = {
     "alexnet": (61_100_840, 0.71, 4096),
+    "efficientnet_lite0": (4_652_008, 0.39, 1280),
     "googlenet": (6_624_904, 1.50, 1024),
     "inception_v3": (23_834_568, 5.71, 2048),
     "mobilenet_v2": (3_504_872, 0.30, 1280),
