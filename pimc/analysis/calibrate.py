@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pimc.analysis.ranges import Observed, block_sums
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Conv, window_of
+from pimc.ir.ops import Conv
 from pimc.progress import tell
 
 __all__ = ["Coded", "Watch", "gemm_matrix", "observe", "uncentre", "windows"]
@@ -46,7 +46,7 @@ def windows(op: Conv, x: Array) -> Iterator[tuple[slice, Array]]:
 
     Each comes with the range of positions (images, rows, columns in turn) that it covers.
     """
-    window, (rows, columns, _), channels = window_of(op), op.shape, x.shape[3]
+    window, (rows, columns, _), channels = op.window, op.shape, x.shape[3]
     top, left, bottom, right = op.pads
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=op.x_zero)
     taps = [(ky * op.dilation[0], kx * op.dilation[1]) for ky in range(op.kernel[0]) for kx in range(op.kernel[1])]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pimc.analysis.facts import Facts, is_fused
 from pimc.analysis.wires import HOST, Wire, Wires, need_of
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Concat, HostCall, Lut, Op
+from pimc.ir.ops import Op
 
 __all__ = ["Connections", "connect"]
 
@@ -25,11 +25,11 @@ def connect(graph: Graph, facts: Mapping[str, Facts]) -> Connections:
     """Wire every input of every op; depths are those of the schedule, or 1 where there is none yet."""
     made = Connections()
     for op in graph.ops():
-        if isinstance(op, Concat) or (isinstance(op, Lut) and is_fused(graph, op)):
+        if op.is_virtual or is_fused(graph, op):
             continue
         for index, value in enumerate(op.inputs):
-            if isinstance(op, HostCall):
-                if not isinstance(graph[value], HostCall):
+            if op.is_host:
+                if not graph[value].is_host:
                     h, w, c = graph[value].shape
                     made.wires.connect(graph, op, index, [(HOST, (0, w), (0, c))], h)
                 continue

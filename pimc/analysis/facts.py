@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pimc.ir.graph import Graph
-from pimc.ir.ops import AvgPool, Concat, Conv, Gap, HostCall, Lut, MaxPool, Mul, Op, window_of
+from pimc.ir.ops import Geometry, Op
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Range, Window
 
-__all__ = ["Facts", "Resources", "facts_of", "is_fused", "is_virtual", "needed_columns", "needed_rows", "split"]
+__all__ = ["Facts", "Resources", "facts_of", "is_fused", "needed_columns", "needed_rows", "on_tiles", "split"]
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,44 @@ class Resources:
 
 @dataclass(frozen=True)
 class Facts:
-    """An op as the mapper sees it. ``k`` rows and ``n`` outputs are of one convolution group; 0 for other ops."""
+    """An op as the mapper sees it: its geometry, and what its neighbours ask of it."""
 
     name: str
     in_shapes: tuple[tuple[int, int, int], ...]
     shape: tuple[int, int, int]
-    window: Window
-    taps: int
-    k: int = 0
-    n: int = 0
-    groups: int = 1
-    sums: bool = False  # has i32 sums beside the 8-bit result
+    geometry: Geometry
     readers: int = 1  # ops that each get the result over channels of their own
     tables: int = 0  # tables that are applied in this op's tiles
+
+    @property
+    def window(self) -> Window:
+        """Through which it sees its inputs."""
+        return self.geometry.window
+
+    @property
+    def taps(self) -> int:
+        """Of the window, those that cost time."""
+        return self.geometry.taps
+
+    @property
+    def k(self) -> int:
+        """Weight rows of one convolution group; 0 where there are no weights."""
+        return self.geometry.k
+
+    @property
+    def n(self) -> int:
+        """Outputs of one convolution group; 0 where there are no weights."""
+        return self.geometry.n
+
+    @property
+    def groups(self) -> int:
+        """Convolution groups."""
+        return self.geometry.groups
+
+    @property
+    def sums(self) -> bool:
+        """Whether there are i32 sums beside the 8-bit result."""
+        return self.geometry.sums
 
     @property
     def is_conv(self) -> bool:
@@ -73,22 +98,24 @@ class Facts:
         return chans[0] // self.n * per_group, -(-chans[1] // self.n) * per_group
 
 
-def is_virtual(op: Op) -> bool:
-    """Concatenation is only a matter of where senders put their channels."""
-    return isinstance(op, Concat)
-
-
 def is_fused(graph: Graph, op: Op) -> bool:
     """Whether a table is applied in the tiles that make its input."""
-    if not isinstance(op, Lut):
+    if not op.is_table:
         return False
     producer = graph[op.inputs[0]]
-    return not isinstance(producer, HostCall | Concat) and len(graph.users(producer.name)) == 1
+    return not (producer.is_host or producer.is_virtual) and len(graph.users(producer.name)) == 1
+
+
+def on_tiles(graph: Graph, op: Op) -> bool:
+    """Whether the op has tiles of its own."""
+    return not (op.is_host or op.is_virtual or is_fused(graph, op))
 
 
 def facts_of(graph: Graph, op: Op) -> Facts:
     """Collect the facts of an op that runs on tiles."""
-    return replace(_geometry(graph, op), readers=max(1, _readers(graph, op.name)), tables=_tables(graph, op.name))
+    shapes = tuple(graph[v].shape for v in op.inputs)
+    readers = max(1, _readers(graph, op.name))
+    return Facts(op.name, shapes, op.shape, op.geometry(shapes), readers, _tables(graph, op.name))
 
 
 def _tables(graph: Graph, value: str) -> int:
@@ -98,28 +125,14 @@ def _tables(graph: Graph, value: str) -> int:
 
 def _readers(graph: Graph, value: str) -> int:
     users = graph.users(value)
-    return sum(_readers(graph, u.name) if is_virtual(u) or is_fused(graph, u) else 1 for u in users)
-
-
-def _geometry(graph: Graph, op: Op) -> Facts:
-    ins = tuple(graph[v].shape for v in op.inputs)
-    if isinstance(op, Conv):
-        k = ins[0][2] // op.groups * op.kernel[0] * op.kernel[1]
-        n = op.shape[2] // op.groups
-        return Facts(op.name, ins, op.shape, window_of(op), 1, k, n, op.groups, sums=True)
-    if isinstance(op, MaxPool | AvgPool):
-        return Facts(op.name, ins, op.shape, window_of(op), op.kernel[0] * op.kernel[1])
-    if isinstance(op, Gap):
-        h, w, _ = ins[0]
-        return Facts(op.name, ins, op.shape, Window("w", (h, w)), h * w, sums=True)
-    return Facts(op.name, ins, op.shape, Window("w", (1, 1)), 1)
+    return sum(_readers(graph, u.name) if u.is_virtual or is_fused(graph, u) else 1 for u in users)
 
 
 def needed_rows(facts: Facts, index: int, row: int) -> int:
     """How many rows of input ``index`` must have arrived before output row ``row`` can be made."""
     height = facts.in_shapes[index][0]
-    if height == 1 and facts.shape[0] > 1 and not facts.is_conv:
-        return 1  # broadcast operand
+    if index in facts.geometry.whole:
+        return height
     w = facts.window
     last = row * w.stride[0] - w.pads[0] + (w.kernel[0] - 1) * w.dilation[0] + 1
     return max(0, min(last, height))
@@ -128,8 +141,8 @@ def needed_rows(facts: Facts, index: int, row: int) -> int:
 def needed_columns(facts: Facts, index: int, cols: Range) -> Range:
     """Columns of input ``index`` that output columns ``cols`` read."""
     width = facts.in_shapes[index][1]
-    if width == 1 and facts.shape[1] > 1 and not facts.is_conv:
-        return 0, 1
+    if index in facts.geometry.whole:
+        return 0, width
     first, last = facts.window.cols(cols, width)
     return (first, last) if last > first else (min(first, width - 1), min(first, width - 1) + 1)
 
@@ -140,8 +153,3 @@ def split(total: int, pieces: int, unit: int = 1) -> tuple[Range, ...]:
     pieces = max(1, min(pieces, units))
     edges = [min(total, units * p // pieces * unit) for p in range(pieces + 1)]
     return tuple(itertools.pairwise(edges))
-
-
-def is_gate(op: Op, shapes: tuple[tuple[int, int, int], ...]) -> bool:
-    """Whether the second operand of a multiplication is one value per channel."""
-    return isinstance(op, Mul) and shapes[1][:2] == (1, 1)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pimc.analysis.cut import Cut, arrays_per_tile, base_cut, cut_cycles, fill, fits, grow, tile_memory
-from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, is_virtual
+from pimc.analysis.facts import Facts, Resources, facts_of, on_tiles
 from pimc.analysis.rows import RowPlan, plan_rows
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall, Op
+from pimc.ir.ops import Op
 from pimc_isa.errors import PimcError
 
 __all__ = ["STRATEGIES", "MappingError", "Plan", "make_plan"]
@@ -104,7 +104,7 @@ def _settled(problem: _Problem, cuts: dict[str, Cut]) -> tuple[dict[str, Cut], R
 
 
 def _has_tiles(graph: Graph, op: Op) -> bool:
-    return not (isinstance(op, HostCall) or is_virtual(op) or is_fused(graph, op))
+    return on_tiles(graph, op)
 
 
 def _base(problem: _Problem, rows: RowPlan | None) -> dict[str, Cut]:

@@ -16,7 +16,7 @@ import numpy as np
 from pimc.analysis.cut import Cut, cut_cycles, lag_cycles, row_cycles
 from pimc.analysis.facts import Facts, Resources, is_fused, needed_rows
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Concat, HostCall, Op, Relay
+from pimc.ir.ops import Op, Relay
 
 __all__ = ["RowPlan", "plan_rows", "sources"]
 
@@ -39,7 +39,7 @@ class RowPlan:
 def sources(graph: Graph, value: str) -> list[str]:
     """The values that are really sent for ``value``: a concatenation's inputs, recursively."""
     op = graph[value]
-    if not isinstance(op, Concat):
+    if not op.is_virtual:
         return [value]
     return [leaf for v in op.inputs for leaf in sources(graph, v)]
 
@@ -58,9 +58,9 @@ def plan_rows(
     for op in graph.ops():
         if op.type is None:
             continue
-        if isinstance(op, HostCall):
+        if op.is_host:
             ends[op.name] = np.arange(op.shape[0]) * (period / op.shape[0])
-        elif isinstance(op, Concat) or is_fused(graph, op):
+        elif op.is_virtual or is_fused(graph, op):
             ends[op.name] = np.max([ends[v] for v in op.inputs], axis=0)
         else:
             _run(op, facts[op.name], cuts[op.name], res, ends, taken)

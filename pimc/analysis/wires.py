@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from pimc.analysis.facts import Facts, needed_columns
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Concat, HostCall, Op, Part
+from pimc.ir.ops import Op, Part
 from pimc_isa.operands import Channel, Range
 
 __all__ = ["HOST", "Piece", "Wire", "Wires", "final_parts", "pieces"]
@@ -63,13 +63,13 @@ def final_parts(op: Op) -> tuple[Part, ...]:
 def pieces(graph: Graph, value: str, shift: int = 0) -> list[Piece]:
     """Where the parts of a value are made."""
     op = graph[value]
-    if isinstance(op, Concat):
+    if op.is_virtual:
         found, first = [], 0
         for v in op.inputs:
             found += pieces(graph, v, shift + first)
             first += graph[v].shape[2]
         return found
-    if isinstance(op, HostCall):
+    if op.is_host:
         return [Piece(value, HOST, (0, op.shape[1]), (0, op.shape[2]), shift)]
     return [Piece(value, p.tile, p.cols, p.chans, shift) for p in final_parts(op)]
 

@@ -18,8 +18,8 @@ from pimc.frontend.session import ort_config
 from pimc.frontend.source import QUANTISE, Source
 from pimc.frontend.tail import make_tail
 from pimc.frontend.unit import Unit
+from pimc.ir.fields import constants_of
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall, Lut
 from pimc_isa.operands import View
 
 __all__ = ["HEAD", "Built", "Taken", "build", "refusals"]
@@ -140,7 +140,7 @@ def _lower(lw: Lowering, built: Built, part: Unit | Refused) -> None:
     reason = part.inexact or _cut_range(lw, part, ref)
     if reason:
         lw.inexact[part.output.tensor] = reason
-    is_table = isinstance(lw.graph[ref.value], Lut) and rule.where != "relabel"
+    is_table = lw.graph[ref.value].is_table and rule.where != "relabel"
     for covered in part.nodes:
         built.taken[covered] = Taken(part, ref.value, "table" if is_table else rule.where)
 
@@ -158,14 +158,9 @@ def _prune(graph: Graph) -> None:
     for op in reversed(list(graph.ops())):
         if op.type is not None and not graph.users(op.name):
             graph.remove(op.name)
-    used = {name for op in graph.ops() for name in _constants(op)}
+    used = {name for op in graph.ops() for name in constants_of(op)}
     for name in [n for n in graph.constants if n not in used]:
         del graph.constants[name]
-
-
-def _constants(op: object) -> list[str]:
-    names = ("weights", "multiplier", "bias", "table", "model")
-    return [getattr(op, name) for name in names if hasattr(op, name)]
 
 
 def refusals(built: Built) -> FrontendError | None:
@@ -178,7 +173,7 @@ def refusals(built: Built) -> FrontendError | None:
 
 
 def _is_all_host(graph: Graph) -> bool:
-    return all(isinstance(op, HostCall) for op in graph.ops())
+    return all(op.is_host for op in graph.ops())
 
 
 def _why_none(built: Built) -> str:

@@ -11,11 +11,15 @@ from functools import cache
 from typing import Any
 
 from pimc.ir._scan import Node, Scanner, quote
-from pimc.ir.fields import CONSTANT_FIELDS
+from pimc.ir.ops.specs import is_constant
 
 __all__ = ["fields_to_text", "node_to_fields"]
 
 _WIDTH = 110
+
+
+class _Name:
+    """In place of ``str``: the field holds a constant's name."""
 
 
 def fields_to_text(value: Any, skip: frozenset[str], indent: int, last: Sequence[str] = ()) -> str:
@@ -28,7 +32,7 @@ def fields_to_text(value: Any, skip: frozenset[str], indent: int, last: Sequence
     shown = [
         n for n in order if fields[n].default is dataclasses.MISSING or not _same(getattr(value, n), fields[n].default)
     ]
-    return _wrap("{", [f"{name} = {_text(getattr(value, name), name, indent + 2)}" for name in shown], "}", indent)
+    return _wrap("{", [f"{name} = {_field(value, name, indent + 2)}" for name in shown], "}", indent)
 
 
 def _same(item: Any, default: Any) -> bool:
@@ -49,22 +53,32 @@ def _wrap(opening: str, texts: list[str], closing: str, indent: int) -> str:
     return opening + ",".join(f"\n{pad}{line}" for line in lines) + "\n" + " " * indent + closing
 
 
-def _text(item: Any, name: str, indent: int) -> str:
+def _field(value: Any, name: str, indent: int) -> str:
+    item = getattr(value, name)
+    if is_constant(type(value), name):
+        return quote("@", item)
+    try:
+        return _text(item, indent)
+    except TypeError as error:
+        raise TypeError(f"field {name} holds a {error}, which has no text form") from None
+
+
+def _text(item: Any, indent: int) -> str:
     if item is None:
         return "none"
     if isinstance(item, bool):
         return "true" if item else "false"
     if isinstance(item, str):
-        return quote("@", item) if name in CONSTANT_FIELDS else json.dumps(item)
+        return json.dumps(item)
     if isinstance(item, int):
         return str(int(item))
     if isinstance(item, float):
         return repr(float(item))
     if isinstance(item, tuple):
-        return _wrap("[", [_text(part, "", indent + 2) for part in item], "]", indent)
+        return _wrap("[", [_text(part, indent + 2) for part in item], "]", indent)
     if dataclasses.is_dataclass(item):
         return fields_to_text(item, frozenset(), indent)
-    raise TypeError(f"field {name} holds a {type(item).__name__}, which has no text form")
+    raise TypeError(type(item).__name__)
 
 
 @cache
@@ -82,7 +96,7 @@ def node_to_fields(scan: Scanner, cls: type, record: dict[str, Node], at: int, g
                 node.at,
                 f"{_name(cls)} has no field {key!r}; fields are {', '.join(n for n in declared if n not in given)}",
             )
-        values[key] = _convert(scan, node, _hints(cls)[key], key)
+        values[key] = _convert(scan, node, _Name if is_constant(cls, key) else _hints(cls)[key], key)
     missing = [n for n, f in declared.items() if n not in values and f.default is dataclasses.MISSING]
     if missing:
         scan.fail(at, f"{_name(cls)} without {', '.join(missing)}")
@@ -123,13 +137,11 @@ def _convert_scalar(scan: Scanner, node: Node, hint: Any, key: str) -> Any:
     if isinstance(data, str):
         if hint is bool and data in {"true", "false"}:
             return data == "true"
-        if hint is str and node.kind == ("const" if key in CONSTANT_FIELDS else "string"):
+        if (hint, node.kind) in ((str, "string"), (_Name, "const")):
             return data
         if hint is float and node.kind == "number":
             return float(data)
         if hint is int and node.kind == "number" and data.lstrip("+-").isdigit():
             return int(data)
-    wanted = (
-        "a constant's name (@name)" if key in CONSTANT_FIELDS else f"a value of type {getattr(hint, '__name__', hint)}"
-    )
+    wanted = "a constant's name (@name)" if hint is _Name else f"a value of type {getattr(hint, '__name__', hint)}"
     scan.fail(node.at, f"{key}: expected {wanted}")

@@ -34,7 +34,7 @@ def placement_problems(graph: Graph) -> Iterator[str]:
     for op in graph.ops():
         for part in op.placement or ():
             if part.tile == 0:
-                if op.kind != "host.call":
+                if not op.is_host:
                     yield f"%{op.name}: tile 0 is the host"
                 continue
             where = (part.chip, part.x, part.y)
@@ -89,7 +89,7 @@ def _cells_problems(graph: Graph, op: Conv, cells: Cells) -> Iterator[str]:
 
 
 def _parts_problems(op: Op, parts: tuple[Part, ...]) -> Iterator[str]:
-    if op.kind == "host.call":
+    if op.is_host:
         return
     if isinstance(op, Conv) and op.mapping:
         # every piece of the cut, once, each on a tile of its own

@@ -1,4 +1,4 @@
-"""Facts about ops' fields that their Python types do not say: which strings name constants."""
+"""Names of constants that an op and its decisions refer to, read off their declarations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pimc.ir.ops import Op
+from pimc.ir.ops.specs import is_constant
 
-__all__ = ["CONSTANT_FIELDS", "constants_of"]
-
-#: Fields of ops and of their decisions that hold the name of a constant of the graph.
-CONSTANT_FIELDS = frozenset({"weights", "multiplier", "bias", "table", "model", "codes", "polarity", "centre"})
+__all__ = ["constants_of"]
 
 
 def constants_of(op: Op) -> list[str]:
@@ -22,7 +20,7 @@ def constants_of(op: Op) -> list[str]:
 def _walk(value: Any) -> Iterator[str]:
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
-        if field.name in CONSTANT_FIELDS and isinstance(item, str):
+        if is_constant(type(value), field.name):
             yield item
         elif dataclasses.is_dataclass(item):
             yield from _walk(item)

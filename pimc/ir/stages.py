@@ -8,56 +8,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["STAGES", "Decision", "Stage", "stage_of"]
+from pimc.ir.ops import Op
 
-_QUANTISED = frozenset(
-    {
-        "host.call",
-        "q.add",
-        "q.avgpool",
-        "q.concat",
-        "q.conv",
-        "q.gap",
-        "q.lut",
-        "q.maxpool",
-        "q.mul",
-    }
-)
+__all__ = ["STAGES", "Decision", "Stage", "stage_of"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A field of ops that a pass fills: its name, the ops it applies to (empty: all but the host's)."""
+    """A field of ops that a pass fills; ops say which decisions they get (`Op.decides`)."""
 
     field: str
-    ops: frozenset[str] = frozenset()
 
-    def applies(self, kind: str) -> bool:
-        """Whether ops of this kind must carry the decision."""
-        return kind in self.ops if self.ops else kind != "host.call"
+    def applies(self, op: Op) -> bool:
+        """Whether an op must carry the decision."""
+        return self.field in op.decides
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: allowed ops, the decisions that are made in it, and what holds afterwards in one sentence."""
+    """One stage: the decisions that are made in it, and what holds afterwards in one sentence."""
 
     name: str
-    ops: frozenset[str]
     decides: tuple[Decision, ...]
     doc: str
 
+    def allows(self, op: Op) -> bool:
+        """Whether an op may stand in a graph at this stage; ops say since when (``since=``)."""
+        order = list(STAGES)
+        return not op.since or order.index(op.since) <= order.index(self.name)
 
-_RELAYED = _QUANTISED | {"q.relay"}
-_CONV = frozenset({"q.conv"})
-_TILED = _RELAYED - {"host.call", "q.concat"}  # concatenation is only where senders put their channels
+
 _TABLE = (
-    Stage("imported", _QUANTISED, (), "every ONNX node is an op or inside a host call; constants are not checked yet"),
-    Stage("quantised", _QUANTISED, (), "u8 activations, s8 weights with zero point 0, onnxruntime's requantisation"),
-    Stage("mapped", _RELAYED, (Decision("mapping", _TILED),), "every layer is cut into tiles"),
-    Stage("sliced", _RELAYED, (Decision("cells", _CONV),), "every weight has its cells"),
-    Stage("placed", _RELAYED, (Decision("placement", _TILED),), "every piece has its tile"),
-    Stage("programmed", _RELAYED, (Decision("flow", _CONV),), "every convolution has its analog micro-program"),
-    Stage("scheduled", _RELAYED, (Decision("schedule", _TILED),), "every ring and channel has its size"),
+    Stage("imported", (), "every ONNX node is an op or inside a host call; constants are not checked yet"),
+    Stage("quantised", (), "u8 activations, s8 weights with zero point 0, onnxruntime's requantisation"),
+    Stage("mapped", (Decision("mapping"),), "every layer is cut into tiles"),
+    Stage("sliced", (Decision("cells"),), "every weight has its cells"),
+    Stage("placed", (Decision("placement"),), "every piece has its tile"),
+    Stage("programmed", (Decision("flow"),), "every convolution has its analog micro-program"),
+    Stage("scheduled", (Decision("schedule"),), "every ring and channel has its size"),
 )
 
 #: Stages by name, in order.

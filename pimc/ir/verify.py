@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import networkx as nx
-import numpy as np
 
 from pimc.ir.decisions import decision_problems, placement_problems
 from pimc.ir.fields import constants_of
 from pimc.ir.graph import Graph
 from pimc.ir.infer import InferError, infer_type
-from pimc.ir.ops import Conv, Gap, HostCall, Lut, Op, TensorType
+from pimc.ir.ops import HostCall, Op, TensorType
+from pimc.ir.ops.specs import Constant, specs_of
 from pimc.ir.stages import stage_of
 from pimc_isa.errors import PimcError
 
@@ -49,11 +49,11 @@ def problems(graph: Graph, stage: str) -> Iterator[str]:
         yield "values depend on one another in a cycle"
         return
     for op in ops:
-        if op.kind not in here.ops:
+        if not here.allows(op):
             yield f"%{op.name}: {op.kind} does not exist at stage {stage}"
             continue
         for decision in made:
-            if decision.applies(op.kind) and getattr(op, decision.field) is None:
+            if decision.applies(op) and getattr(op, decision.field) is None:
                 yield f"%{op.name}: {decision.field} is not decided at stage {stage}"
         for decision in pending:
             if getattr(op, decision.field, None) is not None:
@@ -69,13 +69,11 @@ def problems(graph: Graph, stage: str) -> Iterator[str]:
 
 
 def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
-    if isinstance(op, HostCall):
-        yield from _host_problems(graph, op)
-    else:
+    if not op.is_host:
         yield from _type_problems(graph, op)
+    yield from op.problems(graph)
     yield from _view_problems(op)
-    yield from _number_problems(op)
-    yield from _constant_problems(graph, op)
+    yield from _field_problems(graph, op)
     yield from decision_problems(graph, op)
 
 
@@ -97,19 +95,6 @@ def _shown(kind: TensorType | None) -> str:
     return f"{kind.dtype}[{'x'.join(map(str, kind.shape))}]" if kind else "none"
 
 
-def _host_problems(graph: Graph, op: HostCall) -> Iterator[str]:
-    values = [place for _, place in op.feeds if not place.startswith("$")]
-    if sorted(set(values)) != sorted(set(op.inputs)):
-        yield f"feeds {values} and inputs {list(op.inputs)} name different values"
-    ports = {port.name for port in graph.inputs}
-    for _, place in op.feeds:
-        if place.startswith("$") and place[1:] not in ports:
-            yield f"feeds {place}, which is no input of the model"
-    results = [place for _, place in op.fetches if not place.startswith("$")]
-    if results != ([op.name] if op.type is not None else []):
-        yield f"fetches {results}, but its result is {op.name if op.type else 'none'}"
-
-
 def _view_problems(op: Op) -> Iterator[str]:
     if op.type is None:
         if op.views:
@@ -122,42 +107,14 @@ def _view_problems(op: Op) -> Iterator[str]:
             yield f"view {view.tensor}: shape {view.shape} does not hold {op.shape}"
 
 
-def _number_problems(op: Op) -> Iterator[str]:
-    for field in ("x_zero", "y_zero", "a_zero", "b_zero", "lo", "hi"):
-        value = getattr(op, field, 0)
-        if not 0 <= value <= 255:
-            yield f"{field}={value} is outside 0..255"
-    for field in ("x_scale", "y_scale", "a_scale", "b_scale"):
-        value = getattr(op, field, 1.0)
-        if not (math.isfinite(value) and value > 0):
-            yield f"{field}={value} is not a positive number"
-    if getattr(op, "lo", 0) > getattr(op, "hi", 255):
-        yield "lo is above hi"
-
-
-def _constant_problems(graph: Graph, op: Op) -> Iterator[str]:
-    channels = op.type.shape[2] if op.type else 0
-    vector = [(channels,), (1,)]
-    match op:
-        case Conv():
-            yield from _array(graph, op.weights, np.int8)
-            yield from _array(graph, op.multiplier, np.float32, vector)
-            yield from _array(graph, op.bias, np.int32, vector)
-        case Gap():
-            yield from _array(graph, op.multiplier, np.float32, vector)
-            yield from _array(graph, op.bias, np.int32, vector)
-        case Lut():
-            yield from _array(graph, op.table, np.uint8, [(256,)])
-        case HostCall():
-            yield from _array(graph, op.model, np.uint8)
-
-
-def _array(graph: Graph, name: str, dtype: type, shapes: Sequence[tuple[int, ...]] = ()) -> Iterator[str]:
-    array = graph.constants[name]
-    if array.dtype != np.dtype(dtype):
-        yield f"@{name} is {array.dtype}, not {np.dtype(dtype)}"
-    if shapes and array.shape not in shapes:
-        yield f"@{name} has shape {array.shape}, not {' or '.join(map(str, dict.fromkeys(shapes)))}"
+def _field_problems(graph: Graph, op: Op) -> Iterator[str]:
+    """What fields may not hold, numbers before constants."""
+    specs = specs_of(type(op))
+    for name, spec in specs.items():
+        yield from spec.problems(op, name, getattr(op, name))
+    for name, spec in specs.items():
+        if isinstance(spec, Constant):
+            yield from spec.array_problems(op, getattr(op, name), graph.constants[getattr(op, name)])
 
 
 def _port_problems(graph: Graph) -> Iterator[str]:

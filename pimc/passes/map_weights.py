@@ -15,10 +15,10 @@ from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
 
 from pimc.analysis.cut import Cut, arrays_per_tile, parts_of
-from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, is_virtual, split
+from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, split
 from pimc.analysis.replicate import DeepChannelError, MappingError, Plan, make_plan
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall, Mapping, Op, Relay
+from pimc.ir.ops import Mapping, Op, Relay
 from pimc.passes.base import Pass
 from pimc.passes.place import lay_out
 from pimc.passes.target import Target
@@ -76,7 +76,7 @@ def _mapped_graph(graph: Graph, res: Resources, strategy: str) -> tuple[Graph, i
     graph = graph.copy()
     plan = relayed_plan(graph, res, strategy)
     for op in list(graph.ops()):
-        if isinstance(op, HostCall) or is_virtual(op):
+        if op.is_host or op.is_virtual:
             continue
         if is_fused(graph, op):
             graph.update(_mapped(op, _as_producer(graph[op.inputs[0]])))

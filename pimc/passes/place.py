@@ -11,10 +11,10 @@ import itertools
 from dataclasses import dataclass, replace
 
 from pimc.analysis.connect import connect
-from pimc.analysis.facts import facts_of, is_fused, is_virtual
+from pimc.analysis.facts import facts_of, is_fused
 from pimc.analysis.placement import Curve, best_curve
 from pimc.ir.graph import Graph
-from pimc.ir.ops import HostCall, Mapping, Op, Part
+from pimc.ir.ops import Mapping, Op, Part
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
 from pimc_isa.machine import Machine
@@ -58,7 +58,7 @@ def _number(graph: Graph) -> int:
     """Give every piece a tile number; returns how many there are."""
     numbers = itertools.count(1)
     for op in list(graph.ops()):
-        if isinstance(op, HostCall) or is_virtual(op):
+        if op.is_host or op.is_virtual:
             continue
         assert op.mapping is not None
         if is_fused(graph, op):

@@ -11,7 +11,7 @@ from pimc.analysis.connect import connect
 from pimc.analysis.facts import facts_of, is_fused
 from pimc.analysis.wires import need_of
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Add, AvgPool, Concat, Conv, Gap, HostCall, Lut, MaxPool, Mul, Op, Part, Relay
+from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, MaxPool, Mul, Op, Part, Relay
 from pimc.passes.target import Target
 from pimc_backends._shared.host import host_tile
 from pimc_backends._shared.tilecode import TileCode, all_rows, up_to
@@ -37,7 +37,7 @@ class _Emitter:
         self.tensors: dict[str, Array] = {}
         self.weights: dict[str, Weights] = {}
         self.tiles: dict[int, TileCode] = {}
-        self.ops = [op for op in graph.ops() if not isinstance(op, HostCall | Concat)]
+        self.ops = [op for op in graph.ops() if not (op.is_host or op.is_virtual)]
         self.number = {op.name: n for n, op in enumerate(graph.ops())}
         self.facts = {op.name: facts_of(graph, op) for op in self.ops}
         self.views = _all_views(graph)
@@ -148,10 +148,9 @@ class _Emitter:
 
     def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""
-        gate = self.facts[op.name].in_shapes[1][0] == 1 and op.shape[0] > 1
+        gate = 1 in self.facts[op.name].geometry.whole
         self._inputs(op, part, code, ("a", "b"), (_next_row(code), all_rows(1) if gate else _next_row(code)))
-        a, b, y = (op.a_scale, op.a_zero), (op.b_scale, op.b_zero), (op.y_scale, op.y_zero)
-        code.elementwises.append(Elementwise("s", a, b, y, op.lo, op.hi, op.scalar_b, op.offset))
+        code.elementwises.append(op.scales("s"))
         self._result(op, part, code)
         make = isa.Add if isinstance(op, Add) else isa.Mul
         second = code.row("b", RowExpr() if gate else None)
@@ -232,7 +231,7 @@ def _all_views(graph: Graph) -> dict[str, tuple[View, ...]]:
     """ONNX tensors held by each value's buffers, including those of concatenations it is a part of."""
     views = {op.name: list(op.views) for op in graph.ops()}
     for op in reversed(list(graph.ops())):
-        if not isinstance(op, Concat):
+        if not op.is_virtual:
             continue
         first = 0
         for value in op.inputs:

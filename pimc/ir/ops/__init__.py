@@ -1,0 +1,40 @@
+"""The graph IR's operations, one class each: everything that the compiler knows of an op is in its class.
+
+Activations are u8 rows x columns x channels; weights are s8. Decisions of passes are fields that are ``None`` until a
+pass has made them, so the text form of a graph shows all that was decided.
+"""
+
+from __future__ import annotations
+
+from pimc.ir.ops.base import OPS, Evaluation, Geometry, InferError, Op, TensorOp, TensorType
+from pimc.ir.ops.conv import Conv
+from pimc.ir.ops.decided import Cells, Mapping, Part, Schedule
+from pimc.ir.ops.elementwise import Add, Mul, TwoInputs
+from pimc.ir.ops.host import HostCall
+from pimc.ir.ops.moves import Concat, Lut, Relay
+from pimc.ir.ops.pools import AvgPool, Gap, MaxPool
+
+__all__ = [
+    "OPS",
+    "Add",
+    "AvgPool",
+    "Cells",
+    "Concat",
+    "Conv",
+    "Evaluation",
+    "Gap",
+    "Geometry",
+    "HostCall",
+    "InferError",
+    "Lut",
+    "Mapping",
+    "MaxPool",
+    "Mul",
+    "Op",
+    "Part",
+    "Relay",
+    "Schedule",
+    "TensorOp",
+    "TensorType",
+    "TwoInputs",
+]

@@ -1,0 +1,61 @@
+"""What passes decide of an op: the values of its fields ``mapping``, ``cells``, ``placement`` and ``schedule``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pimc.ir.ops.specs import NAMED
+from pimc_isa.operands import Range
+
+__all__ = ["Cells", "Mapping", "Part", "Schedule"]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How a layer is cut: column strips x output-channel parts x row-block chains, each on a tile of its own.
+
+    ``copies`` of the weights inside each tile; ``arrays`` is the number of crossbars in all.
+    """
+
+    strips: tuple[Range, ...]
+    parts: tuple[Range, ...]
+    chain: tuple[Range, ...]
+    copies: int
+    arrays: int
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How weights are stored: the code, polarity and centre constants, slice widths (low first), rows of a block."""
+
+    codes: str = field(metadata=NAMED)
+    polarity: str = field(metadata=NAMED)
+    centre: str = field(metadata=NAMED)
+    slices: tuple[int, ...]
+    block_rows: int
+    bipolar: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of an op on one tile: which columns, channels and (convolutions) weight rows, and where the tile is."""
+
+    tile: int
+    chip: int
+    x: int
+    y: int
+    cols: Range
+    chans: Range
+    rows_k: Range = (0, 0)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Row buffering: ``slots`` of each input's ring and ``depth`` (messages) of the channels that fill it.
+
+    ``out_slots`` of the result's ring.
+    """
+
+    slots: tuple[int, ...]
+    depth: tuple[int, ...]
+    out_slots: int
