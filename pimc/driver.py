@@ -280,7 +280,7 @@ class CompiledProgram:
     def batch(self) -> int:
         """Images that run at once without holding more than `BATCH_BYTES` of activations."""
         tiles = self.program.tiles
-        image = sum(b.rows * b.row_elements * b.element_bytes for tile in tiles for b in tile.buffers)
+        image = sum(b.rows * b.row_elements * b.element.dtype.itemsize for tile in tiles for b in tile.buffers)
         return max(1, BATCH_BYTES // max(1, image))
 
     def values(

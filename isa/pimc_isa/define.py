@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
 
 import numpy as np
 
+from pimc_isa.element import U8, Element
 from pimc_isa.operands import Range, RowExpr, Slab, Window
 
 if TYPE_CHECKING:
@@ -69,15 +70,15 @@ class Field:
         return KIND_BITS[self.kind]
 
 
-def slab(access: str, doc: str, dtype: str = "", broadcast: bool = False) -> Any:
-    """An operand that is (part of) a row of a buffer."""
-    spec = Field("slab", doc, access=access, dtype=dtype, broadcast=broadcast)
+def slab(access: str, doc: str, dtype: Element | None = None, broadcast: bool = False) -> Any:
+    """An operand that is (part of) a row of a buffer; ``dtype`` None: the same as the other operands."""
+    spec = Field("slab", doc, access=access, dtype=dtype.name if dtype else "", broadcast=broadcast)
     return dataclasses.field(metadata={"isa": spec})
 
 
-def source(window: str, doc: str, dtype: str = "u8") -> Any:
+def source(window: str, doc: str, dtype: Element = U8) -> Any:
     """A buffer read through a window: the destination's row and columns decide what is read."""
-    spec = Field("ref", doc, space="buffer", access="r", window=window, dtype=dtype)
+    spec = Field("ref", doc, space="buffer", access="r", window=window, dtype=dtype.name)
     return dataclasses.field(metadata={"isa": spec})
 
 
@@ -185,7 +186,7 @@ class Context:
 
     def nbytes(self, operand: Slab) -> int:
         """Bytes of a slab."""
-        return self.elements(operand) * self.tile.buffer[operand.buffer].element_bytes
+        return self.tile.buffer[operand.buffer].element.nbytes(self.elements(operand))
 
     def window(self, name: str) -> Window:
         """A window of the tile."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pimc_isa.element import Element, element
+
 __all__ = [
     "Buffer",
     "Call",
@@ -69,7 +71,7 @@ class Buffer:
     """A ring of ``slots`` rows of a tensor of ``rows x width x channels``; ``cols``/``chans`` is the part held here."""
 
     name: str
-    dtype: str  # 'u8' or 'i32'
+    dtype: str  # the name of an element type
     rows: int
     width: int
     channels: int
@@ -84,14 +86,14 @@ class Buffer:
         return (self.cols[1] - self.cols[0]) * (self.chans[1] - self.chans[0])
 
     @property
-    def element_bytes(self) -> int:
-        """Bytes of one element."""
-        return 4 if self.dtype == "i32" else 1
+    def element(self) -> Element:
+        """The type of its elements. Raises ProgramError for one that nobody has declared."""
+        return element(self.dtype)
 
     @property
     def memory_bytes(self) -> int:
-        """Tile memory this ring takes."""
-        return self.row_elements * self.element_bytes * self.slots
+        """Tile memory this ring takes; rows begin at whole bytes."""
+        return self.element.nbytes(self.row_elements) * self.slots
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from pimc.analysis.facts import Facts, Resources, needed_columns, split
 from pimc_isa.crossbar.footprint import arrays_for, outputs_per_array
+from pimc_isa.element import I32
 from pimc_isa.machine import Array
 from pimc_isa.operands import Range
 
@@ -86,15 +87,17 @@ def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], 
     width = -(-facts.shape[1] // cut.strips)
     total = 0
     for index, shape in enumerate(facts.in_shapes):
-        row = _most_columns(facts, index, cut.strips) * _held_channels(facts, part, index)
+        held = _most_columns(facts, index, cut.strips) * _held_channels(facts, part, index)
+        row = facts.in_elements[index].nbytes(held)
         total += row * (ring_slots(facts, index, loose) + min(depth[index], shape[0]))
     results = 2 if loose and facts.shape[0] > 1 else 1
-    total += results * width * part
+    result, sums = facts.element.nbytes(width * part), I32.nbytes(width * part)
+    total += results * result
     if facts.sums:
-        total += results * width * part * 4
+        total += results * sums
     if cut.chain > 1:
-        total += width * part * 4
-    return total + facts.tables * min(2, facts.shape[0]) * width * part
+        total += sums
+    return total + facts.tables * min(2, facts.shape[0]) * result
 
 
 @lru_cache(maxsize=1 << 16)
@@ -212,11 +215,12 @@ def _link_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     entering = 0
     for index, shape in enumerate(facts.in_shapes):
         first, last = needed_columns(facts, index, strip)
-        entering += shape[0] * (last - first) * _held_channels(facts, part, index)
-    result = facts.shape[0] * (strip[1] - strip[0]) * part
-    leaving = result * facts.readers
+        entering += shape[0] * facts.in_elements[index].nbytes((last - first) * _held_channels(facts, part, index))
+    row = (strip[1] - strip[0]) * part
+    leaving = facts.shape[0] * facts.element.nbytes(row) * facts.readers
     if cut.chain > 1:
-        entering, leaving = entering + 4 * result, max(leaving, 4 * result)
+        sums = facts.shape[0] * I32.nbytes(row)
+        entering, leaving = entering + sums, max(leaving, sums)
     return int(max(entering, leaving) / (res.machine.network.link_bytes_per_cycle * res.link_share)) + 1
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Geometry, Op
+from pimc_isa.element import U8, Element
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Range, Window
@@ -47,6 +48,8 @@ class Facts:
     in_shapes: tuple[tuple[int, int, int], ...]
     shape: tuple[int, int, int]
     geometry: Geometry
+    in_elements: tuple[Element, ...] = (U8,)
+    element: Element = U8
     readers: int = 1  # ops that each get the result over channels of their own
     tables: int = 0  # tables that are applied in this op's tiles
 
@@ -113,9 +116,18 @@ def on_tiles(graph: Graph, op: Op) -> bool:
 
 def facts_of(graph: Graph, op: Op) -> Facts:
     """Collect the facts of an op that runs on tiles."""
-    shapes = tuple(graph[v].shape for v in op.inputs)
-    readers = max(1, _readers(graph, op.name))
-    return Facts(op.name, shapes, op.shape, op.geometry(shapes), readers, _tables(graph, op.name))
+    read = [graph[v] for v in op.inputs]
+    shapes = tuple(value.shape for value in read)
+    return Facts(
+        op.name,
+        shapes,
+        op.shape,
+        op.geometry(shapes),
+        tuple(value.element for value in read),
+        op.element,
+        max(1, _readers(graph, op.name)),
+        _tables(graph, op.name),
+    )
 
 
 def _tables(graph: Graph, value: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pimc.analysis.connect import Connections
-from pimc.analysis.wires import HOST, Wire
+from pimc.analysis.wires import HOST
 from pimc_isa.machine import Chip, Machine
 from pimc_isa.route import HOST as HOST_NODE
 from pimc_isa.route import Link, Node, occupancy, route
@@ -44,16 +44,10 @@ def link_loads(
     """Cycles per image each link is taken. ``heights``: rows of each value (and of partial sums)."""
     loads: Counter[Link] = Counter()
     for wire in made.wires.all:
-        nbytes = _bytes(wire)
         links = {k for d in wire.dests for k in route(machine, where[wire.source], where[d])}
         for link in links:
-            loads[link] += heights[wire.value] * occupancy(machine, link, nbytes)
+            loads[link] += heights[wire.value] * occupancy(machine, link, wire.row_bytes)
     return loads
-
-
-def _bytes(wire: Wire) -> int:
-    size = 4 if wire.value.endswith("#sums") else 1
-    return size * (wire.cols[1] - wire.cols[0]) * (wire.chans[1] - wire.chans[0])
 
 
 def best_curve(machine: Machine, made: Connections, tiles: int, heights: Mapping[str, int]) -> tuple[Curve, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pimc.analysis.facts import Facts, needed_columns
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Op, Part
+from pimc_isa.element import I32, U8, Element
 from pimc_isa.operands import Channel, Range
 
 __all__ = ["HOST", "Piece", "Wire", "Wires", "final_parts", "pieces"]
@@ -27,6 +28,7 @@ class Piece:
     cols: Range
     chans: Range
     shift: int
+    element: Element = U8
 
 
 @dataclass
@@ -40,12 +42,18 @@ class Wire:
     chans: Range
     shift: int
     depth: int
+    element: Element = U8
     dests: list[int] = field(default_factory=list)
 
     @property
     def channel(self) -> Channel:
         """As the program declares it."""
         return Channel(self.name, self.source, tuple(self.dests), self.depth)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one message."""
+        return self.element.nbytes((self.cols[1] - self.cols[0]) * (self.chans[1] - self.chans[0]))
 
     @property
     def chans_at_reader(self) -> Range:
@@ -70,8 +78,8 @@ def pieces(graph: Graph, value: str, shift: int = 0) -> list[Piece]:
             first += graph[v].shape[2]
         return found
     if op.is_host:
-        return [Piece(value, HOST, (0, op.shape[1]), (0, op.shape[2]), shift)]
-    return [Piece(value, p.tile, p.cols, p.chans, shift) for p in final_parts(op)]
+        return [Piece(value, HOST, (0, op.shape[1]), (0, op.shape[2]), shift, op.element)]
+    return [Piece(value, p.tile, p.cols, p.chans, shift, op.element) for p in final_parts(op)]
 
 
 @dataclass
@@ -102,12 +110,13 @@ class Wires:
 
     def partial_sums(self, source: int, dest: int, op: Op, part: Part) -> Wire:
         """A channel of i32 rows along a chain."""
-        wire = self._new(Piece(f"{op.name}#sums", source, part.cols, part.chans, 0), part.cols, part.chans, 1)
+        piece = Piece(f"{op.name}#sums", source, part.cols, part.chans, 0, I32)
+        wire = self._new(piece, part.cols, part.chans, 1)
         wire.dests.append(dest)
         return wire
 
     def _new(self, piece: Piece, cols: Range, chans: Range, depth: int) -> Wire:
-        wire = Wire(f"c{len(self.all)}", piece.value, piece.tile, cols, chans, piece.shift, depth)
+        wire = Wire(f"c{len(self.all)}", piece.value, piece.tile, cols, chans, piece.shift, depth, piece.element)
         self.all.append(wire)
         self.sends.setdefault((piece.tile, piece.value), []).append(wire)
         return wire

@@ -18,6 +18,7 @@ from pimc.frontend.source import Array, Source
 from pimc.frontend.subgraph import BATCH, Typed, as_constant, cut, nodes_between
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import HostCall, TensorType
+from pimc_isa.element import U8
 from pimc_isa.operands import View
 from pimc_isa.program import Port
 
@@ -81,7 +82,7 @@ def _head(lw: Lowering, tensor: str) -> Ref:
         HostCall(
             name=name,
             inputs=(),
-            type=TensorType("u8", like.shape),
+            type=TensorType(U8.name, like.shape),
             node=_last_name(source, tensor),
             views=(View(tensor, like.order, like.dims, offset),),
             model=lw.constant(f"{name}.onnx", as_constant(model)),
@@ -108,7 +109,7 @@ def _fixed(lw: Lowering, operand: Operand) -> Ref:
         HostCall(
             name=name,
             inputs=(),
-            type=TensorType("u8", like.shape),
+            type=TensorType(U8.name, like.shape),
             views=(View(operand.tensor, like.order, like.dims, offset),),
             model=lw.constant(f"{name}.onnx", as_constant(_repeated(given, operand.tensor, value.reshape(1, *dims)))),
             feeds=((given.name, f"${given.name}"),),

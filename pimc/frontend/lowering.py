@@ -16,6 +16,7 @@ from pimc.frontend.source import Array, Source, quantise_linear
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Op, TensorType
+from pimc_isa.element import U8
 from pimc_isa.numerics import F32
 from pimc_isa.operands import View
 
@@ -128,7 +129,7 @@ class Lowering:
             kind(
                 name=name,
                 inputs=tuple(r.value for r in inputs),
-                type=TensorType("u8", like.shape),
+                type=TensorType(U8.name, like.shape),
                 node=unit.node.name,
                 views=views,
                 **named,

@@ -14,6 +14,6 @@ __all__ = ["InferError", "infer_type"]
 def infer_type(op: Op, inputs: Sequence[TensorType], constants: Mapping[str, np.ndarray]) -> TensorType:
     """Return the type of ``op``'s result. Raises InferError."""
     for t in inputs:
-        if t.dtype != "u8":
-            raise InferError(f"reads {t.dtype}, ops of this level read u8")
-    return TensorType("u8", op.infer([t.shape for t in inputs], constants))
+        if t.dtype not in op.reads:
+            raise InferError(f"reads {t.dtype}, {op.kind} reads {' or '.join(op.reads)}")
+    return TensorType(op.makes, op.infer([t.shape for t in inputs], constants))

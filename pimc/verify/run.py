@@ -79,7 +79,7 @@ def verify(
 
 def _bytes_per_image(program: Program) -> int:
     """Activations of one image in the program's buffers, twice: ours and onnxruntime's."""
-    return 2 * sum(b.rows * b.row_elements * b.element_bytes for tile in program.tiles for b in tile.buffers)
+    return 2 * sum(b.rows * b.row_elements * b.element.dtype.itemsize for tile in program.tiles for b in tile.buffers)
 
 
 class _Run:

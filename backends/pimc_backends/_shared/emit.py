@@ -16,6 +16,7 @@ from pimc.passes.target import Target
 from pimc_backends._shared.host import host_tile
 from pimc_backends._shared.tilecode import TileCode, all_rows, up_to
 from pimc_isa import instructions as isa
+from pimc_isa.element import I32
 from pimc_isa.operands import Elementwise, Group, Requant, RowExpr, Slab, Table, View, Weights
 from pimc_isa.program import Program, Tile
 
@@ -38,6 +39,7 @@ class _Emitter:
         self.weights: dict[str, Weights] = {}
         self.tiles: dict[int, TileCode] = {}
         self.ops = [op for op in graph.ops() if not (op.is_host or op.is_virtual)]
+        self.dtypes = {op.name: op.type.dtype for op in graph.ops() if op.type is not None}
         self.number = {op.name: n for n, op in enumerate(graph.ops())}
         self.facts = {op.name: facts_of(graph, op) for op in self.ops}
         self.views = _all_views(graph)
@@ -81,14 +83,15 @@ class _Emitter:
         for index, (name, rows) in enumerate(zip(names, until, strict=True)):
             shape = facts.in_shapes[index]
             _, cols, chans = need_of(facts, part, index)
-            code.buffer(name, "u8", shape, cols, chans, schedule.slots[index])
+            code.buffer(name, self.dtypes[op.inputs[index]], shape, cols, chans, schedule.slots[index])
             wires = self.wires.recvs.get((part.tile, op.name, index), [])
             drained = rows.at(op.shape[0] - 1) >= shape[0]
             code.receive(name, wires, rows, shape[0], drained)
 
     def _result(self, op: Op, part: Part, code: TileCode, name: str = "y") -> str:
         assert op.schedule is not None
-        return code.buffer(name, "u8", op.shape, part.cols, part.chans, op.schedule.out_slots, self.views[op.name])
+        dtype, slots, views = self.dtypes[op.name], op.schedule.out_slots, self.views[op.name]
+        return code.buffer(name, dtype, op.shape, part.cols, part.chans, slots, views)
 
     def _requant(self, op: Conv | Gap, multiplier: Array, bias: Array) -> Requant:
         stem = f"q{self.number[op.name]}"
@@ -109,7 +112,7 @@ class _Emitter:
         code.groups.append(self._group(op, part))
         tall = (w.kernel[0] - 1) * w.dilation[0] + 1
         self._inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
-        code.buffer("acc", "i32", op.shape, part.cols, part.chans, op.schedule.out_slots)
+        code.buffer("acc", I32.name, op.shape, part.cols, part.chans, op.schedule.out_slots)
         before = next((wire for (_, b), wire in self.sums.items() if b == part.tile), None)
         after = next((wire for (a, _), wire in self.sums.items() if a == part.tile), None)
         if before is not None:
@@ -183,7 +186,7 @@ class _Emitter:
     def gap(self, op: Gap, part: Part, code: TileCode) -> None:
         """Receive all rows, sum, requantise, send."""
         self._windowed(op, part, code)
-        code.buffer("acc", "i32", op.shape, part.cols, part.chans, 1)
+        code.buffer("acc", I32.name, op.shape, part.cols, part.chans, 1)
         constants = self.graph.constants
         code.requants.append(self._requant(op, constants[op.multiplier], constants[op.bias]))
         self._result(op, part, code)

@@ -88,7 +88,9 @@ class _Host:
 
     def _whole(self, name: str, op: Op, images: int) -> None:
         h, w, c = op.shape
-        self.code.buffers.append(Buffer(name, "u8", h, w, c, (0, w), (0, c), images * h, self.views[op.name]))
+        self.code.buffers.append(
+            Buffer(name, op.element.name, h, w, c, (0, w), (0, c), images * h, self.views[op.name])
+        )
 
     def _place(self, value: str) -> str:
         return value if value.startswith("$") else self.name[value]

@@ -11,6 +11,7 @@ import numpy as np
 from pimc_isa.binary.words import SPACES
 from pimc_isa.check.sizes import buffer_sizes, window_sizes
 from pimc_isa.define import Context
+from pimc_isa.element import ELEMENTS, element_problem
 from pimc_isa.instructions import Recv
 from pimc_isa.operands import Buffer, Call, Elementwise, Requant, View, Window
 from pimc_isa.program import Program, Tile
@@ -38,8 +39,8 @@ def descriptor_problems(program: Program, tile: Tile) -> Iterator[str]:
 
 def _buffer(b: Buffer) -> Iterator[str]:
     yield from filter(None, buffer_sizes(b))
-    if b.dtype not in ("u8", "i32"):
-        yield f"buffer '{b.name}' holds '{b.dtype}'; there are u8 and i32"
+    if b.dtype not in ELEMENTS:
+        yield f"buffer '{b.name}': {element_problem(b.dtype)}"
     if min(b.rows, b.width, b.channels, b.slots) < 1:
         yield f"buffer '{b.name}' is {b.rows}x{b.width}x{b.channels} with {b.slots} slots: each must be at least 1"
     for what, (lo, hi), size in (("columns", b.cols, b.width), ("channels", b.chans, b.channels)):
@@ -57,7 +58,7 @@ def _view(b: Buffer, view: View) -> Iterator[str]:
     what = f"view '{view.tensor}' of buffer '{b.name}'"
     if view.order not in ("CHW", "HWC"):
         yield f"{what}: the order is '{view.order}'; there are CHW and HWC"
-    if view.offset not in ((0, 128) if b.dtype == "u8" else (0,)):
+    if b.dtype in ELEMENTS and view.offset not in b.element.offsets:
         yield f"{what}: offset {view.offset}; it is 0, or for int8 tensors 128"
     if min(view.shape, default=1) < 1 or view.channel < 0:
         yield f"{what}: dimensions must be at least 1, the channel at least 0"

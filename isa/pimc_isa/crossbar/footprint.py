@@ -180,7 +180,7 @@ def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) ->
     ops, positions = flow_actions(flow), ctx.width(dst)
     form = normal_form(flow)
     sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
-    inputs = (g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]) * ctx.tile.buffer[src].element_bytes
+    inputs = ctx.tile.buffer[src].element.nbytes((g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]))
     moved = positions * inputs * ops["load"] + ctx.nbytes(dst) * ops["store"]
     register_bits = flow.input_bits * ops["load"] + ops["driven_bits"]
     codes = positions * place.sums * len(form.blocks) * (2 if form.sides else 1)

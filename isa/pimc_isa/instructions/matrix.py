@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pimc_isa.crossbar.footprint import group_actions, group_burst_cycles, group_burst_occupancy
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
+from pimc_isa.element import I32
 from pimc_isa.operands import Range, Slab
 
 __all__ = ["Mvm", "Mvma"]
@@ -48,7 +49,7 @@ def _span(span: Range) -> str:
 class Multiply(Instr):
     """The shape of both: windows of one output row times the group's cells."""
 
-    dst: Slab = slab("w", "row of sums", dtype="i32")
+    dst: Slab = slab("w", "row of sums", dtype=I32)
     src: str = source("window", "input buffer")
     window: str = ref("window", "which inputs an output position sees")
     group: str = ref("group", "the crossbars")
@@ -88,7 +89,7 @@ class Mvm(Multiply, op=0x30, name="mvm", unit="matrix"):
 class Mvma(Multiply, op=0x31, name="mvma", unit="matrix"):
     """As ``mvm``, but added to the sums that are there (partial sums of other crossbars or tiles)."""
 
-    dst: Slab = slab("rw", "row of sums", dtype="i32")
+    dst: Slab = slab("rw", "row of sums", dtype=I32)
 
     def actions(self, ctx: Context) -> dict[str, float]:
         """As ``mvm``, plus reading the sums and one addition each."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from pimc_isa.define import Context, Instr, Meaning, fields_of, ref, slab, source
+from pimc_isa.element import I32, U8
 from pimc_isa.numerics import average, qadd, qmul, requantise
 from pimc_isa.operands import Slab
 
@@ -47,7 +48,7 @@ class PerTap(Instr):
 
     action: ClassVar[str] = "vector_element"
 
-    dst: Slab = slab("w", "row of results", dtype="u8")
+    dst: Slab = slab("w", "row of results", dtype=U8)
     src: str = source("window", "input buffer")
     window: str = ref("window", "the pooling window")
 
@@ -67,8 +68,8 @@ class PerTap(Instr):
 class Quant(PerElement, op=0x40, name="quant", unit="vector"):
     """Requantise i32 sums to 8 bits (ONNX QLinearConv's epilogue)."""
 
-    dst: Slab = slab("w", "8-bit row", dtype="u8")
-    src: Slab = slab("r", "row of sums", dtype="i32")
+    dst: Slab = slab("w", "8-bit row", dtype=U8)
+    src: Slab = slab("r", "row of sums", dtype=I32)
     requant: str = ref("requant", "multiplier, bias, zero point, limits")
 
     def execute(self, m: Meaning) -> None:
@@ -86,9 +87,9 @@ class Quant(PerElement, op=0x40, name="quant", unit="vector"):
 class Add(PerElement, op=0x41, name="add", unit="vector"):
     """Add two quantised rows (QLinearAdd of com.microsoft)."""
 
-    dst: Slab = slab("w", "sum", dtype="u8")
-    a: Slab = slab("r", "first operand", dtype="u8", broadcast=True)
-    b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
+    dst: Slab = slab("w", "sum", dtype=U8)
+    a: Slab = slab("r", "first operand", dtype=U8, broadcast=True)
+    b: Slab = slab("r", "second operand", dtype=U8, broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
     def problems(self, ctx: Context) -> Iterator[str]:
@@ -103,9 +104,9 @@ class Add(PerElement, op=0x41, name="add", unit="vector"):
 class Mul(PerElement, op=0x42, name="mul", unit="vector"):
     """Multiply two quantised rows (QLinearMul of com.microsoft)."""
 
-    dst: Slab = slab("w", "product", dtype="u8")
-    a: Slab = slab("r", "first operand", dtype="u8", broadcast=True)
-    b: Slab = slab("r", "second operand", dtype="u8", broadcast=True)
+    dst: Slab = slab("w", "product", dtype=U8)
+    a: Slab = slab("r", "first operand", dtype=U8, broadcast=True)
+    b: Slab = slab("r", "second operand", dtype=U8, broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
 
     def problems(self, ctx: Context) -> Iterator[str]:
@@ -120,8 +121,8 @@ class Mul(PerElement, op=0x42, name="mul", unit="vector"):
 class Lut(PerElement, op=0x43, name="lut", unit="vector"):
     """Look every 8-bit element up in a table (any unary operator)."""
 
-    dst: Slab = slab("w", "result", dtype="u8")
-    src: Slab = slab("r", "operand", dtype="u8")
+    dst: Slab = slab("w", "result", dtype=U8)
+    src: Slab = slab("r", "operand", dtype=U8)
     table: str = ref("table", "256 entries")
 
     def execute(self, m: Meaning) -> None:
@@ -148,7 +149,7 @@ class PoolMax(PerTap, op=0x44, name="pool.max", unit="vector"):
 class PoolSum(PerTap, op=0x45, name="pool.sum", unit="vector"):
     """i32 sum of each window (global average pooling is this and ``quant``)."""
 
-    dst: Slab = slab("w", "row of sums", dtype="i32")
+    dst: Slab = slab("w", "row of sums", dtype=I32)
 
     def execute(self, m: Meaning) -> None:
         """Sum in i32."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pimc.ir.ops.decided import Mapping as Cut
 from pimc.ir.ops.decided import Part, Schedule
 from pimc.ir.ops.specs import constant, limit, scale, zero_point
+from pimc_isa.element import U8, Element, element
 from pimc_isa.operands import View, Window
 
 if TYPE_CHECKING:
@@ -133,9 +134,9 @@ class _Declared:
 class Op(_Declared):
     """Base of all operations. ``name`` is also the name of the value it makes; ``node`` names the ONNX node.
 
-    Decisions of passes are fields that are ``None`` until a pass has made them; ``decides`` names those it gets.
-    ``is_virtual``: only a matter of where senders put their channels. ``is_table``: can be applied where its input is
-    made. ``is_host``: runs on the host.
+    ``reads`` and ``makes``: element types of its inputs and of its result. Decisions of passes are fields that are
+    ``None`` until a pass has made them; ``decides`` names those it gets. ``is_virtual``: only a matter of where senders
+    put their channels. ``is_table``: can be applied where its input is made. ``is_host``: runs on the host.
     """
 
     name: str
@@ -147,6 +148,8 @@ class Op(_Declared):
     placement: tuple[Part, ...] | None = None
     schedule: Schedule | None = None
 
+    reads: ClassVar[tuple[str, ...]] = (U8.name,)
+    makes: ClassVar[str] = U8.name
     decides: ClassVar[frozenset[str]] = TILED
     is_virtual: ClassVar[bool] = False
     is_table: ClassVar[bool] = False
@@ -158,6 +161,13 @@ class Op(_Declared):
         if self.type is None:
             raise TypeError(f"{self.name} has no result")
         return self.type.shape
+
+    @property
+    def element(self) -> Element:
+        """Type of the result's elements. Raises ProgramError for one that nobody has declared."""
+        if self.type is None:
+            raise TypeError(f"{self.name} has no result")
+        return element(self.type.dtype)
 
     @required
     def infer(self, shapes: Sequence[Shape], constants: Constants) -> Shape:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from pimc_isa.element import ELEMENTS
 from pimc_isa.operands import Buffer, RowExpr, Slab, Window
 from pimc_isa.program import Program, Tile
 
@@ -64,9 +67,16 @@ def held_elements(buffer: Buffer) -> int:
     return buffer.rows * (buffer.cols[1] - buffer.cols[0]) * (buffer.chans[1] - buffer.chans[0])
 
 
+def held_as(dtype: str) -> tuple[int, type[np.generic]]:
+    """Bits of an element, and numpy's type for it: those of the manual, else what a package has declared."""
+    restated = {"u8": (8, np.uint8), "i32": (32, np.int32)}
+    return restated[dtype] if dtype in restated else (ELEMENTS[dtype].bits, ELEMENTS[dtype].storage)
+
+
 def nbytes(tile: Tile, slab: Slab) -> int:
     """Bytes of a row part: an i32 takes four, a u8 one."""
-    return elements(tile, slab) * {"u8": 1, "i32": 4}[tile.buffer[slab.buffer].dtype]
+    bits = elements(tile, slab) * held_as(tile.buffer[slab.buffer].dtype)[0]
+    return bits // 8 + (bits % 8 > 0)
 
 
 def tap_positions(window: Window, row: int, column: int) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pimc_isa.engines.step.dots import Dots
-from pimc_isa.engines.step.geometry import Place, channels, columns, row_at, tap_positions
+from pimc_isa.engines.step.geometry import Place, channels, columns, held_as, row_at, tap_positions
 from pimc_isa.engines.step.host import run_call
 from pimc_isa.errors import RunError
 from pimc_isa.instructions import Mvm, Mvma
@@ -26,7 +26,7 @@ class Ring:
     def __init__(self, buffer: Buffer, images: int) -> None:
         self.buffer = buffer
         row = buffer.cols[1] - buffer.cols[0], buffer.chans[1] - buffer.chans[0]
-        dtype = np.int32 if buffer.dtype == "i32" else np.uint8
+        dtype = held_as(buffer.dtype)[1]
         self.slots = np.zeros((buffer.slots, *row), dtype)
         self.history = np.zeros((images, buffer.rows, *row), dtype)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimc_isa.element import U8, element
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.dots.model import analog_model
 from pimc_isa.engines.kernels.windows import Geometry
@@ -186,7 +187,7 @@ class Planner:
         self.values.append(Value(len(self.values), region, dtype))
         out = len(self.values) - 1
         pastes = [self._paste(piece, region) for piece in content]
-        kind = np.int32 if dtype == "i32" else np.uint8
+        kind = element(dtype).storage
 
         def call(frame: Frame) -> None:
             array = np.zeros((frame.images, *region.shape), kind)
@@ -202,7 +203,7 @@ class Planner:
     def _pixel(self, chans: Range) -> int:
         """One row and column of zeros."""
         region = Region(0, 1, 1, (0, 1), chans)
-        self.values.append(Value(len(self.values), region, "u8"))
+        self.values.append(Value(len(self.values), region, U8.name))
         out = len(self.values) - 1
         pending, self._reads = self._reads, []
 
@@ -282,7 +283,7 @@ class Planner:
         return max(peak, 1)
 
     def _bytes(self, value: int) -> int:
-        return self.values[value].region.elements * (4 if self.values[value].dtype == "i32" else 1)
+        return self.values[value].region.elements * element(self.values[value].dtype).dtype.itemsize
 
 
 def geometry(source: WindowSource, window: Window, region: Region, chans: Range) -> Geometry:

@@ -47,7 +47,7 @@ class RowwiseTile:
         self._written: dict[str, Array] = {}
         for b in tile.buffers:
             shape = (images, b.rows, b.cols[1] - b.cols[0], b.chans[1] - b.chans[0])
-            self.buffers[b.name] = np.zeros(shape, np.int32 if b.dtype == "i32" else np.uint8)
+            self.buffers[b.name] = np.zeros(shape, b.element.storage)
             self._written[b.name] = np.zeros(b.rows, bool)
         self.inbox: dict[str, Inbox] = {}
         self.deliver: Callable[[str, Array], None] = lambda channel, message: None

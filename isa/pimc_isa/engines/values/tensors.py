@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from pimc_isa.element import element
 from pimc_isa.errors import RunError
 from pimc_isa.operands import Buffer, View
 
@@ -43,7 +44,7 @@ def from_onnx(values: Array, buffer: Buffer, view: View | None) -> Array:
         result = values.reshape(images, channels, rows, width).transpose(0, 2, 3, 1)
     else:
         result = values.reshape(images, rows, width, channels)
-    kind = np.int32 if buffer.dtype == "i32" else np.uint8
+    kind = buffer.element.storage
     part = result[:, :, buffer.cols[0] : buffer.cols[1], buffer.chans[0] : buffer.chans[1]]
     return np.ascontiguousarray(part, dtype=kind)
 
@@ -53,7 +54,7 @@ class Partial:
 
     def __init__(self, view: View, images: int, dtype: str) -> None:
         self.view = view
-        self._values = np.zeros((images, prod(view.shape)), np.int32 if dtype == "i32" else np.uint8)
+        self._values = np.zeros((images, prod(view.shape)), element(dtype).storage)
         self._held = np.zeros((1, prod(view.shape)), bool)  # elements of an image that some part has
 
     def add(self, images: slice, part: Array, box: tuple[Array, slice, slice], width: int, channels: int) -> None:
@@ -73,7 +74,7 @@ class Partial:
 
     def channels(self, rows: int, width: int) -> int:
         """Channels of the ONNX tensor seen as rows x width x channels."""
-        return self._values.shape[1] // (rows * width)
+        return int(self._values.shape[1]) // (rows * width)
 
     def finished(self) -> Array:
         """The tensor in ONNX shape and type."""

@@ -31,6 +31,7 @@ from tests.unit.isa.engines.tiny import ROW0, buffer, machine, program, same, ti
 #: All that files of the step engine may take from the rest of the package: data, and classes to tell data apart.
 ALLOWED = {
     "pimc_isa.define": {"Instr"},
+    "pimc_isa.element": {"ELEMENTS"},
     "pimc_isa.engines.noise": {"DeviceNoise", "Noise"},
     "pimc_isa.engines.timing": {"TileTiming", "Timing"},
     "pimc_isa.errors": {"DeadlockError", "ProgramError", "RunError"},
