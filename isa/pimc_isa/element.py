@@ -47,6 +47,11 @@ class Element:
         return -(-elements * self.bits // 8)
 
     @property
+    def entries(self) -> int:
+        """Entries of a table over all its numbers."""
+        return self.hi - self.lo + 1
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """As engines hold it."""
         return np.dtype(self.storage)

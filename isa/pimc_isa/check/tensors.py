@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pimc_isa.define import Context
+from pimc_isa.element import U8
 from pimc_isa.instructions import Quant
 from pimc_isa.operands import Requant, Weights
 from pimc_isa.program import Program, Tile
@@ -75,7 +76,7 @@ def tile_tensors(program: Program, tile: Tile) -> Iterator[str]:
     for requant in tile.requants:
         yield from _requant(tensors, requant)
     for table in tile.tables:
-        yield from _tensor(tensors, table.data, ("uint8",), (256,), f"table '{table.name}'")
+        yield from _tensor(tensors, table.data, (U8.dtype.name,), (U8.entries,), f"table '{table.name}'")
     for call in tile.calls:
         yield from _tensor(tensors, call.model, ("uint8",), None, f"call '{call.name}'")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pimc.ir.ops.base import Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp, single
 from pimc.ir.ops.specs import constant
+from pimc_isa.element import U8
 
 __all__ = ["Concat", "Lut", "Relay"]
 
@@ -16,7 +17,7 @@ __all__ = ["Concat", "Lut", "Relay"]
 class Lut(TensorOp, op="q.lut"):
     """A 256-entry table."""
 
-    table: str = constant(np.uint8, (256,))
+    table: str = constant(U8.storage, (U8.entries,))
 
     is_table: ClassVar[bool] = True
 

@@ -69,7 +69,7 @@ def held_elements(buffer: Buffer) -> int:
 
 def held_as(dtype: str) -> tuple[int, type[np.generic]]:
     """Bits of an element, and numpy's type for it: those of the manual, else what a package has declared."""
-    restated = {"u8": (8, np.uint8), "i32": (32, np.int32)}
+    restated: dict[str, tuple[int, type[np.generic]]] = {"u8": (8, np.uint8), "i32": (32, np.int32)}
     return restated[dtype] if dtype in restated else (ELEMENTS[dtype].bits, ELEMENTS[dtype].storage)
 
 
