@@ -27,7 +27,7 @@ from page_sections import kept_sections
 import pimc
 from pimc import driver
 from pimc.report.layers import LayerReport, layer_report
-from pimc_backends._shared.target import make_target
+from pimc_backends.kit.target import make_target
 from pimc_backends.neural_pim.pipeline import dataflow_of
 from pimc_isa.engines.noise import parse_noise
 from pimc_isa.engines.values import Executor

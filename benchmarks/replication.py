@@ -33,7 +33,7 @@ def main() -> None:
     for rule in REPLICATIONS:
         target = backend.target(replication=rule)
         target = replace(target, machine=replace(target.machine, chip=Chip(columns, rows)))
-        graph = lower(model, target, backend.pipeline())
+        graph = lower(model, target, backend.passes())
         program = backend.emit(graph, target)
         interval = simulate(program, images=4).interval_cycles
         best = best or interval

@@ -15,6 +15,7 @@ from pimc import data as inputs_of
 from pimc.progress import heard_by, tell
 from pimc.targets import find_target
 from pimc_isa.errors import PimcError, ProgramError
+from pimc_isa.machine import Machine
 from pimc_isa.program import Program
 from pimc_isa.threads import limited_blas
 
@@ -48,19 +49,35 @@ class Hooks:
     on_pass: Callable[[str, float], None] | None = None
 
 
-def plan(target: str = "isaac", passes: str = "", **options: Any) -> tuple[Target, tuple[Pass, ...]]:
-    """Return a target with the options that are not ``None``, and its passes, some replaced by ``passes``."""
+def plan(
+    target: str = "isaac", passes: str = "", *, machine: str | Path | Machine | None = None, **options: Any
+) -> tuple[Target, tuple[Pass, ...]]:
+    """Return a target with the options that are not ``None``, and its passes, some replaced by ``passes``.
+
+    ``machine``: another machine, or a file with one (see `pimc.machines.read_machine`). Options with a dot in their
+    name (``array.rows``), and ``clock_hz``, are fields of the machine. Raises TargetError, MachineError.
+    """
+    from pimc.machines import read_machine, refuse_idle, with_settings
     from pimc.passes.spec import override
     from pimc.passes.target import TargetError
 
     backend = find_target(target)
     given = {name: value for name, value in options.items() if value is not None}
+    settings = {name: given.pop(name) for name in list(given) if "." in name or name == "clock_hz"}
     known = inspect.signature(backend.target).parameters
     for name in given:
-        if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        if name == "machine" or (name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values())):
             raise TargetError(f"target {target} has no option {name!r}; its options are {', '.join(known)}")
+    if machine is not None and not isinstance(machine, Machine):
+        machine = read_machine(machine, lambda name: find_target(name).machine())
+    if settings:
+        base = machine or backend.machine()
+        refuse_idle(settings, lambda changed: backend.target(machine=changed, **given), base)
+        machine = with_settings(base, settings)
+    if machine is not None:
+        given["machine"] = machine
     made = backend.target(**given)
-    return made, override(backend.pipeline(), passes)
+    return made, override(backend.passes(), passes)
 
 
 @limited_blas()
@@ -126,6 +143,7 @@ def compile(
     peripherals: str | None = None,
     passes: str = "",
     target_options: Mapping[str, Any] | None = None,
+    machine: str | Path | Machine | None = None,
     progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
@@ -136,13 +154,14 @@ def compile(
     that lose nothing; ``peripherals``: 'ideal', 'fitted' or 'trained'; both default to the target's own choice).
     ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
-    ``map-weights{option=value}``; ``target_options`` are further options of the target's own. ``progress`` is told what
-    is being done; ``hooks`` hears more. Raises PimcError if the model cannot be compiled.
+    ``map-weights{option=value}``. ``target_options`` are further options of the target's own, or fields of its machine
+    (``array.rows``); ``machine`` is another machine, or a file with one. ``progress`` is told what is being done;
+    ``hooks`` hears more. Raises PimcError if the model cannot be compiled.
     """
     hooks = hooks or Hooks(progress=progress)
-    options = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
+    options: dict[str, Any] = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
     options |= target_options or {}
-    chosen, steps = plan(target, passes, **options)
+    chosen, steps = plan(target, passes, machine=machine, **options)
     graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks)
     return emit(graph, chosen)
 

@@ -9,6 +9,7 @@ from pimc.ir.graph import Graph
 from pimc.passes.base import Pass
 from pimc.passes.target import Target, TargetError
 from pimc.plugins import PluginWarning, load_plugin, plugin_names, working_plugins
+from pimc_isa.machine import Machine
 from pimc_isa.program import Program
 
 __all__ = ["GROUP", "Backend", "find_target", "installed_targets", "target_names"]
@@ -23,8 +24,12 @@ class Backend(Protocol):
         """Return the target with the user's options (chips, replication, ...)."""
         ...
 
-    def pipeline(self) -> tuple[Pass, ...]:
+    def passes(self) -> tuple[Pass, ...]:
         """Return the passes from the quantised to the last stage."""
+        ...
+
+    def machine(self) -> Machine:
+        """Return the machine that the target has unless the user gives another."""
         ...
 
     def emit(self, graph: Graph, target: Target) -> Program:
@@ -33,7 +38,7 @@ class Backend(Protocol):
 
 
 #: What a target's module must have.
-MEMBERS = ("target", "pipeline", "emit")
+MEMBERS = ("target", "passes", "emit", "machine")
 
 
 def target_names() -> list[str]:

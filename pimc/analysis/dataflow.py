@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 
 from pimc_isa.errors import FlowError
+from pimc_isa.machine import Machine
 
-__all__ = ["ENCODINGS", "KINDS", "Dataflow", "lossless"]
+__all__ = ["ENCODINGS", "KINDS", "Dataflow", "lossless", "on_machine"]
 
 KINDS = ("A", "B", "C")
 #: Columns hold codes as they are, codes flipped where their sum is large, or W+ and W-: pairs whose difference is read,
@@ -103,6 +104,18 @@ class Dataflow:
         if self.kind == "C":
             return self.output_bits
         return self.column_bits(rows) + (ceil(log2(len(self.input_slices))) if self.kind == "B" else 0)
+
+
+def on_machine(dataflow: Dataflow, machine: Machine) -> Dataflow:
+    """The dataflow with the precisions of a machine: cells, DACs, converters, summing amplifiers."""
+    array = machine.array
+    return replace(
+        dataflow,
+        cell_bits=array.cell_bits,
+        dac_bits=array.dac_bits,
+        converter_bits=array.converter_bits,
+        summed_columns=array.summed_columns if dataflow.kind == "B" else 1,
+    )
 
 
 def lossless(dataflow: Dataflow, rows: int) -> Dataflow:

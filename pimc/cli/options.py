@@ -11,6 +11,7 @@ __all__ = [
     "Calibration",
     "InputShape",
     "Json",
+    "MachineFile",
     "Noise",
     "NoiseModel",
     "Program",
@@ -49,7 +50,17 @@ InputShape = Annotated[
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A target's own option, such as converter_bits=8 (repeatable)."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A field of the machine (array.rows=64) or a target's own option (converter_bits=8); repeatable.",
+    ),
+]
+MachineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--machine", metavar="FILE.toml", help='Another machine; with extends = "isaac" only what differs is in it.'
+    ),
 ]
 
 

@@ -84,7 +84,7 @@ def _graph(model: bytes) -> Graph:
 
 
 def _variant(task: Task) -> Variant:
-    return Variant(task.target, _target(task), without_values(find_target(task.target).pipeline()))
+    return Variant(task.target, _target(task), without_values(find_target(task.target).passes()))
 
 
 def least_area(task: Task, model: bytes) -> float:

@@ -254,7 +254,7 @@ def wide(backend: object, options: dict[str, object]) -> None:
     from pimc.driver import emit, lower
 
     target = backend.target(ranges="wide", **options)  # type: ignore[attr-defined]
-    graph = lower(fashion.int8_path(), target, backend.pipeline())  # type: ignore[attr-defined]
+    graph = lower(fashion.int8_path(), target, backend.passes())  # type: ignore[attr-defined]
     compiled = emit(graph, target)
     assert compiled.verify(fashion.load_test()[0][:10]).mismatches == 0
     assert conversions_proved(compiled.program) == 1.0

@@ -29,7 +29,7 @@ def small_machine(arrays: int, memory_bytes: int, mesh: tuple[int, int]) -> Mach
 def compile_graph(graph: Graph, target: Target) -> Program:
     """Compile for isaac; networks that do not fit are drawn again."""
     try:
-        return isaac.emit(run_passes(graph, isaac.pipeline(), target), target)
+        return isaac.emit(run_passes(graph, isaac.passes(), target), target)
     except MappingError:
         reject()
 

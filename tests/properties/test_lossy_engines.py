@@ -30,7 +30,7 @@ def compile_for(backend: ModuleType, graph: Graph, arrays: int, scale: str = "0.
     target = backend.target(**options)
     tile = replace(target.machine.tile, arrays=arrays)
     target = replace(target, machine=replace(target.machine, tile=tile, chip=Chip(6, 6)))
-    passes = [ChooseRanges(force=scale) if isinstance(p, ChooseRanges) else p for p in backend.pipeline()]
+    passes = [ChooseRanges(force=scale) if isinstance(p, ChooseRanges) else p for p in backend.passes()]
     try:
         program: Program = backend.emit(run_passes(graph, passes, target), target)
     except MappingError:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pimc.analysis.modulo import Dataflow
+from pimc.analysis.dataflow import Dataflow, on_machine
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
-from pimc_backends._shared.emit import emit
-from pimc_backends._shared.target import analog_pipeline, encoding_of, make_target, packaged_machine, scheduled_flow
+from pimc_backends.kit.emit import emit
+from pimc_backends.kit.target import analog_pipeline, encoding_of, make_target, packaged_machine, scheduled_flow
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
-__all__ = ["DATAFLOW", "FLOW", "emit", "flow", "machine", "pipeline", "target"]
+__all__ = ["DATAFLOW", "FLOW", "emit", "flow", "machine", "passes", "target"]
 
 #: The dataflow with the paper's precisions.
 DATAFLOW = Dataflow("B", converter_bits=10, summed_columns=11)
@@ -21,9 +21,16 @@ DATAFLOW = Dataflow("B", converter_bits=10, summed_columns=11)
 FLOW = "cascade8"
 
 
-def machine(*, cycle_ns: int = 100) -> Machine:
-    """The 8-bit CASCADE-style chip. ``cycle_ns``: time of an array read and a buffer write; converters keep theirs."""
-    base = packaged_machine(__package__)
+def machine() -> Machine:
+    """The 8-bit CASCADE-style chip."""
+    return packaged_machine(__package__)
+
+
+published = machine
+
+
+def with_cycle(base: Machine, cycle_ns: int) -> Machine:
+    """The chip with so much time for an array read and a buffer write; converters keep theirs."""
     cycles = round(cycle_ns * 1e-9 * base.clock_hz)
     share = cycles / base.array.step_cycles
     array = replace(base.array, step_cycles=cycles, conversions_per_step=base.array.conversions_per_step * share)
@@ -40,21 +47,25 @@ def target(
     chips: int | None = None,
     replication: str = "balanced",
     ranges: str = "gain",
-    cycle_ns: int = 100,
-    summed_columns: int = DATAFLOW.summed_columns,
+    cycle_ns: int | None = None,
+    summed_columns: int | None = None,
     encoder: str = "flipped",
+    machine: Machine | None = None,
 ) -> Target:
     """CASCADE with 8-bit inputs and weights.
 
     ``ranges='wide'``: cells and converters that lose nothing. ``summed_columns=1``: no summing amplifiers, 15
     conversions for each output (equation 6). ``encoder='differential'``: W+ and W- columns instead of flipped ones.
     """
-    encoding = encoding_of(encoder)
-    dataflow = replace(DATAFLOW, summed_columns=summed_columns, encoding=encoding)
-    chip = machine(cycle_ns=cycle_ns)
+    chip = machine or published()
+    if cycle_ns is not None:
+        chip = with_cycle(chip, cycle_ns)
+    dataflow = on_machine(replace(DATAFLOW, encoding=encoding_of(encoder)), chip)
+    if summed_columns is not None:
+        dataflow = replace(dataflow, summed_columns=summed_columns)
     return make_target("cascade", chip, dataflow, FLOW, chips=chips, replication=replication, ranges=ranges)
 
 
-def pipeline() -> tuple[Pass, ...]:
+def passes() -> tuple[Pass, ...]:
     """The passes, in order."""
     return analog_pipeline()

@@ -1,5 +1,5 @@
 """The ISAAC target: an array with one converter, inputs bit by bit, every column converted for every input bit."""
 
-from pimc_backends.isaac.pipeline import emit, flow, machine, pipeline, target
+from pimc_backends.isaac.pipeline import emit, flow, machine, passes, target
 
-__all__ = ["emit", "flow", "machine", "pipeline", "target"]
+__all__ = ["emit", "flow", "machine", "passes", "target"]

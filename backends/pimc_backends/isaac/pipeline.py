@@ -12,11 +12,11 @@ from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target
-from pimc_backends._shared.emit import emit
+from pimc_backends.kit.emit import emit
 from pimc_isa.flow import Flow, check_flow, load_flow
 from pimc_isa.machine import Machine, load_machine
 
-__all__ = ["emit", "flow", "machine", "pipeline", "target"]
+__all__ = ["emit", "flow", "machine", "passes", "target"]
 
 
 @cache
@@ -26,12 +26,15 @@ def machine() -> Machine:
         return load_machine(path)
 
 
+published = machine
+
+
 @cache
 def _flows() -> tuple[Flow, ...]:
     with resources.as_file(resources.files(__package__) / "flows") as folder:
         flows = tuple(load_flow(path) for path in sorted(folder.glob("*.flow")))
     for each in flows:
-        check_flow(each, machine())
+        check_flow(each, published())
     return flows
 
 
@@ -40,11 +43,13 @@ def flow(name: str = "isaac8") -> Flow:
     return next(f for f in _flows() if f.name == name)
 
 
-def target(*, chips: int | None = None, replication: str = "balanced") -> Target:
-    """ISAAC with 8-bit inputs and weights: lossless conversions."""
-    return Target("isaac", machine(), _flows(), "isaac8", chips, replication)
+def target(*, chips: int | None = None, replication: str = "balanced", machine: Machine | None = None) -> Target:
+    """ISAAC with 8-bit inputs and weights: lossless conversions. Raises FlowError if another machine has no room."""
+    for each in _flows() if machine else ():
+        check_flow(each, machine or published())
+    return Target("isaac", machine or published(), _flows(), "isaac8", chips, replication)
 
 
-def pipeline() -> tuple[Pass, ...]:
+def passes() -> tuple[Pass, ...]:
     """The passes, in order: cells need the cut's row blocks; places need to know how many tiles there are."""
     return (MapWeights(), SliceWeights(), Place(), ScheduleAnalog(), ScheduleRows())

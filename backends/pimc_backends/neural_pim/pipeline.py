@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pimc.analysis.modulo import Dataflow
+from pimc.analysis.dataflow import Dataflow, on_machine
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass
 from pimc.passes.choose_ranges import WIDE
 from pimc.passes.target import Target, TargetError
-from pimc_backends._shared.emit import emit as emit_program
-from pimc_backends._shared.target import analog_pipeline, make_target, packaged_machine, scheduled_flow
+from pimc_backends.kit.emit import emit as emit_program
+from pimc_backends.kit.target import analog_pipeline, make_target, packaged_machine, scheduled_flow
 from pimc_isa.engines.dots.model import PREFIX
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
@@ -26,7 +26,7 @@ __all__ = [
     "emit",
     "flow",
     "machine",
-    "pipeline",
+    "passes",
     "target",
 ]
 
@@ -40,9 +40,16 @@ CENTRED = replace(DATAFLOW, centred=True)
 FLOW, CENTRED_FLOW = "npim8", "npim8c"
 
 
-def machine(*, held_copies: int = 1) -> Machine:
-    """Neural-PIM at N128-D4-A4-S64. ``held_copies``: sets of held sums, see the file's notes."""
-    base = packaged_machine(__package__)
+def machine() -> Machine:
+    """Neural-PIM at N128-D4-A4-S64."""
+    return packaged_machine(__package__)
+
+
+published = machine
+
+
+def with_held_copies(base: Machine, held_copies: int) -> Machine:
+    """The chip with so many sets of held sums, see the file's notes."""
     return replace(base, array=replace(base.array, held_copies=held_copies))
 
 
@@ -65,8 +72,9 @@ def target(
     replication: str = "balanced",
     ranges: str = "gain",
     peripherals: str = "ideal",
-    held_copies: int = 1,
+    held_copies: int | None = None,
     centre: str = "auto",
+    machine: Machine | None = None,
 ) -> Target:
     """Neural-PIM with 8-bit inputs, weights and outputs. ``ranges``: see `Target`; 'wide' loses nothing.
 
@@ -74,10 +82,13 @@ def target(
     is the paper's hardware; 'auto' is on where ranges are chosen freely ('gain', 'power2').
     """
     dataflow, name = dataflow_of(ranges, centre)
+    chip = machine or published()
+    if held_copies is not None:
+        chip = with_held_copies(chip, held_copies)
     return make_target(
         "neural-pim",
-        machine(held_copies=held_copies),
-        dataflow,
+        chip,
+        on_machine(dataflow, chip),
         name,
         chips=chips,
         replication=replication,
@@ -100,6 +111,6 @@ def emit(graph: Graph, target: Target) -> Program:
     return replace(program, tensors={**program.tensors, **parameters}, meta=meta)
 
 
-def pipeline() -> tuple[Pass, ...]:
+def passes() -> tuple[Pass, ...]:
     """The passes, in order."""
     return analog_pipeline()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimc.cli.options import Calibration, InputShape, Json, Quiet, Set, input_shapes, target_options
+from pimc.cli.options import Calibration, InputShape, Json, MachineFile, Quiet, Set, input_shapes, target_options
 
 if TYPE_CHECKING:
     from pimc.driver import CompiledProgram
@@ -70,6 +70,7 @@ def compile_command(
         Ranges | None, typer.Option(help="Converter ranges: from --calibration data, or 'wide' (nothing is lost).")
     ] = None,
     peripherals: Annotated[Peripherals | None, typer.Option(help="Models of the analog circuits.")] = None,
+    machine: MachineFile = None,
     set_: Set = None,
     passes: Annotated[
         str, typer.Option(metavar="SPEC", help="Passes with options, such as 'map-weights{option=value};place'.")
@@ -103,7 +104,9 @@ def compile_command(
 
       pimc compile net.onnx --stop-after map-weights
 
-      pimc compile net.onnx --target isaac-style --set converter_bits=8
+      pimc compile net.onnx --target isaac-style --set converter_bits=8 --set tile.arrays=96
+
+      pimc compile net.onnx --target neural-pim --machine my-chip.toml
     """
     from pimc import driver
     from pimc.cli.files import judge_output, printing_beside
@@ -113,7 +116,7 @@ def compile_command(
     shapes = input_shapes(input_shape)
     if output is None and emit is Emit.PIM and not stop_after:
         output = Path(f"{model.stem}.pim")
-    judge_output(output, calibration, model=model)
+    judge_output(output, calibration, machine, model=model)
     times: dict[str, float] = {}
     printed: list[str] = []
     with progress("reading the model", quiet=quiet) as say:
@@ -124,14 +127,14 @@ def compile_command(
             on_print=lambda name, graph: printed.append(f"# after {name}\n{_graph_text(graph)}"),
             on_pass=times.__setitem__,
         )
-        options = {
+        options: dict[str, Any] = {
             "chips": chips,
             "replication": replication and replication.value,
             "ranges": ranges and ranges.value,
             "peripherals": peripherals and peripherals.value,
             **target_options(set_),
         }
-        chosen, steps = driver.plan(target, passes, **options)
+        chosen, steps = driver.plan(target, passes, machine=machine, **options)
         graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks)
         text, values, program = "", {}, None
         if emit is Emit.IR or stop_after:

@@ -18,7 +18,7 @@ from pimc.analysis.dataflow import Dataflow
 from pimc.analysis.modulo import least_interval, lossless, schedule
 from pimc.analysis.tasks import Task, tasks_of
 from pimc_backends import cascade, isaac, isaac_style, neural_pim
-from pimc_backends._shared.target import widened
+from pimc_backends.kit.target import widened
 from pimc_isa.crossbar.cells import encode, encode_differential
 from pimc_isa.crossbar.exactness import conversions_exact, sliced_dot
 from pimc_isa.errors import FlowError

@@ -23,7 +23,7 @@ from tests.unit.analysis.topologies import resnet18
 
 def _compile(graph: Graph, replication: str = "balanced", mesh: tuple[int, int] = (14, 12)) -> Program:
     target = replace(isaac.target(replication=replication), machine=small_machine(96, 65536, mesh))
-    return isaac.emit(run_passes(graph, isaac.pipeline(), target), target)
+    return isaac.emit(run_passes(graph, isaac.passes(), target), target)
 
 
 def _res(chips: int | None = None) -> Resources:

@@ -28,7 +28,7 @@ def residual(depth: int) -> Graph:
 
 def compiled(graph: Graph) -> Program:
     target = isaac.target()
-    return isaac.emit(run_passes(graph, isaac.pipeline(), target), target)
+    return isaac.emit(run_passes(graph, isaac.passes(), target), target)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 6])
@@ -63,6 +63,6 @@ def test_relay_holds_rows_where_the_reader_has_no_memory() -> None:
         y = net.conv(y, 8)
     z = net.conv(net.concat(y, x), 8, 1, 1, 0)
     target = replace(isaac.target(), machine=small_machine(96, 420, (14, 12)))
-    graph = run_passes(net.finish(z), isaac.pipeline(), target)
+    graph = run_passes(net.finish(z), isaac.passes(), target)
     assert any(isinstance(op, Relay) for op in graph.ops())
     assert simulate(isaac.emit(graph, target), images=2).interval_cycles > 0

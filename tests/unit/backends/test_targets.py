@@ -70,11 +70,11 @@ def test_unknown_encoders_are_refused(backend: Any) -> None:
 
 
 def test_converters_of_isaac_style() -> None:
-    seven, eight = isaac_style.machine(), isaac_style.machine(converter_bits=8)
+    seven, eight = isaac_style.machine(), isaac_style.target(converter_bits=8).machine
     grown = 64 * (0.0012 - 0.000845)
     assert total(eight, "tile").area_mm2 - total(seven, "tile").area_mm2 == pytest.approx(grown)
     with pytest.raises(TargetError, match="7 or 8 bits, not 6"):
-        isaac_style.machine(converter_bits=6)
+        isaac_style.target(converter_bits=6)
 
 
 def test_a_faster_cycle_leaves_converters_as_they_are() -> None:

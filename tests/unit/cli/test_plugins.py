@@ -15,14 +15,15 @@ BROKEN = {
     "raises": "raise RuntimeError('first line\\nsecond line')",
     "leaves": "raise SystemExit(3)",
     "empty": "",
-    "late": "def target(**options): 1 / 0\ndef pipeline(): return ()\ndef emit(graph, target): ...\n",
+    "late": "def target(**options): 1 / 0\ndef passes(): return ()\ndef emit(graph, target): ...\n"
+    "def machine(): 1 / 0\n",
 }
 REASONS = {
     "missing": "ModuleNotFoundError",
     "syntax": "SyntaxError",
     "raises": "RuntimeError: first line",
     "leaves": "SystemExit: 3",
-    "empty": "has no target, pipeline, emit",
+    "empty": "has no target, passes, emit, machine",
     "late": "ZeroDivisionError",
 }
 

@@ -44,5 +44,5 @@ def test_unknown_types_are_named() -> None:
     ],
 )
 def test_types_that_cannot_be_are_refused(given: tuple[str, int, type, int, int]) -> None:
-    with pytest.raises(ProgramError, match="do not fit|declared twice"):
+    with pytest.raises(ProgramError, match=r"do not fit|declared twice"):
         Element(*given)

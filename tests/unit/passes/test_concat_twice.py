@@ -18,7 +18,7 @@ def test_nested_concatenation_with_a_value_twice() -> None:
     a, b = net.conv(net.x, 8), net.conv(net.x, 4)
     graph = net.finish(net.concat(net.concat(a, b), a))
     target = isaac.target()
-    program = isaac.emit(run_passes(graph, isaac.pipeline(), target), target)
+    program = isaac.emit(run_passes(graph, isaac.passes(), target), target)
     check(program)
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 5), dtype=np.uint8)
     (last,) = graph["tail"].inputs

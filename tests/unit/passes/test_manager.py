@@ -194,7 +194,7 @@ def test_target_options_are_checked(target: Target) -> None:
 def test_every_pass_of_every_target_has_a_name_and_help() -> None:
     for name in target_names():
         stage = "quantised"
-        for step in find_target(name).pipeline():
+        for step in find_target(name).passes():
             assert step.name.replace("-", "").isalpha()
             assert (type(step).__doc__ or "").strip()
             assert step.from_stage == stage

@@ -83,7 +83,7 @@ def test_neural_pim_on_other_machines(fields: dict[str, Any], message: str) -> N
 def test_a_second_set_of_held_sums_shortens_the_interval() -> None:
     """Conversion beside the next position's reads and folds."""
     flow = edited(NPIM, "interval=3 latency=9 -> interval=2 latency=10", "@8 store -> @9 store")
-    check_flow(flow, neural_pim.machine(held_copies=2))
+    check_flow(flow, neural_pim.target(held_copies=2).machine)
 
 
 def test_msb_first_folds_the_other_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,25 +13,25 @@ from pimc.analysis.facts import facts_of, is_fused
 from pimc.analysis.wires import need_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, MaxPool, Mul, Op, Part, Relay
-from pimc.passes.target import Target
-from pimc_backends._shared.host import host_tile
-from pimc_backends._shared.tilecode import TileCode, all_rows, up_to
+from pimc.passes.target import Target, TargetError
+from pimc_backends.kit.host import host_tile
+from pimc_backends.kit.tilecode import TileCode, all_rows, up_to
 from pimc_isa import instructions as isa
 from pimc_isa.element import I32
 from pimc_isa.operands import Elementwise, Group, Requant, RowExpr, Slab, Table, View, Weights
 from pimc_isa.program import Program, Tile
 
-__all__ = ["emit"]
+__all__ = ["WRITERS", "Emitter", "emit", "next_row", "writes"]
 
 Array = np.ndarray
 
 
 def emit(graph: Graph, target: Target) -> Program:
     """Lower a graph at stage 'scheduled' to a program."""
-    return _Emitter(graph, target).program()
+    return Emitter(graph, target).program()
 
 
-class _Emitter:
+class Emitter:
     """State of one lowering: names of tensors, channels, tiles under construction."""
 
     def __init__(self, graph: Graph, target: Target) -> None:
@@ -55,7 +56,7 @@ class _Emitter:
                 self._fused(op)
             else:
                 for part in op.placement or ():
-                    self._tile(op, part)
+                    self.tile(op, part)
         tiles = (host, *(self._finished(code) for _, code in sorted(self.tiles.items())))
         self.tensors["reference"] = np.frombuffer(self.graph.reference, np.uint8)
         flows = tuple(f for f in self.target.flows if any(g.flow == f.name for t in tiles for g in t.groups))
@@ -71,12 +72,15 @@ class _Emitter:
             meta={"target": self.target.name, "network": self.graph.name, **self.graph.meta},
         )
 
-    def _tile(self, op: Op, part: Part) -> None:
+    def tile(self, op: Op, part: Part) -> None:
+        """Write one tile. Raises TargetError for an op whose tiles nobody writes."""
         code = TileCode.at(part, op.name, op.shape[0], op.node)
         self.tiles[part.tile] = code
+        if type(op) not in WRITERS:
+            raise TargetError(f"target {self.target.name} cannot write the tiles of {op.kind} ({op.name})")
         WRITERS[type(op)](self, op, part, code)
 
-    def _inputs(self, op: Op, part: Part, code: TileCode, names: tuple[str, ...], until: tuple[RowExpr, ...]) -> None:
+    def inputs(self, op: Op, part: Part, code: TileCode, names: tuple[str, ...], until: tuple[RowExpr, ...]) -> None:
         """Declare and receive every input."""
         facts, schedule = self.facts[op.name], op.schedule
         assert schedule is not None
@@ -88,7 +92,8 @@ class _Emitter:
             drained = rows.at(op.shape[0] - 1) >= shape[0]
             code.receive(name, wires, rows, shape[0], drained)
 
-    def _result(self, op: Op, part: Part, code: TileCode, name: str = "y") -> str:
+    def result(self, op: Op, part: Part, code: TileCode, name: str = "y") -> str:
+        """Declare the ring of the result; returns its name."""
         assert op.schedule is not None
         dtype, slots, views = self.dtypes[op.name], op.schedule.out_slots, self.views[op.name]
         return code.buffer(name, dtype, op.shape, part.cols, part.chans, slots, views)
@@ -99,7 +104,8 @@ class _Emitter:
         self.tensors[f"{stem}.bias"] = bias
         return Requant("q", stem, op.y_zero, op.lo, op.hi)
 
-    def _send(self, op: Op, part: Part, code: TileCode, name: str) -> None:
+    def send(self, op: Op, part: Part, code: TileCode, name: str) -> None:
+        """Send a row of a ring to all who read it."""
         code.send(name, self.wires.sends.get((part.tile, op.name), []))
 
     def conv(self, op: Conv, part: Part, code: TileCode) -> None:
@@ -111,12 +117,12 @@ class _Emitter:
         code.windows.append(w)
         code.groups.append(self._group(op, part))
         tall = (w.kernel[0] - 1) * w.dilation[0] + 1
-        self._inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
+        self.inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
         code.buffer("acc", I32.name, op.shape, part.cols, part.chans, op.schedule.out_slots)
         before = next((wire for (_, b), wire in self.sums.items() if b == part.tile), None)
         after = next((wire for (a, _), wire in self.sums.items() if a == part.tile), None)
         if before is not None:
-            code.do(isa.Recv(dst=Slab("acc", RowExpr()), channel=before.name, until=_next_row(code)))
+            code.do(isa.Recv(dst=Slab("acc", RowExpr()), channel=before.name, until=next_row(code)))
         multiply = isa.Mvm if before is None else isa.Mvma
         code.do(multiply(dst=code.row("acc"), src="x", window="w", group="g"))
         if after is not None:
@@ -126,9 +132,9 @@ class _Emitter:
         zero_point = op.x_zero * weights.reshape(weights.shape[0], -1).sum(axis=1, dtype=np.int64)
         bias = (self.graph.constants[op.bias].astype(np.int64) - zero_point).astype(np.int32)
         code.requants.append(self._requant(op, self.graph.constants[op.multiplier], bias))
-        self._result(op, part, code)
+        self.result(op, part, code)
         code.do(isa.Quant(dst=code.row("y"), src=code.row("acc"), requant="q"))
-        self._send(op, part, code, "y")
+        self.send(op, part, code, "y")
 
     def _group(self, op: Conv, part: Part) -> Group:
         facts, cells = self.facts[op.name], op.cells
@@ -152,57 +158,58 @@ class _Emitter:
     def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""
         gate = 1 in self.facts[op.name].geometry.whole
-        self._inputs(op, part, code, ("a", "b"), (_next_row(code), all_rows(1) if gate else _next_row(code)))
+        self.inputs(op, part, code, ("a", "b"), (next_row(code), all_rows(1) if gate else next_row(code)))
         code.elementwises.append(op.scales("s"))
-        self._result(op, part, code)
+        self.result(op, part, code)
         make = isa.Add if isinstance(op, Add) else isa.Mul
         second = code.row("b", RowExpr() if gate else None)
         code.do(make(dst=code.row("y"), a=code.row("a"), b=second, scales="s"))
-        self._send(op, part, code, "y")
+        self.send(op, part, code, "y")
 
-    def _windowed(self, op: Op, part: Part, code: TileCode) -> None:
+    def windowed(self, op: Op, part: Part, code: TileCode) -> None:
+        """Declare the window and receive the rows it needs."""
         w = self.facts[op.name].window
         code.windows.append(w)
         tall = (w.kernel[0] - 1) * w.dilation[0] + 1
-        self._inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
+        self.inputs(op, part, code, ("x",), (up_to(w.stride[0], tall - w.pads[0]),))
 
     def maxpool(self, op: MaxPool, part: Part, code: TileCode) -> None:
         """Receive, pool, send."""
-        self._windowed(op, part, code)
-        self._result(op, part, code)
+        self.windowed(op, part, code)
+        self.result(op, part, code)
         code.do(isa.PoolMax(dst=code.row("y"), src="x", window="w"))
-        self._send(op, part, code, "y")
+        self.send(op, part, code, "y")
 
     def avgpool(self, op: AvgPool, part: Part, code: TileCode) -> None:
         """Receive, pool, send."""
-        self._windowed(op, part, code)
+        self.windowed(op, part, code)
         count_rule = (1.0, int(op.count_include_pad))
         x, y = (op.x_scale, op.x_zero), (op.y_scale, op.y_zero)
         code.elementwises.append(Elementwise("s", x, count_rule, y, op.lo, op.hi, offset=op.offset))
-        self._result(op, part, code)
+        self.result(op, part, code)
         code.do(isa.PoolAvg(dst=code.row("y"), src="x", window="w", scales="s"))
-        self._send(op, part, code, "y")
+        self.send(op, part, code, "y")
 
     def gap(self, op: Gap, part: Part, code: TileCode) -> None:
         """Receive all rows, sum, requantise, send."""
-        self._windowed(op, part, code)
+        self.windowed(op, part, code)
         code.buffer("acc", I32.name, op.shape, part.cols, part.chans, 1)
         constants = self.graph.constants
         code.requants.append(self._requant(op, constants[op.multiplier], constants[op.bias]))
-        self._result(op, part, code)
+        self.result(op, part, code)
         code.do(isa.PoolSum(dst=code.row("acc"), src="x", window="w"))
         code.do(isa.Quant(dst=code.row("y"), src=code.row("acc"), requant="q"))
-        self._send(op, part, code, "y")
+        self.send(op, part, code, "y")
 
     def lut(self, op: Lut, part: Part, code: TileCode) -> None:
         """Receive, look up, send: a table with tiles of its own."""
-        self._inputs(op, part, code, ("x",), (_next_row(code),))
-        self._look_up(op, part, code, "x", "y")
+        self.inputs(op, part, code, ("x",), (next_row(code),))
+        self.look_up(op, part, code, "x", "y")
 
     def relay(self, op: Relay, part: Part, code: TileCode) -> None:
         """Receive and send: the channel in front holds the rows that wait."""
-        self._inputs(op, part, code, ("x",), (_next_row(code),))
-        self._send(op, part, code, "x")
+        self.inputs(op, part, code, ("x",), (next_row(code),))
+        self.send(op, part, code, "x")
 
     def _fused(self, op: Lut) -> None:
         """A table applied in the tiles that make its input."""
@@ -210,22 +217,23 @@ class _Emitter:
             code = self.tiles[part.tile]
             code.node = op.node
             source = next(b.name for b in reversed(code.buffers) if b.views == self.views[op.inputs[0]])
-            self._look_up(op, part, code, source, f"z{len(code.tables)}")
+            self.look_up(op, part, code, source, f"z{len(code.tables)}")
 
-    def _look_up(self, op: Lut, part: Part, code: TileCode, source: str, result: str) -> None:
+    def look_up(self, op: Lut, part: Part, code: TileCode, source: str, result: str) -> None:
+        """Apply a table to a ring's row, and send what comes out."""
         data = f"t{self.number[op.name]}"
         self.tensors[data] = self.graph.constants[op.table]
         table = f"t{len(code.tables)}"
         code.tables.append(Table(table, data))
-        self._result(op, part, code, result)
+        self.result(op, part, code, result)
         code.do(isa.Lut(dst=code.row(result), src=code.row(source), table=table))
-        self._send(op, part, code, result)
+        self.send(op, part, code, result)
 
     def _finished(self, code: TileCode) -> Tile:
         return code.tile()
 
 
-def _next_row(code: TileCode) -> RowExpr:
+def next_row(code: TileCode) -> RowExpr:
     """One row for each step of the loop."""
     return RowExpr(1, 1) if code.rows > 1 else all_rows(1)
 
@@ -243,16 +251,28 @@ def _all_views(graph: Graph) -> dict[str, tuple[View, ...]]:
     return {name: tuple(v) for name, v in views.items()}
 
 
-Writer = Callable[[_Emitter, "Op", Part, TileCode], None]
+Writer = Callable[[Emitter, Any, Part, TileCode], None]
 
-#: How each op's tiles are written.
-WRITERS: dict[type[Op], Writer] = {
-    Conv: _Emitter.conv,  # type: ignore[dict-item]
-    Add: _Emitter.elementwise,  # type: ignore[dict-item]
-    Mul: _Emitter.elementwise,  # type: ignore[dict-item]
-    MaxPool: _Emitter.maxpool,  # type: ignore[dict-item]
-    AvgPool: _Emitter.avgpool,  # type: ignore[dict-item]
-    Gap: _Emitter.gap,  # type: ignore[dict-item]
-    Lut: _Emitter.lut,  # type: ignore[dict-item]
-    Relay: _Emitter.relay,  # type: ignore[dict-item]
-}
+WRITERS: dict[type[Op], Writer] = {}
+"""How each op's tiles are written."""
+
+
+def writes(*ops: type[Op]) -> Callable[[Writer], Writer]:
+    """Say that a function writes the tiles of these ops. An op whose tiles nobody writes is an error in `emit`."""
+
+    def entered(writer: Writer) -> Writer:
+        for op in ops:
+            if WRITERS.setdefault(op, writer) is not writer:
+                raise TypeError(f"tiles of {op.kind} have two writers")
+        return writer
+
+    return entered
+
+
+writes(Conv)(Emitter.conv)
+writes(Add, Mul)(Emitter.elementwise)
+writes(MaxPool)(Emitter.maxpool)
+writes(AvgPool)(Emitter.avgpool)
+writes(Gap)(Emitter.gap)
+writes(Lut)(Emitter.lut)
+writes(Relay)(Emitter.relay)

@@ -9,7 +9,7 @@ import numpy as np
 from pimc.analysis.wires import HOST, Piece, Wires, pieces
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Op
-from pimc_backends._shared.tilecode import TileCode, all_rows
+from pimc_backends.kit.tilecode import TileCode, all_rows
 from pimc_isa import instructions as isa
 from pimc_isa.define import Instr
 from pimc_isa.operands import Buffer, Call, View

@@ -1,1 +1,0 @@
-"""What all targets here share: reading a machine file, writing tiles' code, the host tile."""
