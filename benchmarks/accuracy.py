@@ -134,7 +134,7 @@ def compiled(network: Network, case: Case) -> driver.CompiledProgram:
         return pimc.compile(network.model, case.target)
     passes = f"choose-ranges{{force={case.force}}}" if case.force else ""
     options = {"ranges": case.ranges, "peripherals": case.peripherals}
-    target, steps = driver.plan(case.target, passes, centre=case.centre, **options)
+    target, steps = driver.choose(case.target, passes, centre=case.centre, **options)
     if case.bits != 8:
         dataflow, flow = dataflow_of(case.ranges, case.centre)
         target = make_target(target.name, target.machine, replace(dataflow, converter_bits=case.bits), flow, **options)

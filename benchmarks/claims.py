@@ -28,7 +28,7 @@ import claims_page
 from pimc.analysis.replicate import MappingError
 from pimc.comparison.area import with_area
 from pimc.comparison.variant import without_values
-from pimc.driver import plan
+from pimc.driver import choose
 from pimc.explore import explore
 from pimc.explore.figure import figure
 from pimc.frontend import load_model
@@ -94,7 +94,7 @@ CHIPS = {
 
 def target_of(chip: Chip) -> tuple[Target, tuple[Pass, ...]]:
     """The target and passes of a chip."""
-    target, passes = plan(chip.target, **chip.options)
+    target, passes = choose(chip.target, **chip.options)
     if chip.window is not None:
         flows = tuple(replace(f, interval=chip.window) for f in target.flows)
         target = replace(target, flows=flows)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pimc.driver import plan
+from pimc.driver import choose
 from pimc_isa.energy import total
 from pimc_isa.machine import Machine
 
@@ -33,7 +33,7 @@ ACCOUNTS = {
 
 def machine_of(chip: str) -> Machine:
     """The machine whose prices a chip's program has."""
-    return plan(chip.split(",")[0])[0].machine
+    return choose(chip.split(",")[0])[0].machine
 
 
 def price_of(chip: str, changed: Mapping[str, float] | None = None) -> dict[str, float]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pimc_isa.engines.noise import Noise
     from pimc_isa.engines.timing import Timing
 
-__all__ = ["CompiledProgram", "Hooks", "RunResult", "compile", "emit", "load", "lower", "plan"]
+__all__ = ["CompiledProgram", "Hooks", "RunResult", "choose", "compile", "emit", "load", "lower"]
 
 Array = np.ndarray
 
@@ -49,16 +49,19 @@ class Hooks:
     on_pass: Callable[[str, float], None] | None = None
 
 
-def plan(
+def choose(
     target: str = "isaac", passes: str = "", *, machine: str | Path | Machine | None = None, **options: Any
 ) -> tuple[Target, tuple[Pass, ...]]:
-    """Return a target with the options that are not ``None``, and its passes, some replaced by ``passes``.
+    """Return a target with the options that are not ``None``, and its passes as ``passes`` changes them.
+
+    ``passes`` is text as `pimc.passes.spec.edited` reads it.
 
     ``machine``: another machine, or a file with one (see `pimc.machines.read_machine`). Options with a dot in their
     name (``array.rows``), and ``clock_hz``, are fields of the machine. Raises TargetError, MachineError.
     """
     from pimc.machines import read_machine, refuse_idle, with_settings
-    from pimc.passes.spec import override
+    from pimc.passes.registry import known_passes
+    from pimc.passes.spec import edited
     from pimc.passes.target import TargetError
 
     backend = find_target(target)
@@ -77,7 +80,8 @@ def plan(
     if machine is not None:
         given["machine"] = machine
     made = backend.target(**given)
-    return made, override(backend.passes(), passes)
+    steps = backend.passes()
+    return made, edited(steps, passes, {s.name: type(s) for s in steps} | known_passes()) if passes else steps
 
 
 @limited_blas()
@@ -89,12 +93,20 @@ def lower(
     calibration: Any = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     hooks: Hooks | None = None,
+    plan: str | Path | None = None,
 ) -> Graph:
-    """Import a model (quantising it if it is float) and run the passes; returns the last graph."""
+    """Import a model (quantising it if it is float) and run the passes; returns the last graph.
+
+    ``plan`` is a file with decisions that are forced (`pimc.passes.plan_file`).
+    """
     from pimc.frontend import load_model
     from pimc.passes.choose_ranges import needs_calibration
     from pimc.passes.manager import run_passes
+    from pimc.passes.plan_file import read_plan
+    from pimc_isa.extensions import load_extensions
 
+    load_extensions()
+    forced = None if plan is None else read_plan(plan)
     hooks = hooks or Hooks()
     graph = load_model(
         model,
@@ -112,15 +124,17 @@ def lower(
         on_print=hooks.on_print,
         on_pass=hooks.on_pass,
         progress=hooks.progress,
+        plan=forced,
     )
 
 
 def emit(graph: Graph, target: Target) -> CompiledProgram:
     """Turn a graph at the last stage into a program, which is checked as if somebody else had written it."""
     from pimc_isa.check import check
+    from pimc_isa.extensions import marked
     from pimc_isa.limits import names_limit
 
-    program = find_target(target.name).emit(graph, target)
+    program = marked(find_target(target.name).emit(graph, target))
     try:
         check(program)
     except PimcError as error:
@@ -144,6 +158,7 @@ def compile(
     passes: str = "",
     target_options: Mapping[str, Any] | None = None,
     machine: str | Path | Machine | None = None,
+    plan: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
@@ -155,14 +170,15 @@ def compile(
     ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
     ``map-weights{option=value}``. ``target_options`` are further options of the target's own, or fields of its machine
-    (``array.rows``); ``machine`` is another machine, or a file with one. ``progress`` is told what is being done;
-    ``hooks`` hears more. Raises PimcError if the model cannot be compiled.
+    (``array.rows``); ``machine`` is another machine, or a file with one; ``plan`` a file with decisions that are
+    forced. ``progress`` is told what is being done; ``hooks`` hears more. Raises PimcError if the model cannot be
+    compiled.
     """
     hooks = hooks or Hooks(progress=progress)
     options: dict[str, Any] = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
     options |= target_options or {}
-    chosen, steps = plan(target, passes, machine=machine, **options)
-    graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks)
+    chosen, steps = choose(target, passes, machine=machine, **options)
+    graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks, plan=plan)
     return emit(graph, chosen)
 
 

@@ -57,11 +57,11 @@ def run(path: Path) -> str:
 
 def passed(graph: Graph, spec: str) -> Graph:
     """Run a target's pipeline (isaac's if ``spec`` names none) up to the last pass that ``spec`` names."""
-    from pimc.driver import plan
+    from pimc.driver import choose
     from pimc.passes.manager import run_passes
 
     name, _, spec = spec.rpartition(": ")
-    target, passes = plan(name or "isaac", spec)
+    target, passes = choose(name or "isaac", spec)
     return run_passes(graph, passes, target, stop_after=spec.split(";")[-1].split("{")[0])
 
 

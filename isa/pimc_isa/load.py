@@ -7,6 +7,7 @@ from pathlib import Path
 from pimc_isa import binary, text
 from pimc_isa.check import check, check_structure, check_tensors
 from pimc_isa.errors import PimcError, ProgramError
+from pimc_isa.extensions import load_extensions
 from pimc_isa.program import Program
 
 __all__ = ["load_program", "problem_of"]
@@ -19,6 +20,7 @@ def load_program(path: str | Path, *, judge: bool = True, assembly: bool = False
     looked for. Raises PimcError.
     """
     path = Path(path)
+    load_extensions()
     try:
         return _load(path, judge, assembly)
     except MemoryError:

@@ -12,6 +12,7 @@ from pimc.cli.commands.compare import compare
 from pimc.cli.commands.compile import compile_command
 from pimc.cli.commands.demo import demo
 from pimc.cli.commands.explore import GridCommand, explore
+from pimc.cli.commands.opt import opt
 from pimc.cli.commands.run import run
 from pimc.cli.commands.targets import targets
 from pimc.cli.commands.verify import verify
@@ -50,6 +51,7 @@ def pimc(
 
 app.command("compile")(compile_command)
 app.command("check")(check)
+app.command("opt")(opt)
 app.command("run")(run)
 app.command("verify")(verify)
 app.command("compare")(compare)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pimc.driver import plan
+from pimc.driver import choose
 from pimc.passes.base import Pass
 from pimc.passes.choose_ranges import ChooseRanges
 from pimc.passes.target import Target, TargetError
@@ -44,7 +44,7 @@ def _parse(text: str, options: dict[str, Any]) -> Variant:
         if not equals or not key or not value:
             raise TargetError(f"{text!r}: {part!r} is not OPTION=VALUE, as in neural-pim:ranges=published")
         chosen[key.replace("-", "_")] = int(value) if value.isdigit() else value
-    target, passes = plan(name, **chosen)
+    target, passes = choose(name, **chosen)
     return Variant(text, target, passes)
 
 

@@ -11,7 +11,7 @@ from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref
 from pimc.frontend.unit import Unit
 
-__all__ = ["ELEMENTWISE", "RULES", "TABLE", "Rule"]
+__all__ = ["ELEMENTWISE", "RULES", "TABLE", "Rule", "add_rule"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ TABLE = Rule(table.table, "table")
 _UNARY = "x x.s x.z y.s y.z"
 _BINARY = "a a.s a.z b b.s b.z y.s y.z"
 
-RULES: Mapping[str, Rule] = MappingProxyType(
+_RULES: dict[str, Rule] = dict(
     {
         "Conv": Rule(conv.convolution, "chip", weighted=True),
         "Gemm": Rule(conv.gemm, "chip", weighted=True),
@@ -73,7 +73,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "QLinearSigmoid": Rule(table.table, "table", _UNARY),
     }
 )
+
+RULES: Mapping[str, Rule] = MappingProxyType(_RULES)
 """Rules by ONNX op type."""
+
+
+def add_rule(op_type: str, rule: Rule) -> None:
+    """Say how an ONNX operator is lowered that had no rule so far. Raises ValueError if it has one."""
+    if _RULES.setdefault(op_type, rule) is not rule:
+        raise ValueError(f"operator {op_type} has a rule already")
+
 
 ELEMENTWISE = frozenset(
     [

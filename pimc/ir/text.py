@@ -28,6 +28,7 @@ from pimc.ir._scan import IrTextError, Scanner, quote
 from pimc.ir.graph import Graph
 from pimc.ir.ops import OPS, Op, TensorType
 from pimc.ir.stages import STAGES
+from pimc_isa.extensions import load_extensions
 from pimc_isa.program import Port
 
 __all__ = ["IrTextError", "parse_graph", "print_graph"]
@@ -99,6 +100,7 @@ def parse_graph(text: str, constants: Mapping[str, Array] | None = None, referen
     ``constants`` supplies the arrays and ``reference`` the model's bytes; what the text says of them must be true (a
     constant without a hash is not compared). Raises IrTextError with the place; verify the result.
     """
+    load_extensions()
     scan = Scanner(text)
     graph = _head(scan, reference)
     while scan.kind == "const":

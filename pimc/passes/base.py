@@ -35,11 +35,15 @@ class PassError(PimcError):
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """Base of all passes: ``name`` is a kebab-case verb phrase; the docstring's first line is its help."""
+    """Base of all passes: ``name`` is a kebab-case verb phrase; the docstring's first line is its help.
+
+    ``decides`` names the fields of ops that it fills and that a plan file may force.
+    """
 
     name: ClassVar[str]
     from_stage: ClassVar[str]
     to_stage: ClassVar[str]
+    decides: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def apply(self, graph: Graph, target: Target) -> Graph:

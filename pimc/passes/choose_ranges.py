@@ -37,6 +37,7 @@ class ChooseRanges(Pass):
     name = "choose-ranges"
     from_stage = "programmed"
     to_stage = "programmed"
+    decides = ("scale",)
 
     ranges: str = ""  # empty: the target's own choice
     force: str = ""  # V_MAX/GAIN for every layer, such as 0.125/8: no calibration is needed

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pimc.ir import verify as ir
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass, PassError
+from pimc.passes.plan_file import Plan
 from pimc.passes.target import Target
 from pimc.progress import heard_by
 
@@ -25,15 +26,19 @@ def run_passes(
     on_print: Callable[[str, Graph], None] | None = None,
     on_pass: Callable[[str, float], None] | None = None,
     progress: Callable[[str], None] | None = None,
+    plan: Plan | None = None,
 ) -> Graph:
     """Run ``passes`` in order and return the last graph.
 
     ``print_after`` names passes (or 'all') after which ``on_print(pass name, graph)`` is called; ``stop_after`` names
     the last pass to run; ``on_pass(pass name, seconds)`` is told each pass's wall time, verification not counted;
     ``progress(text)`` hears of a pass before it runs, and what it tells (`pimc.progress`).
+    ``plan`` forces options and decisions.
     Raises PassError for an unknown name, a pass run at the wrong stage, or a graph that a pass has broken.
     """
     _check_names(passes, [*(n for n in print_after if n != "all"), *([stop_after] if stop_after else [])])
+    if plan is not None:
+        passes = plan.passes(passes)
     if verify:
         _verify(graph, "the front end")
     for number, step in enumerate(passes, 1):
@@ -50,6 +55,8 @@ def run_passes(
         seconds = time.perf_counter() - begin
         graph = after.copy() if after is graph else after
         graph.stage = step.to_stage
+        if plan is not None:
+            plan.force(step, graph)
         if on_pass:
             on_pass(step.name, seconds)
         if verify:

@@ -43,6 +43,7 @@ class MapWeights(Pass):
     name = "map-weights"
     from_stage = "quantised"
     to_stage = "mapped"
+    decides = ("mapping",)
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Apply the replication plan."""

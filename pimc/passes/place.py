@@ -29,6 +29,7 @@ class Place(Pass):
     name = "place"
     from_stage = "sliced"
     to_stage = "placed"
+    decides = ("placement",)
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Number tiles in the order of the ops, then choose the curve."""

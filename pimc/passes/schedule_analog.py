@@ -28,6 +28,7 @@ class ScheduleAnalog(Pass):
     name = "schedule-analog"
     from_stage = "placed"
     to_stage = "programmed"
+    decides = ("flow",)
 
     flow: str = ""  # empty: the target's own flow for convolutions
 

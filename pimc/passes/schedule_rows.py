@@ -31,6 +31,7 @@ class ScheduleRows(Pass):
     name = "schedule-rows"
     from_stage = "programmed"
     to_stage = "scheduled"
+    decides = ("schedule",)
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Set every op's schedule."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pimc.passes.base import Pass, PassError
 
-__all__ = ["override", "parse_pipeline", "print_pipeline"]
+__all__ = ["edited", "parse_pipeline", "print_pipeline"]
 
 _STEP = re.compile(r"\s*(?P<name>[a-z0-9-]+)\s*(?:\{(?P<options>[^{}]*)\})?\s*")
 _WORDS = {"none": None, "true": True, "false": False}
@@ -54,10 +54,35 @@ def parse_pipeline(text: str, known: Mapping[str, type[Pass]]) -> tuple[Pass, ..
     return tuple(passes)
 
 
-def override(pipeline: Sequence[Pass], spec: str) -> tuple[Pass, ...]:
-    """Replace passes of a pipeline by those of the same name in ``spec``."""
-    changed = {step.name: step for step in parse_pipeline(spec, {step.name: type(step) for step in pipeline})}
-    return tuple(changed.get(step.name, step) for step in pipeline)
+def edited(pipeline: Sequence[Pass], spec: str, known: Mapping[str, type[Pass]]) -> tuple[Pass, ...]:
+    """A pipeline changed by a text; ``known`` are the passes by name.
+
+    ``=a;b;c`` is the whole pipeline: it adds, drops and reorders. Otherwise items change the given one: ``a{x=1}``
+    replaces the pass of that name, ``-a`` drops it, ``+b`` puts b behind the item before it (first: in front of all).
+    Raises PassError.
+    """
+    if spec.strip().startswith("="):
+        return parse_pipeline(spec.strip()[1:], known)
+    steps, at = list(pipeline), 0
+    for item in _items(spec):
+        kind, text = (item[0], item[1:]) if item[0] in "+-" else ("", item)
+        (step,) = parse_pipeline(text, known)
+        if kind == "+":
+            steps.insert(at, step)
+            at += 1
+            continue
+        names = [s.name for s in steps]
+        if step.name not in names:
+            raise PassError(f"pass {step.name} is not in this pipeline; its passes are {', '.join(names)}")
+        at = names.index(step.name)
+        steps[at : at + 1] = [] if kind == "-" else [step]
+        at += kind == ""
+    return tuple(steps)
+
+
+def _items(spec: str) -> list[str]:
+    """Items between semicolons; those in braces do not count."""
+    return [item.strip() for item in re.split(r";(?![^{]*\})", spec) if item.strip()]
 
 
 def _parse_pass(cls: type[Pass], options: str) -> Pass:

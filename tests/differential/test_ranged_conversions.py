@@ -48,7 +48,7 @@ def converted(op: Conv, x: np.ndarray, w: np.ndarray, *, centred: bool) -> np.nd
 
 
 def compiled(ranges: str, centre: str = "auto") -> tuple[Any, driver.CompiledProgram]:
-    target, steps = driver.plan("neural-pim", ranges=ranges, centre=centre)
+    target, steps = driver.choose("neural-pim", ranges=ranges, centre=centre)
     graph = driver.lower(fashion.int8_path(), target, steps, calibration=fashion.load_calibration()[:8])
     return graph, driver.emit(graph, target)
 

@@ -20,6 +20,7 @@ from pimc_isa import ISA_VERSION
 from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes
 from pimc_isa.binary.words import Encoded, decode, encode
 from pimc_isa.errors import ProgramError
+from pimc_isa.extensions import refuse_missing
 from pimc_isa.files import write_file
 from pimc_isa.flow import Flow
 from pimc_isa.limits import beyond
@@ -231,6 +232,7 @@ def _read(data: memoryview, where: str) -> Program:
         header = msgspec.json.decode(raw, type=Header)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         raise ProgramError(f"{where}: the program's header is damaged: {error}") from None
+    refuse_missing(header.meta, where)
     return _unpack(header, tensors, where)
 
 

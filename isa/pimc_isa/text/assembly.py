@@ -7,6 +7,8 @@ checksum; small ones may be written out.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from pimc_isa.binary.tensorfile import open_tensors, read_bytes
 from pimc_isa.errors import AsmError, PimcError
+from pimc_isa.extensions import META, refuse_missing
 from pimc_isa.files import place_of, write_text
 from pimc_isa.program import Program
 from pimc_isa.text.build import Judge, build
@@ -66,6 +69,8 @@ def read_assembly(path: str | Path, judge: Judge | None = None) -> Program:
     try:
         return build(text, lambda file, sha256: _read_data(found_beside(path, file), sha256), judge)
     except AsmError as error:
+        for noted in re.findall(rf'^\s*\.meta {META} = ("[^\n]*")', text, re.MULTILINE):
+            refuse_missing({META: json.loads(noted)}, str(path))
         raise AsmError(f"{path}: {error}") from None
 
 

@@ -73,8 +73,17 @@ def compile_command(
     machine: MachineFile = None,
     set_: Set = None,
     passes: Annotated[
-        str, typer.Option(metavar="SPEC", help="Passes with options, such as 'map-weights{option=value};place'.")
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="Changes of the pipeline: 'place{x=1}' sets options, '-place' drops, '+mine' adds behind the item "
+            "before it, '=a;b;c' is all of it.",
+        ),
     ] = "",
+    plan: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Decisions of passes that are forced.")] = None,
+    write_plan: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Write what the passes decided, as a plan file.")
+    ] = None,
     print_after: Annotated[
         list[str] | None, typer.Option(metavar="PASS", help="Print the graph after this pass, or after 'all'.")
     ] = None,
@@ -111,12 +120,15 @@ def compile_command(
     from pimc import driver
     from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import progress
+    from pimc.ir.files import write_graph
+    from pimc.passes.plan_file import plan_text
     from pimc_isa.files import write_text
 
     shapes = input_shapes(input_shape)
     if output is None and emit is Emit.PIM and not stop_after:
         output = Path(f"{model.stem}.pim")
-    judge_output(output, calibration, machine, model=model)
+    judge_output(output, calibration, machine, plan, model=model)
+    judge_output(write_plan, calibration, machine, plan, model=model)
     times: dict[str, float] = {}
     printed: list[str] = []
     with progress("reading the model", quiet=quiet) as say:
@@ -134,8 +146,10 @@ def compile_command(
             "peripherals": peripherals and peripherals.value,
             **target_options(set_),
         }
-        chosen, steps = driver.plan(target, passes, machine=machine, **options)
-        graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks)
+        chosen, steps = driver.choose(target, passes, machine=machine, **options)
+        graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks, plan=plan)
+        if write_plan is not None:
+            write_text(write_plan, plan_text(graph, steps))
         text, values, program = "", {}, None
         if emit is Emit.IR or stop_after:
             text = _graph_text(graph)
@@ -147,7 +161,7 @@ def compile_command(
             say("writing")
             values = _saved(program, emit, output)
         if text and output is not None:
-            write_text(output, text)
+            write_graph(graph, output)
             values["output"] = str(output)
         layers = _layers(program) if report and program else None
     with printing_beside(output):

@@ -42,7 +42,7 @@ def graph() -> Any:
 
 def compiled(name: str, settings: dict[str, float]) -> driver.CompiledProgram:
     options: dict[str, Any] = {**OPTIONS.get(name, {}), **settings}
-    target, steps = driver.plan(name, **options)
+    target, steps = driver.choose(name, **options)
     return driver.emit(driver.lower(graph(), target, steps), target)
 
 

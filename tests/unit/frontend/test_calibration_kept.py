@@ -39,18 +39,18 @@ def test_only_targets_that_choose_ranges_ask_for_data() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name, options in (("isaac", {}), ("neural-pim", {"ranges": "wide"})):
-            target, steps = driver.plan(name, **options)
+            target, steps = driver.choose(name, **options)
             driver.lower(fashion.int8_path(), target, steps)
-        target, steps = driver.plan("neural-pim", "choose-ranges{force=0.5/1}")
+        target, steps = driver.choose("neural-pim", "choose-ranges{force=0.5/1}")
         driver.lower(fashion.int8_path(), target, steps)
     with pytest.warns(CalibrationWarning):
-        driver.lower(fashion.int8_path(), *driver.plan("neural-pim"))
+        driver.lower(fashion.int8_path(), *driver.choose("neural-pim"))
 
 
 def test_options_that_a_target_does_not_have() -> None:
     with pytest.raises(TargetError, match="target isaac has no option 'ranges'; its options are chips, replication"):
-        driver.plan("isaac", ranges="gain")
+        driver.choose("isaac", ranges="gain")
     with pytest.raises(TargetError, match="ranges 'best' do not exist"):
-        driver.plan("neural-pim", ranges="best")
+        driver.choose("neural-pim", ranges="best")
     with pytest.raises(TargetError, match="peripherals 'real' do not exist"):
-        driver.plan("neural-pim", peripherals="real")
+        driver.choose("neural-pim", peripherals="real")

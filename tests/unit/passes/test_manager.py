@@ -10,7 +10,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
 from pimc.passes.manager import run_passes
-from pimc.passes.spec import override, parse_pipeline, print_pipeline
+from pimc.passes.spec import edited, parse_pipeline, print_pipeline
 from pimc.passes.target import Target, TargetError
 from pimc.targets import find_target, target_names
 from tests.unit.ir.graphs import block
@@ -169,10 +169,28 @@ def test_bad_specs_are_refused(text: str, message: str) -> None:
         parse_pipeline(text, KNOWN)
 
 
-def test_override_replaces_passes_of_the_pipeline() -> None:
-    assert override((Break(), Rename(), Late()), "rename{to=y}") == (Break(), Rename(to="y"), Late())
-    with pytest.raises(PassError, match="no pass 'rename'"):
-        override((Break(),), "rename")
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", (Break(), Rename(), Late())),
+        ("rename{to=y}", (Break(), Rename(to="y"), Late())),
+        ("-rename", (Break(), Late())),
+        ("+late", (Late(), Break(), Rename(), Late())),
+        ("rename{to=a;b};+break", (Break(), Rename(to="a;b"), Break(), Late())),
+        ("-break;+rename{to=z}", (Rename(to="z"), Rename(), Late())),
+        ("=late;rename", (Late(), Rename())),
+        ("=", ()),
+    ],
+)
+def test_a_pipeline_is_edited_as_text(text: str, wanted: tuple[Pass, ...]) -> None:
+    assert edited((Break(), Rename(), Late()), text, KNOWN) == wanted
+
+
+def test_edits_of_passes_that_are_not_there_are_refused() -> None:
+    with pytest.raises(PassError, match="pass rename is not in this pipeline; its passes are break"):
+        edited((Break(),), "rename", KNOWN)
+    with pytest.raises(PassError, match="no pass 'nothing'"):
+        edited((Break(),), "+nothing", KNOWN)
 
 
 def test_targets_are_found_by_entry_point() -> None:

@@ -37,7 +37,7 @@ def dense(seed: int) -> Net:
 
 
 def compiled(seed: int, memory: int, replication: str) -> tuple[Graph, Target, Program]:
-    target, steps = driver.plan("isaac", replication=replication)
+    target, steps = driver.choose("isaac", replication=replication)
     machine = target.machine
     small = replace(target, machine=replace(machine, tile=replace(machine.tile, memory_bytes=memory)))
     graph = driver.lower(dense(seed).model(), small, steps)
