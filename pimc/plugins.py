@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pimc_isa.errors import PimcError
+from pimc_isa.extensions import load_extensions
 
 __all__ = ["PluginError", "PluginWarning", "load_plugin", "plugin_names", "working_plugins"]
 
@@ -27,6 +28,7 @@ def plugin_names(group: str) -> list[str]:
 
 def load_plugin(group: str, name: str, wanted: Sequence[str]) -> Any:
     """The module of a plug-in that is known to exist, which must have the names ``wanted``. Raises PluginError."""
+    load_extensions()  # first, so that what they declare is known to be theirs
     found = {entry.value: entry for entry in entry_points(group=group) if entry.name == name}
     kind = group.rsplit(".", maxsplit=1)[-1].removesuffix("s")
     if len(found) > 1:

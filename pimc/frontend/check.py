@@ -14,6 +14,7 @@ from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_model
 from pimc.frontend.macs import chip_macs, host_macs
 from pimc.frontend.source import Source
+from pimc_isa.extensions import load_extensions
 
 __all__ = ["CheckReport", "NodeReport", "check_model"]
 
@@ -62,6 +63,7 @@ def check_model(
 
     Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
     """
+    load_extensions()
     model = quantised_model(source, calibration, input_shapes, progress or (lambda text: None)).model
     built = build(model)
     error = refusals(built)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,8 +14,7 @@ from pimc.frontend.relabels import relabelled
 from pimc.frontend.source import Array, Source, quantise_linear
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Op, TensorType
-from pimc_isa.element import U8
+from pimc.ir.ops import TensorType
 from pimc_isa.numerics import F32
 from pimc_isa.operands import View
 
@@ -110,7 +108,7 @@ class Lowering:
 
     def emit(
         self,
-        kind: Callable[..., Op],
+        kind: type[Any],
         unit: Unit,
         inputs: tuple[Ref, ...],
         like: Ref,
@@ -129,7 +127,7 @@ class Lowering:
             kind(
                 name=name,
                 inputs=tuple(r.value for r in inputs),
-                type=TensorType(U8.name, like.shape),
+                type=TensorType(kind.makes, like.shape),
                 node=unit.node.name,
                 views=views,
                 **named,

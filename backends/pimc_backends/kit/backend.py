@@ -8,11 +8,13 @@ from pathlib import Path
 
 from pimc.analysis.dataflow import Dataflow, on_machine
 from pimc.ir.graph import Graph
+from pimc.machines import read_machine
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
+from pimc.targets import find_target
 from pimc_backends.kit.emit import emit
 from pimc_backends.kit.target import analog_pipeline, make_target
-from pimc_isa.machine import Machine, load_machine
+from pimc_isa.machine import Machine
 from pimc_isa.program import Program
 
 __all__ = ["ScheduledBackend"]
@@ -34,8 +36,10 @@ class ScheduledBackend:
     write: Callable[[Graph, Target], Program] = emit
 
     def machine(self) -> Machine:
-        """The machine. Raises MachineError for a file that cannot be read."""
-        return self.published if isinstance(self.published, Machine) else load_machine(self.published)
+        """The machine; a file may extend another target's. Raises MachineError for one that cannot be read."""
+        if isinstance(self.published, Machine):
+            return self.published
+        return read_machine(self.published, lambda name: find_target(name).machine())
 
     def target(
         self,

@@ -5,7 +5,7 @@ from pimc_isa.instructions.host import CallHost
 from pimc_isa.instructions.matrix import Mvm, Mvma
 from pimc_isa.instructions.move import Copy
 from pimc_isa.instructions.network import Recv, Send
-from pimc_isa.instructions.vector import Add, Lut, Mul, PoolAvg, PoolMax, PoolSum, Quant
+from pimc_isa.instructions.vector import Add, Lut, Mul, PerElement, PoolAvg, PoolMax, PoolSum, Quant
 
 __all__ = [
     "Add",
@@ -18,6 +18,7 @@ __all__ = [
     "Mul",
     "Mvm",
     "Mvma",
+    "PerElement",
     "PoolAvg",
     "PoolMax",
     "PoolSum",

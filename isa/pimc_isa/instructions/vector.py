@@ -13,7 +13,7 @@ from pimc_isa.operands import Slab
 
 F32 = np.float32
 
-__all__ = ["Add", "Lut", "Mul", "PoolAvg", "PoolMax", "PoolSum", "Quant"]
+__all__ = ["Add", "Lut", "Mul", "PerElement", "PoolAvg", "PoolMax", "PoolSum", "Quant"]
 
 
 def _cycles(ctx: Context, elements: int) -> int:

@@ -84,4 +84,6 @@ def _print(report: CheckReport, every: bool) -> None:
             macs = sum(n.macs for n in nodes)
             say(f"{counted(len(nodes), 'node')} {words}" + (f", {quantity(macs, 'MAC')}" if macs else ""))
     say(f"{percent(report.on_chip_macs_fraction)} of the multiplications on crossbars")
-    say("this model compiles" if report.supported else f"this model does not compile: {report.error}")
+    verdict = "this model compiles" if report.supported else f"this model does not compile: {report.error}"
+    for line in verdict.split("\n"):
+        say(line)

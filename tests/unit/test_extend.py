@@ -1,0 +1,142 @@
+"""examples/extend: a package that is none of ours adds one of everything; without it its program names it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "extend"
+
+
+@dataclass(frozen=True)
+class Package:
+    """The package as pip lays it out, and a folder to work in."""
+
+    site: Path
+    work: Path
+
+    def pimc(self, command: str, *, installed: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line, with or without the package."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        if installed:
+            environment["PYTHONPATH"] = str(self.site)
+        return subprocess.run(
+            [sys.executable, "-m", "pimc.cli.main", *command.split(), "-q"],
+            cwd=self.work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Installed by hand, since a test must not need the network: modules, and their entry points beside them."""
+    site, work = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("work")
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))
+    for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]:
+        shutil.copy(EXAMPLE / name, site)
+    info = site / "pimc_nibble-0.1.dist-info"
+    info.mkdir()
+    name, version = (project["project"][key] for key in ("name", "version"))
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    groups = project["project"]["entry-points"].items()
+    lines = [line for group, found in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in found.items()))]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    made = Package(site, work)
+    subprocess.run([sys.executable, EXAMPLE / "network.py", work / "net.onnx"], check=True)
+    done = made.pimc("compile net.onnx --target nibble --passes +count-nibbles -o net.pim")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_it_is_at_most_150_lines_of_python() -> None:
+    assert len((EXAMPLE / "pimc_nibble.py").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_contributing_shows_this_code() -> None:
+    code = (EXAMPLE / "pimc_nibble.py").read_text(encoding="utf-8")
+    shown = (EXAMPLE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", shown, re.DOTALL)
+    assert len(blocks) == 6
+    assert all(block in code for block in blocks)
+
+
+def test_every_tensor_equals_onnxruntime_and_every_instruction_has_its_referee(package: Package) -> None:
+    done = package.pimc("verify net.pim --images 8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS: 6 tensors, 41280 elements, 0 differ" in done.stdout
+    assert "unrefereed" not in done.stdout
+
+
+def test_the_three_engines_agree(package: Package) -> None:
+    script = """
+import numpy as np
+from pimc_isa.engines import step
+from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.values import Executor
+from pimc_isa.load import load_program
+program = load_program("net.pim")
+x = {"image": np.random.default_rng(1).standard_normal((2, 3, 12, 10)).astype(np.float32)}
+result = step.run(program, x, 2)
+timing, values = simulate(program, 2), Executor(program).run(x)
+for one, other in zip(timing.tiles, result.timing.tiles, strict=True):
+    assert (one.start == other.start).all() and (one.end == other.end).all()
+assert all((result.outputs[k] == v).all() for k, v in values.outputs.items())
+"""
+    environment = {**os.environ, "PYTHONPATH": str(package.site)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=package.work, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_its_instruction_type_pass_and_machine_are_in_the_program(package: Package) -> None:
+    text = package.pimc("disasm net.pim").stdout
+    for line in (".buffer y u4 12x10x8", "narrow y[i], x[i]", "widen  y[i], x[i]", '.meta nibbles = "1"'):
+        assert line in text
+    assert ".machine nibble" in text or 'name="nibble"' in text or '"nibble"' in text
+    assert package.pimc("disasm net.pim -o net.pimasm").returncode == 0
+    assert package.pimc("asm net.pimasm -o again.pim").returncode == 0
+    assert (package.work / "again.pim").read_bytes() == (package.work / "net.pim").read_bytes()
+
+
+def test_half_the_bytes_go_over_the_links(package: Package) -> None:
+    script = """
+from pimc_isa.energy import program_actions
+from pimc_isa.load import load_program
+down, up = (program_actions(load_program("net.pim"))[name]["link_byte"] for name in ("down", "up"))
+assert up == 2 * down > 0, (down, up)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(package.site)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=package.work, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("form", ["net.pim", "net.pimasm"])
+def test_without_the_package_the_program_is_refused_in_one_line_that_names_it(package: Package, form: str) -> None:
+    np.save(package.work / "x.npy", np.zeros((1, 3, 12, 10), np.float32))
+    if form.endswith("asm"):
+        package.pimc("disasm net.pim -o net.pimasm")
+    done = package.pimc(f"run {form} -i x.npy", installed=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line == f"error: {form} needs the package pimc-nibble (element type u4), which is not installed here"
+
+
+def test_without_the_package_the_model_is_refused(package: Package) -> None:
+    done = package.pimc("compile net.onnx", installed=False)
+    assert (done.returncode, "no unit for BitShift" in done.stderr) == (2, True)
+    assert "no target 'nibble'" in package.pimc("compile net.onnx --target nibble", installed=False).stderr
