@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from pimc.analysis.facts import Facts, is_fused
-from pimc.analysis.wires import HOST, Wire, Wires, need_of
+from pimc.analysis.wires import Wire, Wires, host_tile_of, need_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Op
 
@@ -29,9 +29,8 @@ def connect(graph: Graph, facts: Mapping[str, Facts]) -> Connections:
             continue
         for index, value in enumerate(op.inputs):
             if op.is_host:
-                if not graph[value].is_host:
-                    h, w, c = graph[value].shape
-                    made.wires.connect(graph, op, index, [(HOST, (0, w), (0, c))], h)
+                h, w, c = graph[value].shape
+                made.wires.connect(graph, op, index, [(host_tile_of(graph, op), (0, w), (0, c))], h)
                 continue
             need = [need_of(facts[op.name], p, index) for p in op.placement or ()]
             made.wires.connect(graph, op, index, need, op.schedule.depth[index] if op.schedule else 1)

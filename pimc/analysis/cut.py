@@ -86,10 +86,10 @@ def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], 
     part = max(b - a for a, b in parts_of(facts, cut.parts, res))
     width = -(-facts.shape[1] // cut.strips)
     total = 0
-    for index, shape in enumerate(facts.in_shapes):
+    for index in range(len(facts.in_shapes)):
         held = _most_columns(facts, index, cut.strips) * _held_channels(facts, part, index)
         row = facts.in_elements[index].nbytes(held)
-        total += row * (ring_slots(facts, index, loose) + min(depth[index], shape[0]))
+        total += row * (ring_slots(facts, index, loose) + depth[index])
     results = 2 if loose and facts.shape[0] > 1 else 1
     result, sums = facts.element.nbytes(width * part), I32.nbytes(width * part)
     total += results * result

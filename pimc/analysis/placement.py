@@ -50,12 +50,18 @@ def link_loads(
     return loads
 
 
-def best_curve(machine: Machine, made: Connections, tiles: int, heights: Mapping[str, int]) -> tuple[Curve, int]:
-    """The curve whose busiest link is least busy (narrowest band among equals), and that link's cycles per image."""
+def best_curve(
+    machine: Machine, made: Connections, tiles: int, heights: Mapping[str, int], islands: int = 0
+) -> tuple[Curve, int]:
+    """The curve whose busiest link is least busy (narrowest band among equals), and that link's cycles per image.
+
+    Behind the ``tiles`` come ``islands``, processes of the host.
+    """
+    hosts = dict.fromkeys((HOST, *range(tiles + 1, tiles + islands + 1)), HOST_NODE)
     scored = []
     for band in range(1, min(6, machine.chip.mesh_rows) + 1):
         curve = Curve(band)
-        where = {n: curve.node(n - 1, machine.chip) for n in range(1, tiles + 1)} | {HOST: HOST_NODE}
+        where = {n: curve.node(n - 1, machine.chip) for n in range(1, tiles + 1)} | hosts
         loads = link_loads(machine, made, where, heights)
         scored.append((max(loads.values(), default=0), band))
     load, band = min(scored)

@@ -8,6 +8,7 @@ lag without any special case.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from pimc.analysis.cut import Cut, cut_cycles, lag_cycles, row_cycles
 from pimc.analysis.facts import Facts, Resources, is_fused, needed_rows
+from pimc.analysis.wires import islands_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Op, Relay
 
@@ -23,17 +25,24 @@ __all__ = ["RowPlan", "plan_rows", "sources"]
 Array = np.ndarray
 
 
+#: Images that are followed where an island is so slow that rows of the next images wait beside it.
+IMAGES = 4
+#: One part in so many of an image's rows is room for what the plan does not see (links that others take).
+MARGIN = 8
+
+
 @dataclass(frozen=True)
 class RowPlan:
     """Fewest messages each input's channels must hold, per op and input; cycles when each op ends its rows."""
 
     depth: Mapping[str, tuple[int, ...]]
     ends: Mapping[str, Array]
+    images: int = 1
 
     def depths(self, op: Op, heights: tuple[int, ...], slack: int) -> tuple[int, ...]:
-        """Depths with ``slack`` further messages for overlap, never more than a whole tensor."""
+        """Depths with ``slack`` further messages for overlap, never more than ``images`` whole tensors."""
         least = self.depth.get(op.name, (1,) * len(heights))
-        return tuple(min(h, d + slack) for d, h in zip(least, heights, strict=True))
+        return tuple(min(self.images * h, d + slack) for d, h in zip(least, heights, strict=True))
 
 
 def sources(graph: Graph, value: str) -> list[str]:
@@ -59,13 +68,33 @@ def plan_rows(
         if op.type is None:
             continue
         if op.is_host:
-            ends[op.name] = np.arange(op.shape[0]) * (period / op.shape[0])
+            ends[op.name] = _host_rows(graph, op, period, res, ends)
         elif op.is_virtual or is_fused(graph, op):
             ends[op.name] = np.max([ends[v] for v in op.inputs], axis=0)
         else:
             _run(op, facts[op.name], cuts[op.name], res, ends, taken)
     _hold_back_relays(graph, ends, taken)
-    return RowPlan(_depths(graph, ends, taken), ends)
+    images = IMAGES if islands_of(graph) else 1
+    return RowPlan(_depths(graph, ends, taken, np.arange(images) * float(period)), ends, images)
+
+
+def _host_rows(graph: Graph, op: Op, period: int, res: Resources, ends: dict[str, Array]) -> Array:
+    """A head gives its rows at the network's pace; an island calls when all its inputs are there, then sends them."""
+    rows = np.arange(op.shape[0])
+    if not op.inputs:
+        return np.asarray(rows * (period / op.shape[0]))
+    network, machine = res.machine.network, res.machine
+
+    def link(value: Op) -> float:
+        """Cycles of a row between the host and its tiles."""
+        rate = min(network.chip_link_bytes_per_cycle, network.link_bytes_per_cycle)
+        return value.element.nbytes(value.shape[1] * value.shape[2]) / rate
+
+    read = [graph[v] for v in op.inputs]
+    elements = sum(math.prod(value.shape) for value in (*read, op))
+    begin = max(ends[v.name][-1] for v in read) + sum(link(v) for v in read) + 2 * network.chip_hop_cycles
+    pace = max(link(op), period / op.shape[0])  # readers take rows no faster: a burst would only hold up others
+    return np.asarray(begin + elements / machine.host.elements_per_cycle + link(op) + rows * pace)
 
 
 def _run(
@@ -118,11 +147,19 @@ def _hold_back_relays(graph: Graph, ends: dict[str, Array], taken: dict[tuple[st
         taken[op.name, 0] = np.maximum(taken[op.name, 0], np.concatenate([[0.0], ends[op.name][:-1]]))
 
 
-def _depths(graph: Graph, ends: dict[str, Array], taken: dict[tuple[str, int], Array]) -> dict[str, tuple[int, ...]]:
+def _depths(
+    graph: Graph, ends: dict[str, Array], taken: dict[tuple[str, int], Array], begins: Array
+) -> dict[str, tuple[int, ...]]:
+    """Depths that images which begin at ``begins`` need, one behind the other."""
+
+    def of_all(times: Array) -> Array:
+        return np.asarray((begins[:, None] + times).reshape(-1))
+
     depth: dict[str, list[int]] = {}
     for (name, index), gone in taken.items():
         value = graph[name].inputs[index]
-        most = max(_waiting(ends[leaf], gone) for leaf in sources(graph, value))
+        most = max(_waiting(of_all(ends[leaf]), of_all(gone)) for leaf in sources(graph, value))
+        most += len(gone) // MARGIN if len(begins) > 1 and most > len(gone) // 2 else 0
         depth.setdefault(name, [1] * len(graph[name].inputs))[index] = max(1, most)
     return {name: tuple(d) for name, d in depth.items()}
 

@@ -14,9 +14,27 @@ from pimc.ir.ops import Op, Part
 from pimc_isa.element import I32, U8, Element
 from pimc_isa.operands import Channel, Range
 
-__all__ = ["HOST", "Piece", "Wire", "Wires", "final_parts", "pieces"]
+__all__ = ["HOST", "Piece", "Wire", "Wires", "final_parts", "host_tile_of", "islands_of", "pieces"]
 
 HOST = 0
+"""The host's process that begins and ends every image."""
+
+
+def islands_of(graph: Graph) -> dict[str, int]:
+    """Host calls between layers, each a process of its own on the host, with the numbers of their tiles.
+
+    Those come last: of messages that could start together the lower number is first, so that the burst in which an
+    island sends an image holds up nobody.
+    """
+    ops = list(graph.ops())
+    last = max((part.tile for op in ops for part in op.placement or ()), default=HOST)
+    found = [op.name for op in ops if op.is_host and op.inputs and op.type is not None]
+    return {name: number for number, name in enumerate(found, last + 1)}
+
+
+def host_tile_of(graph: Graph, op: Op) -> int:
+    """The number of the host's process that runs a call."""
+    return islands_of(graph).get(op.name, HOST)
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,7 @@ def pieces(graph: Graph, value: str, shift: int = 0) -> list[Piece]:
             first += graph[v].shape[2]
         return found
     if op.is_host:
-        return [Piece(value, HOST, (0, op.shape[1]), (0, op.shape[2]), shift, op.element)]
+        return [Piece(value, host_tile_of(graph, op), (0, op.shape[1]), (0, op.shape[2]), shift, op.element)]
     return [Piece(value, p.tile, p.cols, p.chans, shift, op.element) for p in final_parts(op)]
 
 
@@ -93,14 +111,14 @@ class Wires:
     def connect(self, graph: Graph, op: Op, index: int, need: list[tuple[int, Range, Range]], depth: int) -> None:
         """Wire input ``index`` of ``op``: ``need`` lists (tile, columns, channels) of its readers.
 
-        What the host has made itself it need not send to itself.
+        What a process of the host has made itself it need not send to itself.
         """
         made: dict[tuple[int, str, int, Range, Range], Wire] = {}
         for piece in pieces(graph, op.inputs[index]):
             for tile, cols, chans in need:
                 c = _meet(piece.cols, cols)
                 h = _meet(piece.chans, (chans[0] - piece.shift, chans[1] - piece.shift))
-                if c is None or h is None or piece.tile == tile == HOST:
+                if c is None or h is None or piece.tile == tile:
                     continue
                 key = (piece.tile, piece.value, piece.shift, c, h)
                 if key not in made:

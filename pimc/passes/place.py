@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pimc.analysis.connect import connect
 from pimc.analysis.facts import facts_of, is_fused
 from pimc.analysis.placement import Curve, best_curve
+from pimc.analysis.wires import islands_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Mapping, Op, Part
 from pimc.passes.base import Pass
@@ -48,7 +49,7 @@ def lay_out(graph: Graph, machine: Machine) -> tuple[Curve, int]:
     facts = {op.name: facts_of(graph, op) for op in graph.ops() if op.placement}
     heights = {op.name: op.shape[0] for op in graph.ops() if op.type is not None}
     heights |= {f"{name}#sums": rows for name, rows in heights.items()}
-    return best_curve(machine, connect(graph, facts), tiles, heights)
+    return best_curve(machine, connect(graph, facts), tiles, heights, len(islands_of(graph)))
 
 
 def _put(graph: Graph, op: Op, parts: tuple[Part, ...]) -> None:

@@ -14,7 +14,7 @@ from pimc.analysis.wires import need_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, MaxPool, Mul, Op, Part, Relay
 from pimc.passes.target import Target, TargetError
-from pimc_backends.kit.host import host_tile
+from pimc_backends.kit.host import host_tiles
 from pimc_backends.kit.tilecode import TileCode, all_rows, up_to
 from pimc_isa import instructions as isa
 from pimc_isa.element import I32
@@ -49,7 +49,7 @@ class Emitter:
 
     def program(self) -> Program:
         """Write every tile."""
-        host = host_tile(self.graph, self.wires, self.tensors, self.views)
+        host, *islands = host_tiles(self.graph, self.wires, self.tensors, self.views)
         for op in self.ops:
             if is_fused(self.graph, op):
                 assert isinstance(op, Lut)
@@ -57,7 +57,7 @@ class Emitter:
             else:
                 for part in op.placement or ():
                     self.tile(op, part)
-        tiles = (host, *(self._finished(code) for _, code in sorted(self.tiles.items())))
+        tiles = (host, *(self._finished(code) for _, code in sorted(self.tiles.items())), *islands)
         self.tensors["reference"] = np.frombuffer(self.graph.reference, np.uint8)
         flows = tuple(f for f in self.target.flows if any(g.flow == f.name for t in tiles for g in t.groups))
         return Program(

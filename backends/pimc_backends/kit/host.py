@@ -1,4 +1,4 @@
-"""The host's stream: model inputs in, quantised rows out; result rows in, model outputs out."""
+"""The host's streams: model inputs in, rows out; result rows in, model outputs out; islands between layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pimc.analysis.wires import HOST, Piece, Wires, pieces
+from pimc.analysis.wires import HOST, Piece, Wires, islands_of, pieces
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Op
 from pimc_backends.kit.tilecode import TileCode, all_rows
@@ -15,64 +15,93 @@ from pimc_isa.define import Instr
 from pimc_isa.operands import Buffer, Call, View
 from pimc_isa.program import Tile
 
-__all__ = ["host_tile"]
+__all__ = ["host_tiles"]
 
 Array = np.ndarray
 
 
-def host_tile(graph: Graph, wires: Wires, tensors: dict[str, Array], views: Mapping[str, tuple[View, ...]]) -> Tile:
-    """Host calls in order; rows of calls that need nothing are sent in one loop where their heights agree.
+def host_tiles(
+    graph: Graph, wires: Wires, tensors: dict[str, Array], views: Mapping[str, tuple[View, ...]]
+) -> tuple[Tile, ...]:
+    """The host's processes: what begins and ends every image, first; and one for each island (a call between layers).
 
     ``views``: the ONNX tensors that each value's buffers hold.
     """
-    host = _Host(graph, wires, tensors, views)
+    islands = islands_of(graph)
+    main = _Host(graph, wires, tensors, views, HOST, "host")
     waiting: list[HostCall] = []
     for op in graph.of(HostCall):
+        if op.name in islands:
+            continue
         if op.inputs:
-            host.send(waiting)
+            main.send(waiting)
             waiting = []
-        host.call(op)
+        main.call(op)
         if op.type is not None:
             waiting.append(op)
-    host.send(waiting)
-    return host.tile()
+    main.send(waiting)
+    return (main.tile(), *(_island(graph, wires, tensors, views, name, n) for name, n in islands.items()))
+
+
+def _island(
+    graph: Graph,
+    wires: Wires,
+    tensors: dict[str, Array],
+    views: Mapping[str, tuple[View, ...]],
+    name: str,
+    number: int,
+) -> Tile:
+    """A process that receives, calls and sends; with room for the next image's rows meanwhile."""
+    op = graph[name]
+    assert isinstance(op, HostCall)
+    island = _Host(graph, wires, tensors, views, number, f"host {name}")
+    island.call(op, images=2)
+    island.send([op])
+    return island.tile()
 
 
 class _Host:
     def __init__(
-        self, graph: Graph, wires: Wires, tensors: dict[str, Array], views: Mapping[str, tuple[View, ...]]
+        self,
+        graph: Graph,
+        wires: Wires,
+        tensors: dict[str, Array],
+        views: Mapping[str, tuple[View, ...]],
+        number: int,
+        name: str,
     ) -> None:
         self.graph, self.wires, self.tensors, self.views = graph, wires, tensors, views
-        self.code = TileCode(HOST, "host", (0, 0, 0), kind="host")
+        self.number = number
+        self.code = TileCode(number, name, (0, 0, 0), kind="host")
         self.stream: list[tuple[Instr, str]] = []
         self.name: dict[str, str] = {}
 
-    def call(self, op: HostCall) -> None:
-        """Receive what the call reads, then run it."""
+    def call(self, op: HostCall, images: int = 1) -> None:
+        """Receive what the call reads, into room for so many images, then run it."""
         for index, value in enumerate(op.inputs):
-            self._receive(op, index, value)
-        number = len(self.code.calls)
-        self.tensors[f"h{number}"] = self.graph.constants[op.model]
+            self._receive(op, index, value, images)
+        number, model = len(self.code.calls), f"h{sum(name.startswith('h') for name in self.tensors)}"
+        self.tensors[model] = self.graph.constants[op.model]
         if op.type is not None:
             self.name[op.name] = f"v{len(self.name)}"
             # Two images' rows: the next image's call may run while this image's rows are still being sent.
             self._whole(self.name[op.name], op, 2)
         feeds = tuple((t, self._place(v)) for t, v in op.feeds)
         fetches = tuple((t, self._place(v)) for t, v in op.fetches)
-        self.code.calls.append(Call(f"f{number}", f"h{number}", feeds, fetches))
+        self.code.calls.append(Call(f"f{number}", model, feeds, fetches))
         self.stream.append((isa.CallHost(call=f"f{number}"), op.node))
 
-    def _receive(self, op: HostCall, index: int, value: str) -> None:
+    def _receive(self, op: HostCall, index: int, value: str, images: int) -> None:
         if value in self.name:
             return
         self.name[value] = f"v{len(self.name)}"
-        self._whole(self.name[value], self.graph[value], 1)
-        for wire in self.wires.recvs[HOST, op.name, index]:
+        self._whole(self.name[value], self.graph[value], images)
+        for wire in self.wires.recvs.get((self.number, op.name, index), []):
             slab = self.code.part_of(self.name[value], all_rows(0), wire.cols, wire.chans_at_reader)
             rows = self.graph[value].shape[0]
             self.stream.append((isa.Recv(dst=slab, channel=wire.name, until=all_rows(rows)), op.node))
         for piece in pieces(self.graph, value):
-            if piece.tile == HOST:
+            if piece.tile == self.number:
                 self._copy(op, value, piece)
 
     def _copy(self, op: HostCall, value: str, piece: Piece) -> None:
@@ -104,7 +133,7 @@ class _Host:
             for op in (o for o in ops if o.shape[0] == height):
                 name = self.name[op.name]
                 row = self.code.row(name).row
-                for wire in self.wires.sends.get((HOST, op.name), []):
+                for wire in self.wires.sends.get((self.number, op.name), []):
                     src = self.code.part_of(name, row, wire.cols, wire.chans)
                     body.append((isa.Send(channel=wire.name, src=src), op.node))
             if not body:

@@ -22,6 +22,37 @@ def _identity(source: str, result: str, shape: tuple[int, ...]) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def _float_operator(source: str, result: str, operator: str, shape: tuple[int, int, int]) -> bytes:
+    """DequantizeLinear, the operator, QuantizeLinear."""
+    scales = [
+        helper.make_tensor("s", TensorProto.FLOAT, [], [0.03]),
+        helper.make_tensor("z", TensorProto.UINT8, [], [7]),
+        helper.make_tensor("t", TensorProto.FLOAT, [], [1 / 255 if operator == "softmax" else 0.03]),
+        helper.make_tensor("u", TensorProto.UINT8, [], [0 if operator == "softmax" else 7]),
+        *([helper.make_tensor("twice", TensorProto.FLOAT, [4], [1, 1, 2, 2])] if operator == "resize" else []),
+    ]
+    middle = (
+        helper.make_node("Softmax", ["f"], ["g"], axis=1)
+        if operator == "softmax"
+        else helper.make_node("Resize", ["f", "", "twice"], ["g"], mode="linear")
+    )
+    nodes = [
+        helper.make_node("DequantizeLinear", [source, "s", "z"], ["f"]),
+        middle,
+        helper.make_node("QuantizeLinear", ["g", "t", "u"], [result]),
+    ]
+    c, h, w = shape
+    after = (c, 2 * h, 2 * w) if operator == "resize" else shape
+    ports = [
+        helper.make_tensor_value_info(n, TensorProto.UINT8, ("N", *dims))
+        for n, dims in ((source, shape), (result, after))
+    ]
+    graph = helper.make_graph(nodes, operator, ports[:1], ports[1:], scales)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 class Net:
     """Builds a graph op by op; each method returns the new value's name."""
 
@@ -124,6 +155,26 @@ class Net:
                 node=name,
                 views=self._views(name, shape),
                 table=table,
+            )
+        )
+
+    def island(self, x: str, operator: str) -> str:
+        """A float operator between layers, on the host: 'softmax' over channels or a bilinear 'resize' by 2."""
+        h, w, c = self.graph[x].shape
+        name = self._name()
+        shape = (2 * h, 2 * w, c) if operator == "resize" else (h, w, c)
+        model = _float_operator(x, name, operator, (c, h, w))
+        return self.graph.add(
+            HostCall(
+                name=name,
+                inputs=(x,),
+                type=TensorType("u8", shape),
+                node=name,
+                views=self._views(name, shape),
+                model=self._constant(f"{name}.model", np.frombuffer(model, np.uint8)),
+                feeds=((x, x),),
+                fetches=((name, name),),
+                why=operator,
             )
         )
 

@@ -60,7 +60,8 @@ class Wires:
             first = now + hops
             self.taken.setdefault(link, []).append((first, first + link_cycles(self.network, link, size)))
         for links, dest in zip(way.routes, self.channels[channel].dests, strict=True):
-            slowest = max(link_cycles(self.network, link, size) for link in links)
+            within_host = -(-size // self.network.link_bytes_per_cycle)
+            slowest = max((link_cycles(self.network, link, size) for link in links), default=max(1, within_host))
             fifo = self.fifos[channel, dest]
             fifo.places -= 1
             fifo.messages.append((now + self._latency(links) + slowest, values))
