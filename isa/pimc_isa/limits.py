@@ -56,6 +56,7 @@ LIMITS: Mapping[str, Limit] = {
     "queue": Limit(1 << 16, "places of a unit's queue"),
     "mesh": Limit(256, "columns and rows of a chip's mesh"),
     "chips": Limit(1 << 12, "chips"),
+    "operations": Limit(1 << 48, "operations of a host call"),
     "hops": Limit(1 << 23, "links on the ways of all channels to all their receivers"),
 }
 

@@ -121,9 +121,10 @@ class Chip:
 
 @dataclass(frozen=True)
 class Host:
-    """The host node: elements it moves or computes per clock cycle of the chip."""
+    """The host node: elements it moves and operations it does per clock cycle of the chip, both at once."""
 
     elements_per_cycle: int
+    operations_per_cycle: int = 16
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,7 @@ _LIMIT_OF = {
     "chip_link_bytes_per_cycle": "rate",
     "chip_hop_cycles": "step cycles",
     "elements_per_cycle": "rate",
+    "operations_per_cycle": "rate",
 }
 _LARGEST = 1e30  # of figures that are no counts
 

@@ -222,13 +222,14 @@ class Call:
     """An ONNX subgraph for the host: tensor ``MODEL`` (u8) holds its bytes.
 
     ``inputs`` and ``outputs`` pair a subgraph tensor with a buffer of the host tile, or with ``$NAME``: the program's
-    own input or output NAME.
+    own input or output NAME. ``operations`` of one image are what the host's rate is asked for besides elements.
     """
 
     name: str
     model: str
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
+    operations: int = 0
 
 
 @dataclass(frozen=True)

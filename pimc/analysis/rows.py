@@ -18,7 +18,7 @@ from pimc.analysis.cut import Cut, cut_cycles, lag_cycles, row_cycles
 from pimc.analysis.facts import Facts, Resources, is_fused, needed_rows
 from pimc.analysis.wires import islands_of
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Op, Relay
+from pimc.ir.ops import HostCall, Op, Relay
 
 __all__ = ["RowPlan", "plan_rows", "sources"]
 
@@ -68,6 +68,7 @@ def plan_rows(
         if op.type is None:
             continue
         if op.is_host:
+            assert isinstance(op, HostCall)
             ends[op.name] = _host_rows(graph, op, period, res, ends)
         elif op.is_virtual or is_fused(graph, op):
             ends[op.name] = np.max([ends[v] for v in op.inputs], axis=0)
@@ -78,7 +79,7 @@ def plan_rows(
     return RowPlan(_depths(graph, ends, taken, np.arange(images) * float(period)), ends, images)
 
 
-def _host_rows(graph: Graph, op: Op, period: int, res: Resources, ends: dict[str, Array]) -> Array:
+def _host_rows(graph: Graph, op: HostCall, period: int, res: Resources, ends: dict[str, Array]) -> Array:
     """A head gives its rows at the network's pace; an island calls when all its inputs are there, then sends them."""
     rows = np.arange(op.shape[0])
     if not op.inputs:
@@ -91,10 +92,13 @@ def _host_rows(graph: Graph, op: Op, period: int, res: Resources, ends: dict[str
         return value.element.nbytes(value.shape[1] * value.shape[2]) / rate
 
     read = [graph[v] for v in op.inputs]
+    operations = op.operations
     elements = sum(math.prod(value.shape) for value in (*read, op))
+    host = machine.host
+    work = max(elements / host.elements_per_cycle, operations / host.operations_per_cycle)
     begin = max(ends[v.name][-1] for v in read) + sum(link(v) for v in read) + 2 * network.chip_hop_cycles
     pace = max(link(op), period / op.shape[0])  # readers take rows no faster: a burst would only hold up others
-    return np.asarray(begin + elements / machine.host.elements_per_cycle + link(op) + rows * pace)
+    return np.asarray(begin + work + link(op) + rows * pace)
 
 
 def _run(

@@ -9,6 +9,7 @@ import onnx
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
 from pimc.frontend.host import Host, ports
+from pimc.frontend.host_cost import count_operations
 from pimc.frontend.lowering import Lowering, cuts_range
 from pimc.frontend.match import Refused, match
 from pimc.frontend.ref import Ref
@@ -73,6 +74,7 @@ def build(model: onnx.ModelProto) -> Built:
     if not built.blocking and not _is_all_host(graph):
         graph.outputs = make_tail(lw)
         _prune(graph)
+    count_operations(graph)
     if lw.inexact:
         graph.meta["inexact"] = json.dumps(lw.inexact, sort_keys=True)
     return built

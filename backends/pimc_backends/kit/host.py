@@ -88,7 +88,7 @@ class _Host:
             self._whole(self.name[op.name], op, 2)
         feeds = tuple((t, self._place(v)) for t, v in op.feeds)
         fetches = tuple((t, self._place(v)) for t, v in op.fetches)
-        self.code.calls.append(Call(f"f{number}", model, feeds, fetches))
+        self.code.calls.append(Call(f"f{number}", model, feeds, fetches, op.operations))
         self.stream.append((isa.CallHost(call=f"f{number}"), op.node))
 
     def _receive(self, op: HostCall, index: int, value: str, images: int) -> None:

@@ -13,6 +13,7 @@ from pimc_isa.check.sizes import buffer_sizes, window_sizes
 from pimc_isa.define import Context
 from pimc_isa.element import ELEMENTS, element_problem
 from pimc_isa.instructions import Recv
+from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Call, Elementwise, Requant, View, Window
 from pimc_isa.program import Program, Tile
 
@@ -103,6 +104,9 @@ def _call(program: Program, tile: Tile, call: Call) -> Iterator[str]:
     what = f"call '{call.name}'"
     if tile.kind != "host":
         yield f"{what} is declared on a tile; only the host runs ONNX subgraphs"
+    if call.operations < 0:
+        yield f"{what} does {call.operations} operations"
+    yield from filter(None, [beyond("operations", f"the number of operations of {what}", call.operations)])
     for pairs, ports, kind in ((call.inputs, program.inputs, "input"), (call.outputs, program.outputs, "output")):
         names = {f"${port.name}" for port in ports} | set(tile.buffer)
         for tensor, place in pairs:

@@ -23,10 +23,11 @@ class CallHost(Instr, op=0x50, name="call", unit="host"):
         return [Touch(b.name, (0, b.rows)) for b in buffers]
 
     def cycles(self, ctx: Context) -> int:
-        """Elements of all buffers over the host's rate."""
+        """Elements of all buffers, or operations, over the host's rates: whichever takes longer."""
         places = {p for _, p in ctx.tile.call[self.call].inputs + ctx.tile.call[self.call].outputs if p[0] != "$"}
         elements = sum(b.rows * b.row_elements for b in ctx.tile.buffers if b.name in places)
-        return max(1, -(-elements // ctx.machine.host.elements_per_cycle))
+        host, operations = ctx.machine.host, ctx.tile.call[self.call].operations
+        return max(1, -(-elements // host.elements_per_cycle), -(-operations // host.operations_per_cycle))
 
     def execute(self, m: Meaning) -> None:
         """Run it."""

@@ -23,13 +23,14 @@ class HostCall(Op, op="host.call"):
     """An ONNX subgraph on the host: the model's head (makes one value) or its tail (makes the program's outputs).
 
     ``feeds`` pairs subgraph inputs with values, or ``$NAME`` for a model input. ``fetches`` pairs subgraph outputs with
-    this op's value, or ``$NAME`` for a model output.
+    this op's value, or ``$NAME`` for a model output. ``operations`` of one image are an estimate of the host's work.
     """
 
     model: str = constant(np.uint8)
     feeds: tuple[tuple[str, str], ...]
     fetches: tuple[tuple[str, str], ...]
     why: str = ""
+    operations: int = 0
 
     decides: ClassVar[frozenset[str]] = frozenset()
     is_host: ClassVar[bool] = True

@@ -104,7 +104,8 @@ def _mvm_busy(p: Place, instr: Mvm | Mvma) -> int:
 def _call_cycles(p: Place, instr: CallHost) -> int:
     call = p.tile.call[instr.call]
     names = {name for _, name in call.inputs + call.outputs if not name.startswith("$")}
-    return over(sum(held_elements(p.tile.buffer[name]) for name in names), p.program.machine.host.elements_per_cycle)
+    host, held = p.program.machine.host, sum(held_elements(p.tile.buffer[name]) for name in names)
+    return max(over(held, host.elements_per_cycle), over(call.operations, host.operations_per_cycle))
 
 
 # ---- values ----
