@@ -168,11 +168,11 @@ class Context:
 
     def cols(self, operand: Slab) -> Range:
         """The absolute columns of a slab."""
-        return operand.cols if operand.cols is not None else self.tile.buffer[operand.buffer].cols
+        return self.tile.cols(operand)
 
     def chans(self, operand: Slab) -> Range:
         """The absolute channels of a slab."""
-        return operand.chans if operand.chans is not None else self.tile.buffer[operand.buffer].chans
+        return self.tile.chans(operand)
 
     def width(self, operand: Slab) -> int:
         """Number of columns (positions) of a slab."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pimc_isa.crossbar.footprint import outputs_per_array
-from pimc_isa.define import Context, Instr
+from pimc_isa.define import Context
 from pimc_isa.errors import MachineError
 from pimc_isa.flow import Flow
-from pimc_isa.instructions import End, Halt, Loop, Recv, Send
+from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.machine import Component, Machine
 from pimc_isa.program import Program, Tile
 from pimc_isa.route import HOST, Link, multicast
@@ -128,7 +128,8 @@ def _link_kinds(links: tuple[tuple[Link, int], ...]) -> Counter[str]:
 def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
     """Position in the code and number of executions per image; for ``recv`` the number of rows it takes."""
     arrived: Counter[str] = Counter()
-    for body, times in _bodies(ctx.tile.code):
+    for block in blocks(ctx.tile.code):
+        body, times = block.positions, block.times
         rows: Counter[int] = Counter()
         receives = [(n, instr) for n in body if isinstance(instr := ctx.tile.code[n], Recv)]
         for i in range(times if receives else 0):
@@ -138,19 +139,6 @@ def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
                 rows[n] += new
         for n in body:
             yield n, rows[n] if isinstance(ctx.tile.code[n], Recv) else times
-
-
-def _bodies(code: tuple[Instr, ...]) -> Iterator[tuple[list[int], int]]:
-    """Straight pieces of code, by the numbers of their instructions, and how often each runs; loops do not nest."""
-    body: list[int] = []
-    times = 1
-    for n, instr in enumerate(code):
-        if isinstance(instr, Loop | End | Halt):
-            yield body, times
-            body, times = [], instr.times if isinstance(instr, Loop) else 1
-        else:
-            body.append(n)
-    yield body, times
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Group, Requant, Table, Weights, Window
+from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Group, Range, Requant, Slab, Table, Weights, Window
 
 if TYPE_CHECKING:
     from pimc_isa.define import Instr
@@ -58,6 +58,14 @@ class Tile:
     def buffer(self) -> dict[str, Buffer]:
         """Buffers by name."""
         return {b.name: b for b in self.buffers}
+
+    def cols(self, operand: Slab) -> Range:
+        """The absolute columns that a row part covers."""
+        return operand.cols if operand.cols is not None else self.buffer[operand.buffer].cols
+
+    def chans(self, operand: Slab) -> Range:
+        """The absolute channels that a row part covers."""
+        return operand.chans if operand.chans is not None else self.buffer[operand.buffer].chans
 
     @cached_property
     def window(self) -> dict[str, Window]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pimc_isa.check.stream import walk
 from pimc_isa.define import Context
-from pimc_isa.instructions import End, Loop, Recv, Send
+from pimc_isa.instructions import Recv, Send
 from pimc_isa.operands import Channel, Slab
 from pimc_isa.program import Program, Tile
 
@@ -37,13 +38,9 @@ def channel_problems(program: Program) -> Iterator[str]:
 def _tile_ends(
     program: Program, tile: Tile, dests: Mapping[str, frozenset[int]], ends: dict[tuple[str, int, str], _End]
 ) -> Iterator[str]:
-    ctx, times = Context(program, tile), 1
-    for instr in tile.code:
-        if isinstance(instr, Loop):
-            times = instr.times
-        elif isinstance(instr, End):
-            times = 1
-        elif isinstance(instr, Send):
+    ctx = Context(program, tile)
+    for _, instr, times, _ in walk(tile.code):
+        if isinstance(instr, Send):
             yield from _add(ends, ctx, (instr.channel, tile.number, "sends"), instr.src, times, add=True)
             if program.channel[instr.channel].source != tile.number:
                 yield _wrong_end(tile, "sends to", program.channel[instr.channel])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pimc_isa.binary.words import SPACES
+from pimc_isa.check.stream import walk
 from pimc_isa.define import Context, Field, Instr, fields_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import End, Halt, Loop
@@ -33,13 +34,8 @@ def check_code(program: Program, tile: Tile, where: str) -> None:
     if tile.nodes and len(tile.nodes) != len(tile.code):
         raise ProgramError(f"{where}: {len(tile.nodes)} ONNX nodes are named for {len(tile.code)} instructions")
     checker = _Checker(program, tile)
-    times, opened = 1, -1
-    for position, instr in enumerate(tile.code):
+    for position, instr, times, opened in walk(tile.code):
         problem = _structure(instr, opened, position == len(tile.code) - 1)
-        if isinstance(instr, Loop):
-            times, opened = instr.times, position
-        elif isinstance(instr, End):
-            times, opened = 1, -1
         problem = problem or next(checker.problems(instr, times), "")
         if problem:
             raise ProgramError(f"{place(where, tile, position)}: {problem}")

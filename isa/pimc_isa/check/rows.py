@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from pimc_isa.check.code import place
+from pimc_isa.check.stream import walk
 from pimc_isa.define import Context, Instr, fields_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import CallHost, End, Loop, Recv, executed_instructions
@@ -162,17 +163,15 @@ def _accesses(ctx: Context) -> Iterator[_Access]:
 
 def _executions(tile: Tile) -> Iterator[tuple[int, Instr, Array, Array]]:
     """Position, instruction, times (a number for each execution, in order) and loop counters."""
-    now, start = 0, -1
-    for position, instr in enumerate(tile.code):
+    now, body = 0, 0
+    for position, instr, times, start in walk(tile.code):
         if isinstance(instr, Loop):
-            start = position
-            i = np.arange(instr.times)
             ends = (n for n in range(position, len(tile.code)) if isinstance(tile.code[n], End))
             body = next(ends) - position
         elif isinstance(instr, End):
-            now += len(i) * body
-            start = -1
+            now += times * body
         elif start >= 0:
+            i = np.arange(times)
             yield position, instr, now + i * body + (position - start), i
         else:
             now += 1

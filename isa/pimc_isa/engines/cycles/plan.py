@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pimc_isa.define import Context, Instr, Touch, fields_of
 from pimc_isa.engines.timing import unit_of
-from pimc_isa.instructions import End, Halt, Loop, Recv, Send
+from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.operands import Window
 
 __all__ = ["Node", "Plan", "Planner", "Static"]
@@ -57,25 +57,14 @@ def unroll(code: tuple[Instr, ...]) -> tuple[list[tuple[int, int, int]], int]:
     """(code index, iteration, cycles since the last dispatch) of one image's instructions, and the cycles left over."""
     stream: list[tuple[int, int, int]] = []
     gap = 1
-    pc = 0
-    while pc < len(code):
-        instr = code[pc]
-        pc += 1
-        if isinstance(instr, Loop):
-            body = next(k for k in range(pc, len(code)) if isinstance(code[k], End))
-            gap += 1
-            for i in range(instr.times):
-                for k in range(pc, body):
-                    stream.append((k, i, gap))
-                    gap = 1
-                gap += 1
-            pc = body + 1
-        elif isinstance(instr, Halt):
-            return stream, gap
-        else:
-            stream.append((pc - 1, 0, gap))
-            gap = 1
-    return stream, gap - 1
+    for block in blocks(code):
+        gap += block.looped  # the loop's own cycle; an end's is after each iteration
+        for i in range(block.times):
+            for k in block.positions:
+                stream.append((k, i, gap))
+                gap = 1
+            gap += block.looped
+    return stream, gap
 
 
 def _spans(touches: list[list[Touch]], buffers: dict[str, int]) -> tuple[Span, ...]:

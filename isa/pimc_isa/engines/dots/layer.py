@@ -28,26 +28,18 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class LayerPart:
-    """A part of a layer's weights: rows, outputs of each convolution group, convolution groups, and the flow.
+class LayerPart(Group):
+    """A part of a layer's weights: a crossbar group whatever its name and copies.
 
-    ``v_max`` and ``gain`` as in ``operands.Group``. ``cuts``: rows where another crossbar group begins; each rounds its
-    own result.
+    ``cuts``: rows where another crossbar group begins; each rounds its own result.
     """
 
-    weights: str
-    flow: str
-    k: Range
-    n: Range
-    groups: Range
-    v_max: float = 0.0
-    gain: float = 1.0
     cuts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, group: Group) -> LayerPart:
-        """What a crossbar group holds."""
-        return cls(group.weights, group.flow, group.k, group.n, group.groups, group.v_max, group.gain)
+        """What a crossbar group holds: all its fields, those of the future too."""
+        return cls(**{**vars(group), "name": "", "copies": 1})
 
     def full_scale(self, program: Program) -> float:
         """The dot product that the end code of a ranged conversion stands for; 0 where nothing is ranged."""

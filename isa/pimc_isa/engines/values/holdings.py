@@ -7,7 +7,7 @@ import numpy as np
 from pimc_isa.engines.values.content import Content, Piece, coverage, moved, overlay, rows_identity, shifted_rows
 from pimc_isa.engines.values.lift import Lifted
 from pimc_isa.engines.values.operations import Region, Value
-from pimc_isa.engines.values.trace import NEVER, Step, StepId, Write, slab_chans, slab_cols
+from pimc_isa.engines.values.trace import NEVER, Step, StepId, Write
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Copy, Recv, Send
 from pimc_isa.operands import Buffer
@@ -57,7 +57,7 @@ class Holdings:
 
     def _copied(self, tile: Tile, step: Step, instr: Copy, write: Write, height: int) -> Content:
         source = self.read(step.id, "src")
-        cols, chans = slab_cols(tile, instr.src), slab_chans(tile, instr.src)
+        cols, chans = tile.cols(instr.src), tile.chans(instr.src)
         if cols[1] - cols[0] != write.cols[1] - write.cols[0] or chans[1] - chans[0] != write.chans[1] - write.chans[0]:
             raise ProgramError(f"tile {tile.number}, instruction {step.id[1]}: copy of a part of another size")
         rows = shifted_rows(height, write.rows, step.rows(instr.src.row))
@@ -105,7 +105,7 @@ class Holdings:
             return None
         instr = trace.steps[sends[0][0]].instr
         assert isinstance(instr, Send)
-        (x0, x1), (c0, c1) = slab_cols(tile, instr.src), slab_chans(tile, instr.src)
+        (x0, x1), (c0, c1) = tile.cols(instr.src), tile.chans(instr.src)
         return sum(len(rows) for _, rows, _ in sends), x1 - x0, c1 - c0, tile.buffer[instr.src.buffer].dtype
 
     def _messages(self, name: str) -> Content:
@@ -129,7 +129,7 @@ class Holdings:
             instr = trace.steps[step].instr
             assert isinstance(instr, Send)
             rows = np.array([row if which == n else -1 for _, which, row in order], np.int32)
-            cols, chans = slab_cols(tile, instr.src), slab_chans(tile, instr.src)
+            cols, chans = tile.cols(instr.src), tile.chans(instr.src)
             part = moved(
                 self.read(step, "src"), rows, (0, cols[1] - cols[0]), (0, chans[1] - chans[0]), cols[0], chans[0]
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pimc_isa.define import Context, Instr, Touch
-from pimc_isa.instructions import End, Halt, Loop, Recv, Send
+from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.program import Program, Tile
 
 __all__ = ["Instance", "Pending", "instances"]
@@ -64,16 +64,8 @@ def instances(program: Program, tile: Tile) -> Iterator[Instance]:
 
 
 def _unrolled(code: tuple[Instr, ...]) -> Iterator[tuple[Instr, int]]:
-    at = 0
-    while at < len(code) and not isinstance(code[at], Halt):
-        instr = code[at]
-        if not isinstance(instr, Loop):
-            yield instr, 0
-            at += 1
-            continue
-        end = next(n for n in range(at, len(code)) if isinstance(code[n], End))
-        yield from ((inner, i) for i in range(instr.times) for inner in code[at + 1 : end])
-        at = end + 1
+    for block in blocks(code):
+        yield from ((code[n], i) for i in range(block.times) for n in block.positions)
 
 
 def _places(touches: list[Touch]) -> frozenset[Place]:

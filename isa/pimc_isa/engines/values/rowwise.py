@@ -17,7 +17,6 @@ from pimc_isa.engines.kernels.windows import Geometry, taps
 from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.hostcall import HostCall
 from pimc_isa.engines.values.instances import Pending, instances
-from pimc_isa.engines.values.trace import slab_chans, slab_cols
 from pimc_isa.errors import DeadlockError, ProgramError
 from pimc_isa.operands import Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
@@ -95,7 +94,7 @@ class RowwiseTile:
 
     def _place(self, operand: Slab) -> tuple[slice, slice]:
         held = self.tile.buffer[operand.buffer]
-        (x0, x1), (c0, c1) = slab_cols(self.tile, operand), slab_chans(self.tile, operand)
+        (x0, x1), (c0, c1) = self.tile.cols(operand), self.tile.chans(operand)
         return slice(x0 - held.cols[0], x1 - held.cols[0]), slice(c0 - held.chans[0], c1 - held.chans[0])
 
     def _check(self, buffer: str, first: int, last: int) -> None:
@@ -115,14 +114,14 @@ class RowwiseTile:
         held, w = self.tile.buffer[src], self.tile.window[window]
         row = dst.row.at(self._i)
         self._check(src, *w.rows(row, held.rows))
-        return Geometry.of(w, (row, 1, 1), slab_cols(self.tile, dst), (0, held.cols[0]), chans)
+        return Geometry.of(w, (row, 1, 1), self.tile.cols(dst), (0, held.cols[0]), chans)
 
     def patches_count(self, dst: Slab, src: str, window: str) -> Array:
         """Taps of each window that lie inside the tensor."""
         held, w = self.tile.buffer[src], self.tile.window[window]
         inside = np.ones((1, held.rows, held.width, 1), np.uint8)
         row = dst.row.at(self._i)
-        g = Geometry.of(w, (row, 1, 1), slab_cols(self.tile, dst), (0, 0), (0, 1))
+        g = Geometry.of(w, (row, 1, 1), self.tile.cols(dst), (0, 0), (0, 1))
         return _count(inside, g)
 
     def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
@@ -142,7 +141,7 @@ class RowwiseTile:
         )
         vectors = split[..., g.k[0] : g.k[1]]
         if layer.analog is not None:
-            image, col = np.arange(self._first, self._first + n)[:, None], np.arange(*slab_cols(self.tile, dst))
+            image, col = np.arange(self._first, self._first + n)[:, None], np.arange(*self.tile.cols(dst))
             at = position_numbers(image, np.array([[dst.row.at(self._i)]]), col[None]).ravel()
             sums = layer.analog(np.ascontiguousarray(vectors), at)
         elif layer.exact:
@@ -157,7 +156,7 @@ class RowwiseTile:
 
     def chans(self, operand: Slab) -> Range:
         """Absolute channels of a slab."""
-        return slab_chans(self.tile, operand)
+        return self.tile.chans(operand)
 
     def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
         """Move the next message into its row (a ``recv`` is run row by row)."""

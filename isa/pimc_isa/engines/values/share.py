@@ -29,7 +29,7 @@ from pimc_isa.engines.values.operations import (
     TilesOp,
 )
 from pimc_isa.engines.values.signatures import Signer
-from pimc_isa.engines.values.trace import Step, StepId, slab_chans, slab_cols
+from pimc_isa.engines.values.trace import Step, StepId
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Add, CallHost, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant
 from pimc_isa.operands import Range, Slab
@@ -124,7 +124,7 @@ class _Builder:
     def _part(self, step_id: StepId) -> _Part:
         step, tile = self._step(step_id), self._tile(step_id)
         dst = step.instr.destination
-        cols, chans = slab_cols(tile, dst), slab_chans(tile, dst)
+        cols, chans = tile.cols(dst), tile.chans(dst)
         rows, height = step.rows(dst.row), tile.buffer[dst.buffer].rows
         inputs = {}
         for read in self.lifted.reads.get(step_id, []):
@@ -136,8 +136,8 @@ class _Builder:
     def _aligned(self, step: Step, tile: Tile, operand: Slab, content: Content) -> Content:
         """An operand in the coordinates of the destination; one that is a single column wide keeps its own column."""
         dst = step.instr.destination
-        to_cols, to_chans = slab_cols(tile, dst), slab_chans(tile, dst)
-        cols, chans = slab_cols(tile, operand), slab_chans(tile, operand)
+        to_cols, to_chans = tile.cols(dst), tile.chans(dst)
+        cols, chans = tile.cols(operand), tile.chans(operand)
         rows = shifted_rows(tile.buffer[dst.buffer].rows, step.rows(dst.row), step.rows(operand.row))
         shift = chans[0] - to_chans[0]
         if cols[1] - cols[0] == 1 and to_cols[1] - to_cols[0] > 1:
@@ -188,7 +188,7 @@ class _Builder:
                 return self._dot(instr, tile, part, out)
             case Quant():
                 src = part.inputs["src"]
-                to, at = part.chans[0], slab_chans(tile, instr.src)[0] - slab_chans(tile, instr.dst)[0]
+                to, at = part.chans[0], tile.chans(instr.src)[0] - tile.chans(instr.dst)[0]
                 return QuantOp(out, src, tile.requant[instr.requant], to + at)
             case Lut():
                 return LutOp(out, part.inputs["src"], tile.table[instr.table].data)
@@ -208,7 +208,7 @@ class _Builder:
         group, window, x = tile.group[instr.group], tile.window[instr.window], tile.buffer[instr.src]
         weights = self.program.weight[group.weights]
         own = LayerPart.of(group)
-        if part_channels(own, weights) != slab_chans(tile, instr.dst):
+        if part_channels(own, weights) != tile.chans(instr.dst):
             raise ProgramError(
                 f"tile {tile.number}: {instr.dst.buffer} does not hold the channels of group {group.name}"
             )

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from pimc_isa.engines.values.lift import Lifted
-from pimc_isa.engines.values.trace import Read, Step, StepId, Write, slab_chans, slab_cols
+from pimc_isa.engines.values.trace import Read, Step, StepId, Write
 from pimc_isa.instructions import Add, CallHost, Copy, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant, Recv, Send
 from pimc_isa.operands import Slab
 from pimc_isa.program import Tile
@@ -63,7 +63,7 @@ class Signer:
         reads = {r.operand: self._read(r) for r in self.lifted.reads.get(step_id, [])}
         if isinstance(instr, Copy):
             write = next(w for w in trace.writes[instr.dst.buffer] if w.step == step_id)
-            cols, chans = slab_cols(trace.tile, instr.src), slab_chans(trace.tile, instr.src)
+            cols, chans = trace.tile.cols(instr.src), trace.tile.chans(instr.src)
             rows = row_shift(step.rows(instr.src.row), write.rows)
             self._put(write, _shift(reads["src"], rows, cols[0] - write.cols[0], chans[0] - write.chans[0]))
             return None
@@ -92,7 +92,7 @@ class Signer:
             for step_id, rows, times in trace.messages.get(name, []):
                 instr = trace.steps[step_id].instr
                 assert isinstance(instr, Send)
-                cols, chans = slab_cols(tile, instr.src), slab_chans(tile, instr.src)
+                cols, chans = tile.cols(instr.src), tile.chans(instr.src)
                 shift = row_shift(rows, np.searchsorted(order, times))
                 for read in self.lifted.reads[step_id]:
                     found |= _shift(self._read(read), shift, cols[0], chans[0])
@@ -124,7 +124,8 @@ def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:
         case Mvm() | Mvma():
             x, g = tile.buffer[instr.src], tile.group[instr.group]
             window = replace(tile.window[instr.window], name="")
-            return (instr.mnemonic, size, x.rows, x.width, x.channels, window, g.weights, g.flow, g.k, g.v_max, g.gain)
+            held = replace(g, name="", n=(0, 0), groups=(0, 0), copies=1)  # whichever outputs, on how many copies
+            return (instr.mnemonic, size, x.rows, x.width, x.channels, window, held)
         case Quant():
             return ("quant", size, replace(tile.requant[instr.requant], name=""), _offset(tile, step, instr.src))
         case Lut():
@@ -151,8 +152,8 @@ def _offset(tile: Tile, step: Step, operand: Slab) -> Hashable:
     """Where an operand lies relative to the destination, and its width if that is one column."""
     dst = step.instr.destination
     rows = row_shift(step.rows(operand.row), step.rows(dst.row))
-    (x0, x1), chans = slab_cols(tile, operand), slab_chans(tile, operand)
-    to, to_chans = slab_cols(tile, dst), slab_chans(tile, dst)
+    (x0, x1), chans = tile.cols(operand), tile.chans(operand)
+    to, to_chans = tile.cols(dst), tile.chans(dst)
     if x1 - x0 == 1 and to[1] - to[0] > 1:
         return rows if isinstance(rows, int) else "rows", x0, "one column", chans[0] - to_chans[0]
     return rows, x0 - to[0], chans[0] - to_chans[0]

@@ -12,11 +12,11 @@ import numpy as np
 
 from pimc_isa.define import Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, End, Halt, Loop, Recv, Send
-from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.instructions import CallHost, Recv, Send, blocks
+from pimc_isa.operands import Range, RowExpr
 from pimc_isa.program import Program, Tile
 
-__all__ = ["Read", "Step", "StepId", "TileTrace", "Write", "slab_chans", "slab_cols", "trace_tile"]
+__all__ = ["Read", "Step", "StepId", "TileTrace", "Write", "trace_tile"]
 
 Array = np.ndarray
 StepId = tuple[int, int]  # tile number, position in its code
@@ -81,16 +81,6 @@ class TileTrace:
     scratch: bool
 
 
-def slab_cols(tile: Tile, operand: Slab) -> Range:
-    """Absolute columns of a slab."""
-    return operand.cols if operand.cols is not None else tile.buffer[operand.buffer].cols
-
-
-def slab_chans(tile: Tile, operand: Slab) -> Range:
-    """Absolute channels of a slab."""
-    return operand.chans if operand.chans is not None else tile.buffer[operand.buffer].chans
-
-
 def trace_tile(program: Program, tile: Tile) -> TileTrace:
     """Follow a tile's stream once, without values."""
     trace = TileTrace(tile, {s.id: s for s in _steps(tile)}, {}, [], {}, {}, False)
@@ -113,24 +103,14 @@ def trace_tile(program: Program, tile: Tile) -> TileTrace:
 
 
 def _steps(tile: Tile) -> list[Step]:
-    """The instructions that do something, with their places in the unrolled stream."""
+    """The instructions that do something, with their places in the unrolled stream; a loop's end takes one too."""
     result: list[Step] = []
-    clock, code, at = 0, tile.code, 0
-    while at < len(code):
-        instr = code[at]
-        if isinstance(instr, Halt):
-            break
-        if not isinstance(instr, Loop):
-            result.append(Step((tile.number, at), instr, 1, clock, 1))
-            clock, at = clock + 1, at + 1
-            continue
-        end = next((n for n in range(at, len(code)) if isinstance(code[n], End)), None)
-        if end is None:
-            raise ProgramError(f"tile {tile.number}: the loop at instruction {at} has no end")
-        length = end - at
-        for n in range(at + 1, end):
-            result.append(Step((tile.number, n), code[n], instr.times, clock + n - at, length))
-        clock, at = clock + length * instr.times, end + 1
+    clock = 0
+    for block in blocks(tile.code):
+        length = len(block.positions) + 1 if block.looped else 1
+        for n, at in enumerate(block.positions, start=clock + block.looped):
+            result.append(Step((tile.number, at), tile.code[at], block.times, n, length))
+        clock += length * block.times if block.looped else len(block.positions)
     return result
 
 
@@ -145,7 +125,7 @@ def _accesses(trace: TileTrace, step: Step) -> bool:
             rows, buffer = step.rows(value.row), tile.buffer[value.buffer]
             if rows.min() < 0 or rows.max() >= buffer.rows:
                 raise ProgramError(f"tile {tile.number}, instruction {step.id[1]}: rows outside buffer {buffer.name}")
-            cols, chans = slab_cols(tile, value), slab_chans(tile, value)
+            cols, chans = tile.cols(value), tile.chans(value)
             if "r" in spec.access:
                 first, last = _spread(buffer.rows, rows, step.times)
                 trace.reads.append(Read(step.id, name, buffer.name, first, last, cols, chans))
@@ -168,7 +148,7 @@ def _window_read(trace: TileTrace, step: Step, name: str, source: str, window_na
         top, bottom = window.rows(int(row), buffer.rows)
         np.minimum(first[top:bottom], times[i], out=first[top:bottom])
         last[top:bottom] = times[i]
-    cols = window.cols(slab_cols(tile, dst), buffer.width)
+    cols = window.cols(tile.cols(dst), buffer.width)
     if cols[0] == cols[1]:  # every window lies beside the tensor, in the padding
         first = np.full_like(first, NEVER)
     return Read(step.id, name, buffer.name, first, last, cols, buffer.chans)
@@ -211,7 +191,7 @@ def _receipts(trace: TileTrace, steps: list[Step]) -> None:
         when = np.full(trace.tile.buffer[dst.buffer].rows, -1, np.int64)
         when[rows] = times[n]
         trace.taken[s.id] = rows
-        write = Write(s.id, dst.buffer, rows, when, slab_cols(trace.tile, dst), slab_chans(trace.tile, dst))
+        write = Write(s.id, dst.buffer, rows, when, trace.tile.cols(dst), trace.tile.chans(dst))
         trace.writes.setdefault(dst.buffer, []).append(write)
 
 

@@ -11,7 +11,6 @@ from pimc_isa.engines.kernels.windows import Geometry, taps
 from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.operations import Region
 from pimc_isa.engines.values.plan import WindowSource, geometry
-from pimc_isa.engines.values.trace import slab_chans
 from pimc_isa.operands import Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
@@ -53,7 +52,7 @@ class WholeRows:
     def patches(self, dst: Slab, src: str, window: str) -> Array:
         """[images, rows, columns, taps, channels]."""
         array, at = self._sources[src]
-        return taps(array, self._geometry(at, window, slab_chans(self.tile, dst)))
+        return taps(array, self._geometry(at, window, self.tile.chans(dst)))
 
     def _geometry(self, at: WindowSource, window: str, chans: Range) -> Geometry:
         return geometry(at, self.tile.window[window], self._region, chans)
@@ -90,7 +89,7 @@ class WholeRows:
 
     def chans(self, operand: Slab) -> Range:
         """Absolute channels of a slab."""
-        return slab_chans(self.tile, operand)
+        return self.tile.chans(operand)
 
     def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
         """Moves are resolved before anything runs."""

@@ -41,7 +41,7 @@ def pixels(seed: int = 1) -> Array:
 
 def layer(model: AnalogModel, cells: Cells, gain: float = 20.0) -> AnalogLayer:
     f = whole_flow()
-    scale = LayerPart("w", "whole", (0, W.k), (0, W.n), (0, 1), 0.125, gain).full_scale(program(W, cells, f))
+    scale = LayerPart("", "w", "whole", (0, W.k), (0, W.n), (0, 1), 1, 0.125, gain).full_scale(program(W, cells, f))
     return AnalogLayer(cells, W, normal_form(f), scale, ((0, 0, 0), (), 0.125, gain), model)
 
 
@@ -107,7 +107,7 @@ def test_noise_of_reads_has_the_stated_size() -> None:
     cells = Cells(*(a[:, : 128 if n == 0 else 1] for n, a in enumerate(vars(cells_of()).values())))
     read, gain = 0.003, 20.0
     f = whole_flow(14)
-    part = LayerPart("w", "whole", (0, 128), (0, W.n), (0, 1), 0.5, gain)
+    part = LayerPart("", "w", "whole", (0, 128), (0, W.n), (0, 1), 1, 0.5, gain)
     scale = part.full_scale(program(w, cells, f))
     model = AnalogModel("ideal", 4, None, DeviceNoise(0.0, read, 0.0, 0.0))
     ours = AnalogLayer(cells, w, normal_form(f), scale, ((0, 0, 0), (), 0.5, gain), model)

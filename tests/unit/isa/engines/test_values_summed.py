@@ -77,7 +77,7 @@ def test_row_blocks_by_products_are_the_reference(
     cells = encode_differential(values, weights.slices, rows, centred=centred)
     flow = whole_flow(int(rng.integers(4, 10)), ranged, centred)
     cuts = sorted({int(c) * rows for c in rng.integers(1, blocks, 2)}) if blocks > 1 else []
-    part = LayerPart("w", "whole", (0, k), (0, n), (0, groups), v_max if ranged else 0.0, gain, tuple(cuts))
+    part = LayerPart("", "w", "whole", (0, k), (0, n), (0, groups), 1, v_max if ranged else 0.0, gain, tuple(cuts))
     layer = Layer(program(weights, cells, flow), part)
     assert layer.summed is not None
     x = rng.integers(0, 256, (7, groups, k)).astype(np.uint8)
@@ -99,7 +99,7 @@ def test_depthwise_layers_by_taps_are_the_reference(centred: bool, kernel: tuple
     weights = Weights("w", chans, taps, 1, 32, (1,) * 8, True)
     cells = encode_differential(values, weights.slices, 32, centred=centred)
     flow = whole_flow(8, True, centred)
-    part = LayerPart("w", "whole", (0, taps), (0, 1), (0, chans), 0.25, 40.0)
+    part = LayerPart("", "w", "whole", (0, taps), (0, 1), (0, chans), 1, 0.25, 40.0)
     layer = Layer(program(weights, cells, flow), part)
     assert layer.is_depthwise(taps)
     x = rng.integers(0, 256, (2, 6, 7, chans)).astype(np.uint8)
@@ -138,7 +138,7 @@ def test_without_compiled_loops_and_without_onnxruntime(monkeypatch: pytest.Monk
     values = rng.integers(-128, 128, (1, 70, 6)).astype(np.int16)
     weights = Weights("w", 1, 70, 6, 32, (1,) * 8, True)
     cells = encode_differential(values, weights.slices, 32)
-    part = LayerPart("w", "whole", (0, 70), (0, 6), (0, 1), 0.25, 3.0)
+    part = LayerPart("", "w", "whole", (0, 70), (0, 6), (0, 1), 1, 0.25, 3.0)
     x = rng.integers(0, 256, (5, 70)).astype(np.uint8)
     fast = Layer(program(weights, cells, whole_flow()), part).dense(x, False)
     monkeypatch.setattr(gemm, "_onnxruntime", lambda: None)
