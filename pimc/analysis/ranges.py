@@ -27,7 +27,7 @@ __all__ = [
     "MODES",
     "RANGES",
     "V_MAX",
-    "Converter",
+    "ConverterLimits",
     "Observed",
     "RangePlan",
     "block_sums",
@@ -51,7 +51,7 @@ _PARTS = tuple(float(part) for part in np.geomspace(1.0, 0.15, 15))
 
 
 @dataclass(frozen=True)
-class Converter:
+class ConverterLimits:
     """One signed conversion of a whole dot product: codes ``lo``..``hi``.
 
     ``theoretical``: the largest sum of one row block, that is (all rows) x (largest input) x (largest weight).
@@ -138,7 +138,7 @@ def convert(sums: Array, step: float, lo: int, hi: int) -> npt.NDArray[np.float6
     return np.asarray(np.floor(step * codes.sum(axis=1, dtype=np.float64) + 0.5))
 
 
-def choose(layer: str, seen: Observed, converter: Converter, mode: str) -> RangePlan:
+def choose(layer: str, seen: Observed, converter: ConverterLimits, mode: str) -> RangePlan:
     """The plan of a layer whose sums have the smallest mean square error on the calibration data.
 
     Errors count in steps of the output, before the output's own clipping (ReLU): what that hides on the calibration
@@ -152,7 +152,7 @@ def choose(layer: str, seen: Observed, converter: Converter, mode: str) -> Range
     return min(plans, key=lambda plan: (plan.error_lsb, -plan.step))
 
 
-def _candidates(seen: Observed, converter: Converter, mode: str) -> Iterator[tuple[float, float]]:
+def _candidates(seen: Observed, converter: ConverterLimits, mode: str) -> Iterator[tuple[float, float]]:
     """Pairs of range and gain to try, largest full scale first."""
     if mode == "published":
         yield from ((v_max, 1.0) for v_max in V_MAX)
@@ -178,7 +178,7 @@ def _split(part: float, gain_limit: float) -> tuple[float, float]:
     return next((pair for pair in pairs if pair[1] <= gain_limit), pairs[-1])
 
 
-def _plan(layer: str, seen: Observed, converter: Converter, v_max: float, gain: float) -> RangePlan:
+def _plan(layer: str, seen: Observed, converter: ConverterLimits, v_max: float, gain: float) -> RangePlan:
     step = converter.step(v_max, gain)
     exact = seen.sums.sum(axis=1, dtype=np.float64)
     got = convert(seen.sums, step, converter.lo, converter.hi)

@@ -17,7 +17,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Op
 from pimc_isa.errors import PimcError
 
-__all__ = ["STRATEGIES", "MappingError", "Plan", "make_plan"]
+__all__ = ["STRATEGIES", "CutPlan", "MappingError", "make_plan"]
 
 
 class MappingError(PimcError):
@@ -25,7 +25,7 @@ class MappingError(PimcError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class CutPlan:
     """Cuts by op, the row plan they were sized with, chips and tiles used, and the expected cycles between images."""
 
     cuts: dict[str, Cut]
@@ -56,7 +56,7 @@ class _Problem:
         return (1,) * len(heights) if rows is None else rows.depths(self.graph[name], heights, 0)
 
 
-def make_plan(graph: Graph, res: Resources, strategy: str = "balanced") -> Plan:
+def make_plan(graph: Graph, res: Resources, strategy: str = "balanced") -> CutPlan:
     """Choose a cut for every op.
 
     Raises:
@@ -76,7 +76,7 @@ def make_plan(graph: Graph, res: Resources, strategy: str = "balanced") -> Plan:
         chips = max(chips + 1, -(-fit // res.machine.chip.tiles))  # waiting rows took more tiles than the weights do
     cuts, rows = fit
     interval = max((cut_cycles(problem.facts[n], c, res) for n, c in cuts.items()), default=1)
-    return Plan(cuts, rows, chips, sum(c.tiles for c in cuts.values()), interval, _arrays_one_copy(problem, single))
+    return CutPlan(cuts, rows, chips, sum(c.tiles for c in cuts.values()), interval, _arrays_one_copy(problem, single))
 
 
 def _fit(

@@ -18,11 +18,11 @@ from pimc_isa.crossbar.footprint import outputs_per_array
 from pimc_isa.energy import total
 from pimc_isa.errors import PimcError
 
-__all__ = ["NetworkScore", "PeakScore", "Task", "least_area", "network_score", "peak_score"]
+__all__ = ["NetworkScore", "PeakScore", "PointTask", "least_area", "network_score", "peak_score"]
 
 
 @dataclass(frozen=True)
-class Task:
+class PointTask:
     """A point of a target's design space under some assumptions; ``area_mm2`` of tiles for the network."""
 
     target: str
@@ -58,11 +58,11 @@ class NetworkScore:
     error: str = ""
 
 
-def _target(task: Task) -> Target:
+def _target(task: PointTask) -> Target:
     return find_design(task.target).design(dict(task.point), dict(task.assumptions))
 
 
-def peak_score(task: Task) -> PeakScore:
+def peak_score(task: PointTask) -> PeakScore:
     """Peak of a point's tile: weights times two operations in every interval of the flow."""
     try:
         target = _target(task)
@@ -83,11 +83,11 @@ def _graph(model: bytes) -> Graph:
     return load_model(model)
 
 
-def _variant(task: Task) -> Variant:
+def _variant(task: PointTask) -> Variant:
     return Variant(task.target, _target(task), without_values(find_target(task.target).passes()))
 
 
-def least_area(task: Task, model: bytes) -> float:
+def least_area(task: PointTask, model: bytes) -> float:
     """Tile area in mm2 of the fewest tiles that hold one copy of a model; infinite for a point that cannot."""
     try:
         variant = _variant(task)
@@ -96,7 +96,7 @@ def least_area(task: Task, model: bytes) -> float:
         return float("inf")
 
 
-def network_score(task: Task, model: bytes) -> NetworkScore:
+def network_score(task: PointTask, model: bytes) -> NetworkScore:
     """Compile a model for a point and time its program."""
     try:
         variant = _variant(task)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pimc.explore.design import find_design
-from pimc.explore.evaluate import NetworkScore, PeakScore, Task, least_area, network_score, peak_score
+from pimc.explore.evaluate import NetworkScore, PeakScore, PointTask, least_area, network_score, peak_score
 from pimc.explore.grid import ExploreError, Point, name_of, parse_grid, points_of
 from pimc.explore.pool import Pool, pool
 
@@ -107,7 +107,7 @@ def explore(
     design = find_design(target)
     points = points_of(parse_grid(grid, design.PARAMETERS))
     chosen = _chosen(design.ASSUMPTIONS, assumptions or {})
-    tasks = [Task(target, point, chosen) for point in points]
+    tasks = [PointTask(target, point, chosen) for point in points]
     peaks = [peak_score(task) for task in tasks]
     if all(peak.error for peak in peaks):
         raise ExploreError(f"no point of the grid can be built; the first: {peaks[0].error}")
@@ -146,13 +146,13 @@ def _best(
     target: str, points: list[Point], chosen: tuple[tuple[str, str], ...], other: tuple[str, str]
 ) -> tuple[Point, float]:
     changed = tuple((name, other[1] if name == other[0] else option) for name, option in chosen)
-    scores = [peak_score(Task(target, point, changed)).gops_per_mm2 for point in points]
+    scores = [peak_score(PointTask(target, point, changed)).gops_per_mm2 for point in points]
     top = max(range(len(points)), key=lambda n: scores[n])
     return points[top], scores[top]
 
 
 def _networks(
-    workers: Pool, tasks: list[Task], model: bytes, area_mm2: float | None, say: Say | None
+    workers: Pool, tasks: list[PointTask], model: bytes, area_mm2: float | None, say: Say | None
 ) -> tuple[float, list[NetworkScore | None]]:
     """Compile for every point, all with the same area."""
     shared = workers.share(model)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
-from pimc.frontend.host import Host, ports
+from pimc.frontend.host import HostBuilder, ports
 from pimc.frontend.host_cost import count_operations
 from pimc.frontend.lowering import Lowering, cuts_range
 from pimc.frontend.match import Refused, match
@@ -68,7 +68,7 @@ def build(model: onnx.ModelProto) -> Built:
     config = ort_config(signed=_is_signed(source, qdq=qdq))
     graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
-    lw = Lowering(source, graph, Host(source, config))
+    lw = Lowering(source, graph, HostBuilder(source, config))
     built = Built(graph, source)
     _lower_all(lw, built)
     if not built.blocking and not _is_all_host(graph):

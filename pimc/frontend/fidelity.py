@@ -20,7 +20,7 @@ from pimc.frontend.session import open_session, ort_config
 from pimc.frontend.source import Array, Source
 from pimc.frontend.unit import Unit
 
-__all__ = ["Fidelity", "QuantisationWarning", "compare_with_float"]
+__all__ = ["QuantisationFidelity", "QuantisationWarning", "compare_with_float"]
 
 Tensors = Mapping[str, Array]
 
@@ -39,7 +39,7 @@ class QuantisationWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class QuantisationFidelity:
     """Signal over quantisation noise in dB of each output, and of the worst layer (its node's name).
 
     ``same_class`` is the share of images with the same class, None where outputs are no classes. None in place of a
@@ -131,7 +131,7 @@ class _Tally:
 
 def compare_with_float(
     model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array], say: Callable[[str], None]
-) -> Fidelity | None:
+) -> QuantisationFidelity | None:
     """Run both on the first images of ``arrays`` (by input name, batch first), image by image; ``say`` is told which.
 
     None where onnxruntime cannot run one of them with its tensors exposed; what is wrong then is for others to say.
@@ -148,7 +148,7 @@ class _CannotRunError(Exception):
 
 def _compared(
     model: onnx.ModelProto, quantised: onnx.ModelProto, arrays: Mapping[str, Array], say: Callable[[str], None]
-) -> Fidelity:
+) -> QuantisationFidelity:
     images = min(IMAGES, *(len(a) for a in arrays.values()))
     names = [v.name for v in model.graph.output]
     layers = _layers(model, quantised)
@@ -165,7 +165,7 @@ def _compared(
     known = {name: ratio.db for name, ratio in tally.layers.items()}
     worst = min((n for n, db in known.items() if db is not None), key=lambda n: known[n] or 0.0, default="")
     same = tally.same / tally.voted if tally.voted else None
-    return Fidelity(n + 1, {k: r.db for k, r in tally.outputs.items()}, same, worst, known.get(worst))
+    return QuantisationFidelity(n + 1, {k: r.db for k, r in tally.outputs.items()}, same, worst, known.get(worst))
 
 
 def _add(tally: _Tally, names: list[str], layers: list[_Layer], theirs: Tensors, ours: Tensors) -> None:

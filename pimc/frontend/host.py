@@ -22,12 +22,12 @@ from pimc_isa.element import U8
 from pimc_isa.operands import View
 from pimc_isa.program import Port
 
-__all__ = ["Host", "ports", "why"]
+__all__ = ["HostBuilder", "ports", "why"]
 
 UINT8, INT8 = onnx.TensorProto.UINT8, onnx.TensorProto.INT8
 
 
-class Host:
+class HostBuilder:
     """What the host does for the chip (see `pimc.frontend.lowering.Host`); ``config`` are onnxruntime's options."""
 
     def __init__(self, source: Source, config: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import build, refusals
 from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.explicit import explicit_windows
-from pimc.frontend.fidelity import Fidelity, compare_with_float
+from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
@@ -71,7 +71,7 @@ class Quantised:
     model: onnx.ModelProto
     data: bytes
     was_float: bool
-    fidelity: Fidelity | None = None
+    fidelity: QuantisationFidelity | None = None
 
 
 def quantised_model(

@@ -18,10 +18,10 @@ from pimc.ir.ops import TensorType
 from pimc_isa.numerics import F32
 from pimc_isa.operands import View
 
-__all__ = ["Host", "Lowering", "cuts_range", "demand_no_overflow", "output_offset", "stem_of", "stored_limits"]
+__all__ = ["HostSide", "Lowering", "cuts_range", "demand_no_overflow", "output_offset", "stem_of", "stored_limits"]
 
 
-class Host(Protocol):
+class HostSide(Protocol):
     """What the host does for the chip."""
 
     def head(self, lw: Lowering, tensor: str) -> Ref:
@@ -43,7 +43,7 @@ class Lowering:
     ``inexact`` says of tensors why onnxruntime may differ by one step.
     """
 
-    def __init__(self, source: Source, graph: Graph, host: Host) -> None:
+    def __init__(self, source: Source, graph: Graph, host: HostSide) -> None:
         self.source = source
         self.graph = graph
         self.host = host

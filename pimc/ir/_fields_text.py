@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from pimc.ir._scan import Node, Scanner, quote
+from pimc.ir._scan import GraphScanner, Node, quote
 from pimc.ir.ops.specs import is_constant
 
 __all__ = ["fields_to_text", "node_to_fields"]
@@ -86,7 +86,7 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def node_to_fields(scan: Scanner, cls: type, record: dict[str, Node], at: int, given: dict[str, Any]) -> Any:
+def node_to_fields(scan: GraphScanner, cls: type, record: dict[str, Node], at: int, given: dict[str, Any]) -> Any:
     """Build a dataclass from a parsed record and fields ``given`` otherwise."""
     declared = {f.name: f for f in dataclasses.fields(cls)}
     values = dict(given)
@@ -107,7 +107,7 @@ def _name(cls: type) -> str:
     return str(getattr(cls, "kind", cls.__name__))
 
 
-def _convert(scan: Scanner, node: Node, hint: Any, key: str) -> Any:
+def _convert(scan: GraphScanner, node: Node, hint: Any, key: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in {typing.Union, types.UnionType}:
         if node.kind == "word" and node.data == "none":
@@ -122,7 +122,7 @@ def _convert(scan: Scanner, node: Node, hint: Any, key: str) -> Any:
     return _convert_scalar(scan, node, hint, key)
 
 
-def _convert_tuple(scan: Scanner, node: Node, args: tuple[Any, ...], key: str) -> tuple[Any, ...]:
+def _convert_tuple(scan: GraphScanner, node: Node, args: tuple[Any, ...], key: str) -> tuple[Any, ...]:
     if not isinstance(node.data, list):
         scan.fail(node.at, f"{key}: expected a list")
     if len(args) == 2 and args[1] is Ellipsis:
@@ -132,7 +132,7 @@ def _convert_tuple(scan: Scanner, node: Node, args: tuple[Any, ...], key: str) -
     return tuple(_convert(scan, item, hint, key) for item, hint in zip(node.data, args, strict=True))
 
 
-def _convert_scalar(scan: Scanner, node: Node, hint: Any, key: str) -> Any:
+def _convert_scalar(scan: GraphScanner, node: Node, hint: Any, key: str) -> Any:
     data = node.data
     if isinstance(data, str):
         if hint is bool and data in {"true", "false"}:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from pimc_isa.errors import PimcError
 
-__all__ = ["IrTextError", "Node", "Scanner", "quote"]
+__all__ = ["GraphScanner", "IrTextError", "Node", "quote"]
 
 _TOKEN = re.compile(
     r"""(?P<skip>[ \t\r\n]+|\#[^\n]*)
@@ -44,7 +44,7 @@ class Node:
     at: int
 
 
-class Scanner:
+class GraphScanner:
     """Reads tokens and values from a text; every error points at its place."""
 
     def __init__(self, text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Cells, Conv, Mapping, Op, Part, Schedule
+from pimc.ir.ops import CellPlan, Conv, Mapping, Op, Part, Schedule
 from pimc_isa.operands import Range
 
 __all__ = ["decision_problems", "placement_problems"]
@@ -67,7 +67,7 @@ def _mapping_problems(graph: Graph, op: Op, mapping: Mapping) -> Iterator[str]:
         yield f"mapping: {mapping.copies} copies on {mapping.arrays} arrays"
 
 
-def _cells_problems(graph: Graph, op: Conv, cells: Cells) -> Iterator[str]:
+def _cells_problems(graph: Graph, op: Conv, cells: CellPlan) -> Iterator[str]:
     outputs = graph.constants[op.weights].shape[0]
     rows, n = weight_rows(graph, op), outputs // op.groups
     blocks = -(-rows // cells.block_rows) if cells.block_rows > 0 else 0

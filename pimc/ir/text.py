@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pimc.ir._fields_text import fields_to_text, node_to_fields
-from pimc.ir._scan import IrTextError, Scanner, quote
+from pimc.ir._scan import GraphScanner, IrTextError, quote
 from pimc.ir.graph import Graph
 from pimc.ir.ops import OPS, Op, TensorType
 from pimc.ir.stages import STAGES
@@ -101,7 +101,7 @@ def parse_graph(text: str, constants: Mapping[str, Array] | None = None, referen
     constant without a hash is not compared). Raises IrTextError with the place; verify the result.
     """
     load_extensions()
-    scan = Scanner(text)
+    scan = GraphScanner(text)
     graph = _head(scan, reference)
     while scan.kind == "const":
         name, array = _constant(scan, constants or {})
@@ -111,7 +111,7 @@ def parse_graph(text: str, constants: Mapping[str, Array] | None = None, referen
     return graph
 
 
-def _head(scan: Scanner, reference: bytes) -> Graph:
+def _head(scan: GraphScanner, reference: bytes) -> Graph:
     scan.expect("graph")
     name = scan.take("string", "the graph's name")
     at = scan.at
@@ -127,7 +127,7 @@ def _head(scan: Scanner, reference: bytes) -> Graph:
     return graph
 
 
-def _head_entry(scan: Scanner, graph: Graph, reference: bytes) -> None:
+def _head_entry(scan: GraphScanner, graph: Graph, reference: bytes) -> None:
     at = scan.at
     entry = scan.take("word", "input, output, meta or reference")
     name = scan.take("string", "a name in quotes")
@@ -147,7 +147,7 @@ def _head_entry(scan: Scanner, graph: Graph, reference: bytes) -> None:
         scan.fail(at, f"no entry {entry!r}; entries are input, output, meta, reference")
 
 
-def _shape(scan: Scanner) -> tuple[int, ...]:
+def _shape(scan: GraphScanner) -> tuple[int, ...]:
     scan.expect("[")
     if scan.accept("]"):
         return ()
@@ -159,7 +159,7 @@ def _shape(scan: Scanner) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split("x"))
 
 
-def _constant(scan: Scanner, constants: Mapping[str, Array]) -> tuple[str, Array]:
+def _constant(scan: GraphScanner, constants: Mapping[str, Array]) -> tuple[str, Array]:
     at = scan.at
     name = scan.take("const", "a constant")
     scan.expect(":")
@@ -174,7 +174,7 @@ def _constant(scan: Scanner, constants: Mapping[str, Array]) -> tuple[str, Array
     return name, array
 
 
-def _op(scan: Scanner, graph: Graph) -> None:
+def _op(scan: GraphScanner, graph: Graph) -> None:
     at = scan.at
     name = scan.take("value", "an operation (%name: type = kind(...))")
     kind = None
@@ -201,7 +201,7 @@ def _op(scan: Scanner, graph: Graph) -> None:
     graph.add(node_to_fields(scan, OPS[op], record, at, given))
 
 
-def _three(scan: Scanner) -> tuple[int, int, int]:
+def _three(scan: GraphScanner) -> tuple[int, int, int]:
     at = scan.at
     shape = _shape(scan)
     if len(shape) != 3:

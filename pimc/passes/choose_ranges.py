@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from pimc.analysis.calibrate import observe
-from pimc.analysis.ranges import MODES, Converter, RangePlan, choose
+from pimc.analysis.ranges import MODES, ConverterLimits, RangePlan, choose
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
@@ -101,7 +101,7 @@ def plans(graph: Graph, target: Target, mode: str) -> list[RangePlan]:
     return found
 
 
-def converter_of(flow: Flow, rows: int) -> Converter | None:
+def converter_of(flow: Flow, rows: int) -> ConverterLimits | None:
     """The ranged conversion of a flow that reads row blocks of ``rows`` rows, ``None`` if it has none.
 
     Raises PassError for a flow that ranges parts of a dot product: one range for all of them would mean little.
@@ -115,7 +115,7 @@ def converter_of(flow: Flow, rows: int) -> Converter | None:
     conversion = ranged[0].conversion
     assert conversion is not None
     widest = max(hi - lo for lo, hi in form.input_slices)
-    return Converter(
+    return ConverterLimits(
         conversion.lo,
         conversion.hi,
         rows * ((1 << flow.input_bits) - 1) * ((1 << sum(flow.slices)) - 1),
@@ -128,7 +128,7 @@ def _rows(op: Conv) -> int:
     return op.cells.block_rows
 
 
-def _wide(layer: str, converter: Converter) -> tuple[float, float]:
+def _wide(layer: str, converter: ConverterLimits) -> tuple[float, float]:
     """A code counts one: full scale of ``hi`` units. Raises PassError if a sum could clip."""
     if converter.hi < converter.theoretical:
         bits = converter.theoretical.bit_length() + 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pimc.ir import verify as ir
 from pimc.ir.graph import Graph
 from pimc.passes.base import Pass, PassError
-from pimc.passes.plan_file import Plan
+from pimc.passes.plan_file import PlanFile
 from pimc.passes.target import Target
 from pimc.progress import heard_by
 
@@ -26,7 +26,7 @@ def run_passes(
     on_print: Callable[[str, Graph], None] | None = None,
     on_pass: Callable[[str, float], None] | None = None,
     progress: Callable[[str], None] | None = None,
-    plan: Plan | None = None,
+    plan: PlanFile | None = None,
 ) -> Graph:
     """Run ``passes`` in order and return the last graph.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from pimc.analysis.cut import Cut, arrays_per_tile, parts_of
 from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, split
-from pimc.analysis.replicate import DeepChannelError, MappingError, Plan, make_plan
+from pimc.analysis.replicate import CutPlan, DeepChannelError, MappingError, make_plan
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Mapping, Op, Relay
 from pimc.passes.base import Pass
@@ -91,7 +91,7 @@ def _mapped_graph(graph: Graph, res: Resources, strategy: str) -> tuple[Graph, i
     return graph, plan.interval_cycles
 
 
-def relayed_plan(graph: Graph, res: Resources, strategy: str) -> Plan:
+def relayed_plan(graph: Graph, res: Resources, strategy: str) -> CutPlan:
     """Plan; relays are added to ``graph`` until every reader has memory for its channels."""
     for _ in range(len(graph)):
         try:

@@ -30,13 +30,13 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Op
 from pimc.passes.base import Pass, PassError
 
-__all__ = ["Plan", "plan_text", "read_plan"]
+__all__ = ["PlanFile", "plan_text", "read_plan"]
 
 Decisions = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanFile:
     """Options by pass, and by pass and op the fields that are forced."""
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -98,7 +98,7 @@ def _refuse_unknown(op: Op, name: str, kind: Any, value: Any) -> None:
                 raise PassError(f"plan: {name} of {op.name} has no {key!r}; it has {', '.join(known)}")
 
 
-def read_plan(path: str | Path) -> Plan:
+def read_plan(path: str | Path) -> PlanFile:
     """Read a plan file. Raises PassError."""
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def read_plan(path: str | Path) -> Plan:
         for key, value in section.items():
             kind: dict[str, Any] = decisions if isinstance(value, dict) else options
             kind.setdefault(name, {})[key] = value
-    return Plan(options, decisions)
+    return PlanFile(options, decisions)
 
 
 def plan_text(graph: Graph, passes: Sequence[Pass]) -> str:

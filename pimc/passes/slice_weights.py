@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Cells, Conv
+from pimc.ir.ops import CellPlan, Conv
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
 from pimc_isa.crossbar.cells import encode, encode_differential
@@ -38,7 +38,7 @@ class SliceWeights(Pass):
         graph = graph.copy()
         slices, rows = target.flow[target.conv_flow].slices, target.machine.array.rows
         centred = bool(normal_form(target.flow[target.conv_flow]).unit_conversions)
-        done: dict[tuple[str, int], Cells] = {}
+        done: dict[tuple[str, int], CellPlan] = {}
         for op in list(graph.of(Conv)):
             key = (op.weights, op.groups)
             if key not in done:
@@ -47,7 +47,7 @@ class SliceWeights(Pass):
         return graph
 
 
-def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int, bipolar: bool, centred: bool) -> Cells:
+def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int, bipolar: bool, centred: bool) -> CellPlan:
     weights = graph.constants[op.weights]
     outputs = weights.shape[0]
     matrix = weights.reshape(op.groups, outputs // op.groups, -1).transpose(0, 2, 1)
@@ -56,4 +56,4 @@ def _cells(graph: Graph, op: Conv, slices: tuple[int, ...], rows: int, bipolar: 
     stem = op.weights if op.groups == 1 else f"{op.weights}.g{op.groups}"
     names = [f"{stem}.codes", f"{stem}.polarity", f"{stem}.centre"]
     graph.constants |= dict(zip(names, (coded.codes, coded.polarity, coded.centre), strict=True))
-    return Cells(names[0], names[1], names[2], slices, rows, bipolar)
+    return CellPlan(names[0], names[1], names[2], slices, rows, bipolar)

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.numerics import average_taps, fma, qadd, qadd_terms, qmul, requantise
 from pimc_isa.operands import Elementwise, Window
 
@@ -297,10 +297,10 @@ def test_average_of_windows(channels_last: int) -> None:
         window = Window("w", kernel, stride, pads, (1, 1), x_zero)  # type: ignore[arg-type]
         rows = (height + pads[0] + pads[2] - kernel[0]) // stride[0] + 1
         cols = (width + pads[1] + pads[3] - kernel[1]) // stride[1] + 1
-        every = taps(x, Geometry.of(window, (0, 1, rows), (0, cols), (0, 0), (0, 12)))
+        every = taps(x, WindowGeometry.of(window, (0, 1, rows), (0, cols), (0, 0), (0, 12)))
         ones = np.ones((1, height, width, 1), np.uint8)
         inside = Window("i", kernel, stride, pads)  # type: ignore[arg-type]
-        counts = taps(ones, Geometry.of(inside, (0, 1, rows), (0, cols), (0, 0), (0, 1))).sum(axis=3, dtype=F32)
+        counts = taps(ones, WindowGeometry.of(inside, (0, 1, rows), (0, cols), (0, 0), (0, 1))).sum(axis=3, dtype=F32)
         scales = Elementwise("s", (float(xs), x_zero), (1.0, included), (float(ys), y_zero))
         ours = average_taps(every, counts, scales)
         tally.compare(ours, theirs if channels_last else theirs.transpose(0, 2, 3, 1))

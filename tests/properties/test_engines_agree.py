@@ -16,7 +16,7 @@ from pimc.passes.target import Target
 from pimc_isa.check import check
 from pimc_isa.engines import step, values
 from pimc_isa.engines.cycles import simulate
-from pimc_isa.engines.cycles.links import Network
+from pimc_isa.engines.cycles.links import LinkTimes
 from pimc_isa.engines.noise import Noise, parse_noise
 from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError
@@ -48,7 +48,7 @@ def fast(program: Program, images: int) -> Timing | None:
 
 def slow(
     program: Program, inputs: Mapping[str, Array], images: int, with_values: bool, noise: Noise | None = None
-) -> step.Result | None:
+) -> step.StepResult | None:
     try:
         return step.run(program, inputs, images, with_values, noise)
     except DeadlockError:
@@ -72,7 +72,7 @@ def assert_engines_agree(rng: Random, with_values: bool, noise: Noise | None = N
 
 
 def assert_values_agree(
-    program: Program, inputs: Mapping[str, Array], result: step.Result, noise: Noise | None = None
+    program: Program, inputs: Mapping[str, Array], result: step.StepResult, noise: Noise | None = None
 ) -> None:
     """Outputs, and every row of every buffer. No tie is excused: the manual fixes the order of all float sums."""
     computed = values.Executor(program, noise=noise).run(inputs, keep=True)
@@ -149,7 +149,7 @@ def test_units_are_in_order_and_never_in_two_places(rng: Random) -> None:
 def test_without_contention_deeper_channels_delay_nothing(rng: Random) -> None:
     """Where no two tiles share a link, a start is a maximum of earlier times, so room can only help."""
     program = random_program(rng)
-    network = Network(program)
+    network = LinkTimes(program)
     if any(network.holds(t.number, k) for t in program.tiles for k, i in enumerate(t.code) if isinstance(i, Send)):
         return
     before = fast(program, 2)

@@ -45,7 +45,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Place:
+class BitPlace:
     """Where an operand lies in the word: its lowest bit and its largest value."""
 
     name: str
@@ -58,21 +58,21 @@ class Place:
         return 1 << self.spec.bits
 
 
-_LAYOUTS: dict[str, tuple[Place, ...]] = {}
+_LAYOUTS: dict[str, tuple[BitPlace, ...]] = {}
 
 
-def word_layout(cls: type[Instr]) -> tuple[Place, ...]:
+def word_layout(cls: type[Instr]) -> tuple[BitPlace, ...]:
     """The operands of an instruction with their bit positions, high to low."""
     if cls.mnemonic not in _LAYOUTS:
         _LAYOUTS[cls.mnemonic] = tuple(_places(cls))
     return _LAYOUTS[cls.mnemonic]
 
 
-def _places(cls: type[Instr]) -> Iterator[Place]:
+def _places(cls: type[Instr]) -> Iterator[BitPlace]:
     shift = WORD_BITS - OPCODE_BITS
     for name, spec in fields_of(cls):
         shift -= spec.bits
-        yield Place(name, spec, shift)
+        yield BitPlace(name, spec, shift)
 
 
 class _Table(dict[Any, int]):
@@ -94,7 +94,7 @@ class _Encoder:
             word |= self.operand(instr, place) << place.shift
         return word
 
-    def operand(self, instr: Instr, place: Place) -> int:
+    def operand(self, instr: Instr, place: BitPlace) -> int:
         value, kind = getattr(instr, place.name), place.spec.kind
         if kind == "slab":
             self.rows.index(value.row)
@@ -148,7 +148,7 @@ class _Decoder:
             raise self.error(position, word, f"padding of '{cls.mnemonic}' is not zero")
         return cls(**{p.name: self.operand(position, word, cls, p) for p in places})
 
-    def operand(self, position: int, word: int, cls: type[Instr], place: Place) -> Any:
+    def operand(self, position: int, word: int, cls: type[Instr], place: BitPlace) -> Any:
         bits = (word >> place.shift) & (place.limit - 1)
         if place.spec.kind == "count":
             return bits

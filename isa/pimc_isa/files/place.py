@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pimc_isa.errors import PimcError
 
-__all__ = ["Place", "cannot_write", "place_of"]
+__all__ = ["FilePlace", "cannot_write", "place_of"]
 
 MAX_LINKS = 40  # as many as Linux follows
 
@@ -28,7 +28,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePlace:
     """Where an output goes.
 
     ``path`` is as the user wrote it. ``file`` is the regular file to make or replace, links followed; ``None`` for what
@@ -42,7 +42,7 @@ class Place:
     descriptor: int | None = None
 
 
-def place_of(path: str | Path, inputs: Iterable[str | Path] = ()) -> Place:
+def place_of(path: str | Path, inputs: Iterable[str | Path] = ()) -> FilePlace:
     """Judge where an output would go; writes nothing.
 
     Raises PimcError for a folder, for a file that is also one of ``inputs`` (the same file, by whatever name), for a
@@ -67,23 +67,23 @@ def cannot_write(path: Path, error: BaseException) -> PimcError:
     return PimcError(f"cannot write {path}: {error.strerror or error}" + (f"\n{remedy}" if remedy else ""))
 
 
-def _place(path: Path) -> Place:
+def _place(path: Path) -> FilePlace:
     descriptor = _descriptor(path)
     if descriptor is not None:
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise PimcError(f"cannot write {path}: it is open for reading only")
-        return Place(path, None, _regular(os.fstat(descriptor)), descriptor)
+        return FilePlace(path, None, _regular(os.fstat(descriptor)), descriptor)
     old = _status(path)
     if old is not None and stat.S_ISDIR(old.st_mode):
         raise PimcError(f"cannot write {path}: it is a folder\nname a file in it")
     if old is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if old is not None and not stat.S_ISREG(old.st_mode):
-        return Place(path, None)
+        return FilePlace(path, None)
     file = Path(os.path.realpath(path))
     if not file.parent.is_dir():
         raise PimcError(f"cannot write {path}: the folder {file.parent} does not exist")
-    return Place(path, file, old)
+    return FilePlace(path, file, old)
 
 
 def _status(path: Path) -> os.stat_result | None:

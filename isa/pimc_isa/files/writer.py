@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pimc_isa.files.place import Place, cannot_write, place_of
+from pimc_isa.files.place import FilePlace, cannot_write, place_of
 from pimc_isa.files.temporary import remove_abandoned, temporary
 
 __all__ = ["check_output", "write_file", "write_text", "written"]
@@ -51,7 +51,7 @@ def write_text(path: str | Path, text: str) -> int:
 
 
 @contextmanager
-def written(place: Place, parts: Iterable[Buffer]) -> Iterator[int]:
+def written(place: FilePlace, parts: Iterable[Buffer]) -> Iterator[int]:
     """Write, and hold the lock of the new file for the block, so that no other process takes it for abandoned."""
     with contextlib.ExitStack() as stack:
         with _errors(place.path):
@@ -60,7 +60,7 @@ def written(place: Place, parts: Iterable[Buffer]) -> Iterator[int]:
 
 
 @contextmanager
-def _replaced(place: Place, parts: Iterable[Buffer]) -> Iterator[int]:
+def _replaced(place: FilePlace, parts: Iterable[Buffer]) -> Iterator[int]:
     assert place.file is not None
     folder = place.file.parent
     remove_abandoned(folder)  # first, since they may be what fills the disk
@@ -74,7 +74,7 @@ def _replaced(place: Place, parts: Iterable[Buffer]) -> Iterator[int]:
         yield size
 
 
-def _through(place: Place, parts: Iterable[Buffer]) -> int:
+def _through(place: FilePlace, parts: Iterable[Buffer]) -> int:
     if place.descriptor is None:
         handle = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
     else:

@@ -1,6 +1,6 @@
 """All instructions, one file per unit. Importing this package fills the registry."""
 
-from pimc_isa.instructions.control import Block, End, Halt, Loop, blocks, executed_instructions
+from pimc_isa.instructions.control import End, Halt, Loop, Stretch, blocks, executed_instructions
 from pimc_isa.instructions.host import CallHost
 from pimc_isa.instructions.matrix import Mvm, Mvma
 from pimc_isa.instructions.move import Copy
@@ -9,7 +9,6 @@ from pimc_isa.instructions.vector import Add, Lut, Mul, PerElement, PoolAvg, Poo
 
 __all__ = [
     "Add",
-    "Block",
     "CallHost",
     "Copy",
     "End",
@@ -26,6 +25,7 @@ __all__ = [
     "Quant",
     "Recv",
     "Send",
+    "Stretch",
     "blocks",
     "executed_instructions",
 ]

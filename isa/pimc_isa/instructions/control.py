@@ -12,7 +12,7 @@ from pimc_isa.errors import ProgramError
 if TYPE_CHECKING:
     from pimc_isa.program import Tile
 
-__all__ = ["Block", "End", "Halt", "Loop", "blocks", "executed_instructions"]
+__all__ = ["End", "Halt", "Loop", "Stretch", "blocks", "executed_instructions"]
 
 
 class Loop(Instr, op=0x01, name="loop", unit="control"):
@@ -30,7 +30,7 @@ class Halt(Instr, op=0x03, name="halt", unit="control"):
 
 
 @dataclass(frozen=True)
-class Block:
+class Stretch:
     """A straight piece of a stream: positions in the code, and how often it runs; ``looped``: between loop and end."""
 
     positions: range
@@ -38,7 +38,7 @@ class Block:
     looped: bool
 
 
-def blocks(code: Sequence[Instr]) -> Iterator[Block]:
+def blocks(code: Sequence[Instr]) -> Iterator[Stretch]:
     """Yield the pieces of one image's stream, up to ``halt``. Raises ProgramError for a loop without an end."""
     at = 0
     while at < len(code) and not isinstance(code[at], Halt):
@@ -47,11 +47,11 @@ def blocks(code: Sequence[Instr]) -> Iterator[Block]:
             end = next((n for n in range(at, len(code)) if isinstance(code[n], End)), None)
             if end is None:
                 raise ProgramError(f"the loop at instruction {at} has no end")
-            yield Block(range(at + 1, end), instr.times, looped=True)
+            yield Stretch(range(at + 1, end), instr.times, looped=True)
             at = end + 1
             continue
         last = next((n for n in range(at, len(code)) if isinstance(code[n], Loop | Halt)), len(code))
-        yield Block(range(at, last), 1, looped=False)
+        yield Stretch(range(at, last), 1, looped=False)
         at = last
 
 

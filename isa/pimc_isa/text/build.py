@@ -13,8 +13,8 @@ from pimc_isa.define import REGISTRY, Instr, fields_of
 from pimc_isa.errors import AsmError, FlowError, PimcError
 from pimc_isa.flow.microops import OPS, MicroOp, arguments
 from pimc_isa.program import Program, Tile
-from pimc_isa.text.forms import PROGRAM, Child, Form, Part
-from pimc_isa.text.operands import Operand, read_operands, usage
+from pimc_isa.text.forms import PROGRAM, Child, Form, FormPart
+from pimc_isa.text.operands import OperandText, read_operands, usage
 from pimc_isa.text.parse import Item, Line, parse_lines
 from pimc_isa.text.values import WrongValue
 
@@ -128,7 +128,7 @@ def _values(form: Form, line: Line) -> dict[str, Any]:
     return values
 
 
-def _read(part: Part, item: Item, values: dict[str, Any], line: Line) -> None:
+def _read(part: FormPart, item: Item, values: dict[str, Any], line: Line) -> None:
     if part.literal:
         if item.tokens[0].text != part.literal:
             raise line.error(item.column, f"expected '{part.literal}'")
@@ -141,7 +141,7 @@ def _read(part: Part, item: Item, values: dict[str, Any], line: Line) -> None:
         raise line.error(at, f"expected {wrong} ({', '.join(part.fields)})") from None
 
 
-def _complete(form: Form, head: list[Part], values: dict[str, Any], line: Line) -> None:
+def _complete(form: Form, head: list[FormPart], values: dict[str, Any], line: Line) -> None:
     defaults = form.defaults(values)
     known = values.keys() | defaults.keys()
     missing = [*head, *(part for part in form.keys.values() if not known >= set(part.fields))]
@@ -269,7 +269,7 @@ def _check_names(tile: Tile, code: list[tuple[Line, Instr]], channels: set[str])
             value = getattr(instr, name)
             word = value.buffer if spec.kind == "slab" else value
             if space and word not in known[space]:
-                operand: Operand = line.parsed.operands[position]
+                operand: OperandText = line.parsed.operands[position]
                 where = "the program" if space == "channel" else f"tile {tile.number}"
                 message = f"{where} has no {space} '{word}'"
                 raise line.error(operand.column, message, _suggest(word, known[space]))

@@ -35,11 +35,11 @@ from pimc_isa.text.values import (
     dims,
 )
 
-__all__ = ["PROGRAM", "Child", "Form", "Part", "usual_node"]
+__all__ = ["PROGRAM", "Child", "Form", "FormPart", "usual_node"]
 
 
 @dataclass(frozen=True)
-class Part:
+class FormPart:
     """A value on the line: which fields it holds (several make a tuple), its style, and its key, if it has one."""
 
     fields: tuple[str, ...]
@@ -75,7 +75,7 @@ class Form:
 
     directive: str
     what: str
-    parts: tuple[Part, ...]
+    parts: tuple[FormPart, ...]
     take: Callable[[Any], Mapping[str, Any]] = vars
     make: Callable[..., Any] = dict
     defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}
@@ -83,12 +83,12 @@ class Form:
     _table: dict[str, Child] = field(default_factory=dict, compare=False)
 
     @property
-    def head(self) -> tuple[Part, ...]:
+    def head(self) -> tuple[FormPart, ...]:
         """Values without a key, in order."""
         return tuple(part for part in self.parts if not part.key)
 
     @property
-    def keys(self) -> dict[str, Part]:
+    def keys(self) -> dict[str, FormPart]:
         """Values with a key."""
         return {part.key: part for part in self.parts if part.key}
 
@@ -112,7 +112,7 @@ def _form(
 ) -> Form:
     """A form for a dataclass: ``head`` values first, every other field a key in the style of its type."""
     hints = get_type_hints(cls)
-    parts = [Part((f,) if isinstance(f, str) else f, style) for f, style in (head or {}).items()]
+    parts = [FormPart((f,) if isinstance(f, str) else f, style) for f, style in (head or {}).items()]
     done = {f for part in parts for f in part.fields} | {c.attribute for c in children}
     nested = []
     for f in dataclasses.fields(cls):
@@ -122,7 +122,7 @@ def _form(
         if style is None:
             nested.append(_nested(directive, f.name, hints[f.name]))
         else:
-            parts.append(Part((f.name,), style, f.name))
+            parts.append(FormPart((f.name,), style, f.name))
     fixed = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
     return Form(
         directive,
@@ -156,13 +156,13 @@ def _make_pair(a: Any, b: Any) -> tuple[Any, Any]:
 
 def _pairs(attribute: str, directive: str, what: str) -> Child:
     """A dict of strings: one line per entry."""
-    parts = (Part(("a",), NAME), Part((), NAME, literal="="), Part(("b",), TEXT))
+    parts = (FormPart(("a",), NAME), FormPart((), NAME, literal="="), FormPart(("b",), TEXT))
     return Child(attribute, "dict", Form(directive, what, parts, _pair, _make_pair))
 
 
 def _places(attribute: str, directive: str, arrow: str, what: str) -> Child:
     """Pairs of a subgraph's tensor and a buffer or port."""
-    parts = (Part(("a",), TEXT), Part((), NAME, literal=arrow), Part(("b",), PLACE))
+    parts = (FormPart(("a",), TEXT), FormPart((), NAME, literal=arrow), FormPart(("b",), PLACE))
     return Child(attribute, "many", Form(directive, what, parts, _pair, _make_pair))
 
 
@@ -219,22 +219,22 @@ _CALL = _form(
 _CHANNEL = dataclasses.replace(
     _form("channel", Channel, {"name": NAME}),
     parts=(
-        Part(("name",), NAME),
-        Part(("source",), INT),
-        Part((), NAME, literal="->"),
-        Part(("dests",), INTS),
-        Part(("depth",), INT, "depth"),
+        FormPart(("name",), NAME),
+        FormPart(("source",), INT),
+        FormPart((), NAME, literal="->"),
+        FormPart(("dests",), INTS),
+        FormPart(("depth",), INT, "depth"),
     ),
 )
 _TILE = Form(
     "tile",
     "One instruction stream with its descriptors; place: chip, x, y; node: ONNX node of instructions that name none.",
     (
-        Part(("number",), INT),
-        Part(("name",), TEXT),
-        Part(("chip", "x", "y"), INTS, "at"),
-        Part(("kind",), NAME, "kind"),
-        Part(("node",), TEXT, "node"),
+        FormPart(("number",), INT),
+        FormPart(("name",), TEXT),
+        FormPart(("chip", "x", "y"), INTS, "at"),
+        FormPart(("kind",), NAME, "kind"),
+        FormPart(("node",), TEXT, "node"),
     ),
     lambda tile: {**vars(tile), "node": usual_node(tile)},
     Tile,
@@ -255,11 +255,11 @@ _TENSOR = Form(
     "tensor",
     "A tensor of the program.",
     (
-        Part(("name",), NAME),
-        Part(("dtype",), TENSOR_DTYPE),
-        Part(("shape",), SHAPE),
-        Part((), NAME, literal="="),
-        Part(("values",), TENSOR_VALUES),
+        FormPart(("name",), NAME),
+        FormPart(("dtype",), TENSOR_DTYPE),
+        FormPart(("shape",), SHAPE),
+        FormPart((), NAME, literal="="),
+        FormPart(("values",), TENSOR_VALUES),
     ),
     _tensor,
     _make_tensor,
@@ -267,7 +267,7 @@ _TENSOR = Form(
 _DATA = Form(
     "data",
     "The file with the tensors that are not written out, beside the text, and its checksum.",
-    (Part(("file",), TEXT), Part(("sha256",), TEXT, "sha256")),
+    (FormPart(("file",), TEXT), FormPart(("sha256",), TEXT, "sha256")),
     dict,
 )
 
@@ -275,7 +275,7 @@ _DATA = Form(
 PROGRAM = Form(
     "program",
     "Version of the ISA; the first line.",
-    (Part(("isa",), TEXT, "isa"),),
+    (FormPart(("isa",), TEXT, "isa"),),
     children=(
         _pairs("meta", "meta", "Origin of the program: target, hash of the model, ..."),
         Child("data", "one", _DATA),

@@ -15,7 +15,7 @@ from pimc_isa.define import Field, Instr, fields_of
 from pimc_isa.operands import Range, RowExpr, Slab
 from pimc_isa.text.values import WrongValue, quoted, whole
 
-__all__ = ["Operand", "read_operands", "read_row", "show_instr", "show_row", "usage"]
+__all__ = ["OperandText", "read_operands", "read_row", "show_instr", "show_row", "usage"]
 
 _ROW = re.compile(
     r"(?P<open>\()?\s*(?:(?P<sign>-)?(?:(?P<a>\d+)\s*\*\s*)?(?P<i>i)(?:\s*(?P<op>[-+])\s*(?P<b>\d+))?|(?P<n>-?\d+))"
@@ -24,7 +24,7 @@ _ROW = re.compile(
 
 
 @dataclass(frozen=True)
-class Operand:
+class OperandText:
     """One operand as written: a name, a number, a slab (name, index and ranges) or a keyed row expression."""
 
     kind: str  # 'name', 'number', 'slab' or 'keyed'
@@ -97,16 +97,16 @@ def usage(cls: type[Instr]) -> str:
 class _Operands:
     """The operands of one line, taken one after the other."""
 
-    def __init__(self, operands: list[Operand]) -> None:
+    def __init__(self, operands: list[OperandText]) -> None:
         self.left = list(operands)
 
-    def take(self, kind: str, what: str) -> Operand:
+    def take(self, kind: str, what: str) -> OperandText:
         if not self.left or self.left[0].kind != kind:
             raise WrongValue(what)
         return self.left.pop(0)
 
 
-def read_operands(cls: type[Instr], operands: list[Operand]) -> Instr:
+def read_operands(cls: type[Instr], operands: list[OperandText]) -> Instr:
     """The instruction; WrongValue says what was expected where the operands left in ``operands`` begin."""
     taken = _Operands(operands)
     values: dict[str, object] = {}

@@ -15,7 +15,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from pimc_isa.errors import AsmError, shown
 from pimc_isa.limits import beyond
-from pimc_isa.text.operands import Operand, read_row
+from pimc_isa.text.operands import OperandText, read_row
 from pimc_isa.text.scan import Mark, Scanner
 from pimc_isa.text.values import Token, WrongValue, unquoted, whole
 
@@ -41,7 +41,7 @@ class Parsed:
     kind: str
     name: str
     items: tuple[Item, ...] = ()
-    operands: tuple[Operand, ...] = ()
+    operands: tuple[OperandText, ...] = ()
     node: str | None = None
     arguments: tuple[str, ...] = ()
 
@@ -157,17 +157,17 @@ def _item(marks: list[Mark]) -> Item:
     return Item(key, tuple(Token(*mark) for mark in (marks[1:] if key else marks)), marks[0][2])
 
 
-def _operand(marks: list[Mark]) -> Operand:
+def _operand(marks: list[Mark]) -> OperandText:
     kind, text, column = marks[0]
     if kind == "INT":
-        return Operand("number", "", column, number=whole(text))
+        return OperandText("number", "", column, number=whole(text))
     if kind == "KEY":
-        return Operand("keyed", text[:-1], column, row=read_row(marks[1][1]))
+        return OperandText("keyed", text[:-1], column, row=read_row(marks[1][1]))
     if len(marks) == 1:
-        return Operand("name", unquoted(text), column)
+        return OperandText("name", unquoted(text), column)
     row, *spans = (None if mark[0] == "WHOLE" else mark[1] for mark in marks[1:])
     ranges = tuple(None if span is None else _span(span) for span in spans)
-    return Operand("slab", unquoted(text), column, row=None if row is None else read_row(row), ranges=ranges)
+    return OperandText("slab", unquoted(text), column, row=None if row is None else read_row(row), ranges=ranges)
 
 
 def _span(text: str) -> tuple[int, int]:
@@ -249,22 +249,22 @@ class _Build(Transformer[LarkToken, Any]):
         return Item(key, tuple(_token(t) for t in present[1 if key else 0 :]), _column(present[0]))
 
     def instruction(self, children: list[Any]) -> Parsed:
-        operands = tuple(child for child in children if isinstance(child, Operand))
+        operands = tuple(child for child in children if isinstance(child, OperandText))
         last = children[-1] if isinstance(children[-1], LarkToken) and children[-1].type == "STRING" else None
         return Parsed("instruction", str(children[0]), operands=operands, node=unquoted(last) if last else None)
 
-    def name(self, children: list[LarkToken]) -> Operand:
-        return Operand("name", unquoted(children[0]), _column(children[0]))
+    def name(self, children: list[LarkToken]) -> OperandText:
+        return OperandText("name", unquoted(children[0]), _column(children[0]))
 
-    def number(self, children: list[LarkToken]) -> Operand:
-        return Operand("number", "", _column(children[0]), number=whole(children[0]))
+    def number(self, children: list[LarkToken]) -> OperandText:
+        return OperandText("number", "", _column(children[0]), number=whole(children[0]))
 
-    def keyed(self, children: list[LarkToken]) -> Operand:
-        return Operand("keyed", str(children[0])[:-1], _column(children[0]), row=read_row(children[1]))
+    def keyed(self, children: list[LarkToken]) -> OperandText:
+        return OperandText("keyed", str(children[0])[:-1], _column(children[0]), row=read_row(children[1]))
 
-    def slab(self, children: list[Any]) -> Operand:
+    def slab(self, children: list[Any]) -> OperandText:
         name, row, *ranges = children
-        return Operand("slab", unquoted(name), _column(name), row=row, ranges=tuple(ranges))
+        return OperandText("slab", unquoted(name), _column(name), row=row, ranges=tuple(ranges))
 
     def index(self, children: list[LarkToken]) -> Any:
         return None if children[0].type == "WHOLE" else read_row(children[0])

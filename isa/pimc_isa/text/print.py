@@ -8,7 +8,7 @@ from typing import Any
 
 from pimc_isa import ISA_VERSION
 from pimc_isa.program import Program, Tile
-from pimc_isa.text.forms import PROGRAM, Child, Form, Part, usual_node
+from pimc_isa.text.forms import PROGRAM, Child, Form, FormPart, usual_node
 from pimc_isa.text.operands import show_instr
 from pimc_isa.text.values import TEXT
 
@@ -43,7 +43,7 @@ def _line(form: Form, values: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _is_default(part: Part, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+def _is_default(part: FormPart, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
     return all(name in defaults and defaults[name] == values[name] for name in part.fields)
 
 

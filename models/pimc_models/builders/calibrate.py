@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pimc_models.builders.layer import IR_VERSION, OPSET, Value
+from pimc_models.builders.layer import IR_VERSION, OPSET, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ SMALLEST_VARIANCE = 1e-2
 
 
 def batch_norm_statistics(
-    nodes: Sequence[onnx.NodeProto], weights: Arrays, image: Value, seed: int
+    nodes: Sequence[onnx.NodeProto], weights: Arrays, image: Signal, seed: int
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return new arrays for the mean and variance (by initialiser name) of every BatchNormalization in `nodes`."""
     norms = [node for node in nodes if node.op_type == "BatchNormalization"]
@@ -47,7 +47,7 @@ def batch_norm_statistics(
 
 
 def _measuring_model(
-    nodes: Sequence[onnx.NodeProto], weights: Arrays, image: Value, outputs: Sequence[str]
+    nodes: Sequence[onnx.NodeProto], weights: Arrays, image: Signal, outputs: Sequence[str]
 ) -> onnx.ModelProto:
     """Return the graph up to its last normalisation, with `outputs` exposed."""
     last = max(i for i, node in enumerate(nodes) if node.op_type == "BatchNormalization")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimc_models.builders.layer import Value
+from pimc_models.builders.layer import Signal
 from pimc_models.builders.net import BRANCH_SCALE, Net
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _channels(channels: int, width: float) -> int:
     return found + 8 if found < 0.9 * scaled else found
 
 
-def _block(net: Net, x: Value, name: str, shape: tuple[int, int, int, int], size: int) -> tuple[Value, int]:
+def _block(net: Net, x: Signal, name: str, shape: tuple[int, int, int, int], size: int) -> tuple[Signal, int]:
     kernel, stride, expansion, channels = shape
     y, hidden = x, x.channels * expansion
     if expansion > 1:
@@ -102,8 +102,8 @@ def _block(net: Net, x: Value, name: str, shape: tuple[int, int, int, int], size
 
 
 def _conv_relu6(
-    net: Net, x: Value, name: str, norm: str, outputs: int, kernel: int, stride: int, size: int, groups: int = 1
-) -> tuple[Value, int]:
+    net: Net, x: Signal, name: str, norm: str, outputs: int, kernel: int, stride: int, size: int, groups: int = 1
+) -> tuple[Signal, int]:
     """The layer, and the size of its output: SAME puts what is odd of the padding below and on the right."""
     after = -(-size // stride)
     total = max((after - 1) * stride + kernel - size, 0)

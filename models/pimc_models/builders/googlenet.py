@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-    from pimc_models.builders.layer import Value
+    from pimc_models.builders.layer import Signal
     from pimc_models.builders.net import Net
 
 INCEPTIONS = {
@@ -42,7 +42,7 @@ def googlenet(net: Net, classes: int) -> onnx.ModelProto:
     return net.finish(net.gemm(net.global_average(x), "fc", classes))
 
 
-def _inception(net: Net, x: Value, name: str, one: int, r3: int, c3: int, r5: int, c5: int, pool: int) -> Value:
+def _inception(net: Net, x: Signal, name: str, one: int, r3: int, c3: int, r5: int, c5: int, pool: int) -> Signal:
     parts = [
         _conv(net, x, f"{name}.branch1", one, 1),
         _conv(net, _conv(net, x, f"{name}.branch2.0", r3, 1), f"{name}.branch2.1", c3, 3),
@@ -52,6 +52,6 @@ def _inception(net: Net, x: Value, name: str, one: int, r3: int, c3: int, r5: in
     return net.concat(parts, f"{name}.concat")
 
 
-def _conv(net: Net, x: Value, name: str, outputs: int, kernel: int, stride: int = 1) -> Value:
+def _conv(net: Net, x: Signal, name: str, outputs: int, kernel: int, stride: int = 1) -> Signal:
     y = net.bn(net.conv(x, f"{name}.conv", outputs, kernel, stride), f"{name}.bn", epsilon=1e-3)
     return net.relu(y, f"{name}.relu")

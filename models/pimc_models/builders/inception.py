@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-    from pimc_models.builders.layer import Value
+    from pimc_models.builders.layer import Signal
     from pimc_models.builders.net import Net
 
 
@@ -33,14 +33,14 @@ def inception_v3(net: Net, classes: int) -> onnx.ModelProto:
     return net.finish(net.gemm(net.global_average(x), "fc", classes))
 
 
-def _block_a(net: Net, x: Value, name: str, pool: int) -> Value:
+def _block_a(net: Net, x: Signal, name: str, pool: int) -> Signal:
     five = _conv(net, _conv(net, x, f"{name}.branch5x5_1", 48, 1), f"{name}.branch5x5_2", 64, 5)
     double = _conv(net, _conv(net, x, f"{name}.branch3x3dbl_1", 64, 1), f"{name}.branch3x3dbl_2", 96, 3)
     parts = [_conv(net, x, f"{name}.branch1x1", 64, 1), five, _conv(net, double, f"{name}.branch3x3dbl_3", 96, 3)]
     return net.concat([*parts, _pooled(net, x, name, pool)], f"{name}.concat")
 
 
-def _block_b(net: Net, x: Value, name: str) -> Value:
+def _block_b(net: Net, x: Signal, name: str) -> Signal:
     double = _conv(net, _conv(net, x, f"{name}.branch3x3dbl_1", 64, 1), f"{name}.branch3x3dbl_2", 96, 3)
     parts = [
         _conv(net, x, f"{name}.branch3x3", 384, 3, stride=2, pad=0),
@@ -50,7 +50,7 @@ def _block_b(net: Net, x: Value, name: str) -> Value:
     return net.concat(parts, f"{name}.concat")
 
 
-def _block_c(net: Net, x: Value, name: str, width: int) -> Value:
+def _block_c(net: Net, x: Signal, name: str, width: int) -> Signal:
     wide, tall = (1, 7), (7, 1)
     seven = _chain(net, x, f"{name}.branch7x7", (width, 1), (width, wide), (192, tall))
     double = _chain(
@@ -60,7 +60,7 @@ def _block_c(net: Net, x: Value, name: str, width: int) -> Value:
     return net.concat(parts, f"{name}.concat")
 
 
-def _block_d(net: Net, x: Value, name: str) -> Value:
+def _block_d(net: Net, x: Signal, name: str) -> Signal:
     three = _conv(net, x, f"{name}.branch3x3_1", 192, 1)
     seven = _chain(net, x, f"{name}.branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)))
     parts = [
@@ -71,7 +71,7 @@ def _block_d(net: Net, x: Value, name: str) -> Value:
     return net.concat(parts, f"{name}.concat")
 
 
-def _block_e(net: Net, x: Value, name: str) -> Value:
+def _block_e(net: Net, x: Signal, name: str) -> Signal:
     three = _conv(net, x, f"{name}.branch3x3_1", 384, 1)
     double = _chain(net, x, f"{name}.branch3x3dbl", (448, 1), (384, 3))
     fans = [
@@ -81,24 +81,24 @@ def _block_e(net: Net, x: Value, name: str) -> Value:
     return net.concat([_conv(net, x, f"{name}.branch1x1", 320, 1), *fans, _pooled(net, x, name, 192)], f"{name}.concat")
 
 
-def _chain(net: Net, x: Value, name: str, *layers: tuple[int, int | tuple[int, int]]) -> Value:
+def _chain(net: Net, x: Signal, name: str, *layers: tuple[int, int | tuple[int, int]]) -> Signal:
     for number, (outputs, kernel) in enumerate(layers, 1):
         x = _conv(net, x, f"{name}_{number}", outputs, kernel)
     return x
 
 
-def _pooled(net: Net, x: Value, name: str, outputs: int) -> Value:
+def _pooled(net: Net, x: Signal, name: str, outputs: int) -> Signal:
     return _conv(net, net.average_pool(x, f"{name}.pool", kernel=3, stride=1, pad=1), f"{name}.branch_pool", outputs, 1)
 
 
 def _conv(
     net: Net,
-    x: Value,
+    x: Signal,
     name: str,
     outputs: int,
     kernel: int | tuple[int, int],
     stride: int = 1,
     pad: int | None = None,
-) -> Value:
+) -> Signal:
     y = net.bn(net.conv(x, f"{name}.conv", outputs, kernel, stride, pad), f"{name}.bn", epsilon=1e-3)
     return net.relu(y, f"{name}.relu")

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pimc_models.builders.layer import IR_VERSION, OPSET, Value, edges
+from pimc_models.builders.layer import IR_VERSION, OPSET, Signal, edges
 from pimc_models.builders.net import HE_GAIN, Net
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Int8Net(Net):
 
     def conv(
         self,
-        x: Value,
+        x: Signal,
         name: str,
         outputs: int,
         kernel: int | tuple[int, int],
@@ -61,7 +61,7 @@ class Int8Net(Net):
         groups: int = 1,
         *,
         bias: bool = False,
-    ) -> Value:
+    ) -> Signal:
         """Convolve; there always is a bias, as a folded normalisation leaves one."""
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         weight, constants = self._weighted(name, (outputs, x.channels // groups, height, width))
@@ -77,26 +77,26 @@ class Int8Net(Net):
             group=groups,
         )
 
-    def bn(self, x: Value, name: str, epsilon: float = 1e-5, scale: float = 1.0) -> Value:
+    def bn(self, x: Signal, name: str, epsilon: float = 1e-5, scale: float = 1.0) -> Signal:
         """Do nothing: folded into the convolution before it."""
         return x
 
-    def relu(self, x: Value, name: str) -> Value:
+    def relu(self, x: Signal, name: str) -> Signal:
         """Cut at the zero point, which becomes 0; the operator before does it."""
         self._constant(f"{self._grids[x.name]}.zero", np.array(0, np.uint8))
         return x
 
-    def relu6(self, x: Value, name: str) -> Value:
+    def relu6(self, x: Signal, name: str) -> Signal:
         """As `relu`: the upper limit is the end of the 8-bit range."""
         return self.relu(x, name)
 
-    def add(self, x: Value, y: Value, name: str) -> Value:
+    def add(self, x: Signal, y: Signal, name: str) -> Signal:
         """Add two tensors; the sum's scale is larger, so that it fills the range as they do."""
         total = self._quantised(name, x.channels, STEP * math.sqrt(2))
         inputs = [*self._with_grid(x), *self._with_grid(y), *self._grid(total)]
         return self._node("QLinearAdd", inputs, name, x.channels, domain=MICROSOFT)
 
-    def concat(self, parts: Sequence[Value], name: str) -> Value:
+    def concat(self, parts: Sequence[Signal], name: str) -> Signal:
         """Join along the channels."""
         y = self._quantised(name, sum(p.channels for p in parts))
         self.relu(y, name)
@@ -104,14 +104,14 @@ class Int8Net(Net):
         return self._node("QLinearConcat", inputs, name, y.channels, domain=MICROSOFT, axis=1)
 
     def max_pool(
-        self, x: Value, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
-    ) -> Value:
+        self, x: Signal, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
+    ) -> Signal:
         """Take the maximum of 8-bit values."""
         y = super().max_pool(x, name, kernel, stride, pad, ceil_mode=ceil_mode)
         self._grids[y.name] = self._grids[x.name]
         return y
 
-    def average_pool(self, x: Value, name: str, kernel: int, stride: int, pad: int) -> Value:
+    def average_pool(self, x: Signal, name: str, kernel: int, stride: int, pad: int) -> Signal:
         """Average over a square window; padding counts as zeros."""
         self._grids[name] = self._grids[x.name]
         return self._node(
@@ -126,26 +126,26 @@ class Int8Net(Net):
             count_include_pad=1,
         )
 
-    def global_average(self, x: Value, name: str = "avgpool") -> Value:
+    def global_average(self, x: Signal, name: str = "avgpool") -> Signal:
         """Average every channel to one position, then flatten."""
         self._grids[name] = self._grids[x.name]
         inputs = [*self._with_grid(x), *self._grid(x)]
         pooled = self._node("QLinearGlobalAveragePool", inputs, name, x.channels, domain=MICROSOFT, channels_last=0)
         return self.flatten(pooled, positions=1)
 
-    def flatten(self, x: Value, positions: int, name: str = "flatten") -> Value:
+    def flatten(self, x: Signal, positions: int, name: str = "flatten") -> Signal:
         """Flatten to 1 x (channels * positions)."""
         self._grids[name] = self._grids[x.name]
         return super().flatten(x, positions, name)
 
-    def gemm(self, x: Value, name: str, outputs: int) -> Value:
+    def gemm(self, x: Signal, name: str, outputs: int) -> Signal:
         """Multiply by a dense matrix, stored outputs x inputs, and add a bias."""
         weight, constants = self._weighted(name, (outputs, x.channels))
         y = self._quantised(name, outputs)
         inputs = [*self._with_grid(x), weight, *constants, *self._grid(y)]
         return self._node("QGemm", inputs, name, outputs, domain=MICROSOFT, transB=1)
 
-    def finish(self, y: Value) -> onnx.ModelProto:
+    def finish(self, y: Signal) -> onnx.ModelProto:
         """Return the model; its output `logits` is float."""
         self._node("DequantizeLinear", self._with_grid(y), "logits", y.channels)
         image = [1, self._image.channels, self.size, self.size]
@@ -168,17 +168,17 @@ class Int8Net(Net):
             self._constant(f"{name}.bias", bias),
         ]
 
-    def _quantised(self, name: str, channels: int, scale: float = STEP) -> Value:
+    def _quantised(self, name: str, channels: int, scale: float = STEP) -> Signal:
         """Declare a value with a scale and a zero point of its own."""
         self._grids[name] = name
         self._constant(f"{name}.scale", np.array(scale, np.float32))
         self._constant(f"{name}.zero", np.array(CENTRE, np.uint8))
-        return Value(name, channels)
+        return Signal(name, channels)
 
-    def _grid(self, x: Value) -> list[str]:
+    def _grid(self, x: Signal) -> list[str]:
         return [f"{self._grids[x.name]}.{part}" for part in ("scale", "zero")]
 
-    def _with_grid(self, x: Value) -> list[str]:
+    def _with_grid(self, x: Signal) -> list[str]:
         return [x.name, *self._grid(x)]
 
     def _constant(self, name: str, array: np.ndarray[Any, Any]) -> str:

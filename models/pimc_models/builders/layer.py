@@ -9,7 +9,7 @@ IR_VERSION = 9
 
 
 @dataclass(frozen=True)
-class Value:
+class Signal:
     """A tensor of the graph: its name and its number of channels (or features)."""
 
     name: str

@@ -9,7 +9,7 @@ from pimc_models.builders.net import BRANCH_SCALE
 if TYPE_CHECKING:
     import onnx
 
-    from pimc_models.builders.layer import Value
+    from pimc_models.builders.layer import Signal
     from pimc_models.builders.net import Net
 
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -28,7 +28,7 @@ def mobilenet_v2(net: Net, classes: int) -> onnx.ModelProto:
     return net.finish(net.gemm(net.global_average(x), "classifier.1", classes))
 
 
-def _inverted_residual(net: Net, x: Value, name: str, expansion: int, channels: int, stride: int) -> Value:
+def _inverted_residual(net: Net, x: Signal, name: str, expansion: int, channels: int, stride: int) -> Signal:
     hidden = x.channels * expansion
     y = x if expansion == 1 else _conv_relu6(net, x, f"{name}.expand", hidden, 1)
     y = _conv_relu6(net, y, f"{name}.depthwise", hidden, 3, stride, groups=hidden)
@@ -38,6 +38,6 @@ def _inverted_residual(net: Net, x: Value, name: str, expansion: int, channels: 
     return net.add(x, net.bn(y, f"{name}.project.bn", scale=BRANCH_SCALE), f"{name}.add")
 
 
-def _conv_relu6(net: Net, x: Value, name: str, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> Value:
+def _conv_relu6(net: Net, x: Signal, name: str, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> Signal:
     y = net.conv(x, name, outputs, kernel, stride, groups=groups)
     return net.relu6(net.bn(y, f"{name}.bn"), f"{name}.relu6")

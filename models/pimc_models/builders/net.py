@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pimc_models.builders.calibrate import batch_norm_statistics
-from pimc_models.builders.layer import IR_VERSION, OPSET, Value, edges
+from pimc_models.builders.layer import IR_VERSION, OPSET, Signal, edges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +39,14 @@ class Net:
         self.name = name
         self.seed = seed
         self.size = size
-        self.input = Value("input", channels)
+        self.input = Signal("input", channels)
         self._rng = np.random.default_rng(seed)
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[str, npt.NDArray[np.float32]] = {}
 
     def conv(
         self,
-        x: Value,
+        x: Signal,
         name: str,
         outputs: int,
         kernel: int | tuple[int, int],
@@ -55,7 +55,7 @@ class Net:
         groups: int = 1,
         *,
         bias: bool = False,
-    ) -> Value:
+    ) -> Signal:
         """Convolve with a square kernel, or height x width; `pad` defaults to "same" at stride 1.
 
         Of two numbers `pad` takes the first above and left, the second below and right.
@@ -77,7 +77,7 @@ class Net:
             group=groups,
         )
 
-    def bn(self, x: Value, name: str, epsilon: float = 1e-5, scale: float = 1.0) -> Value:
+    def bn(self, x: Signal, name: str, epsilon: float = 1e-5, scale: float = 1.0) -> Signal:
         """Normalise per channel, scales drawn around `scale`; `finish` calibrates mean and variance."""
         channels = (x.channels,)
         parts = [
@@ -88,26 +88,26 @@ class Net:
         ]
         return self._node("BatchNormalization", [x.name, *parts], name, x.channels, epsilon=epsilon)
 
-    def relu(self, x: Value, name: str) -> Value:
+    def relu(self, x: Signal, name: str) -> Signal:
         """Apply max(x, 0)."""
         return self._node("Relu", [x.name], name, x.channels)
 
-    def relu6(self, x: Value, name: str) -> Value:
+    def relu6(self, x: Signal, name: str) -> Signal:
         """Clip to 0..6."""
         bounds = [self._constant(f"relu6.{side}", np.array(v, np.float32)) for side, v in (("min", 0), ("max", 6))]
         return self._node("Clip", [x.name, *bounds], name, x.channels)
 
-    def add(self, x: Value, y: Value, name: str) -> Value:
+    def add(self, x: Signal, y: Signal, name: str) -> Signal:
         """Add two tensors of one shape."""
         return self._node("Add", [x.name, y.name], name, x.channels)
 
-    def concat(self, parts: Sequence[Value], name: str) -> Value:
+    def concat(self, parts: Sequence[Signal], name: str) -> Signal:
         """Join along the channels."""
         return self._node("Concat", [p.name for p in parts], name, sum(p.channels for p in parts), axis=1)
 
     def max_pool(
-        self, x: Value, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
-    ) -> Value:
+        self, x: Signal, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
+    ) -> Signal:
         """Take the maximum over a square window."""
         extra = {"ceil_mode": 1} if ceil_mode else {}
         return self._node(
@@ -121,7 +121,7 @@ class Net:
             **extra,
         )
 
-    def average_pool(self, x: Value, name: str, kernel: int, stride: int, pad: int) -> Value:
+    def average_pool(self, x: Signal, name: str, kernel: int, stride: int, pad: int) -> Signal:
         """Average over a square window; padding counts as zeros."""
         return self._node(
             "AveragePool",
@@ -134,22 +134,22 @@ class Net:
             count_include_pad=1,
         )
 
-    def global_average(self, x: Value, name: str = "avgpool") -> Value:
+    def global_average(self, x: Signal, name: str = "avgpool") -> Signal:
         """Average every channel to one position, then flatten to 1 x channels."""
         pooled = self._node("GlobalAveragePool", [x.name], name, x.channels)
         return self.flatten(pooled, positions=1)
 
-    def flatten(self, x: Value, positions: int, name: str = "flatten") -> Value:
+    def flatten(self, x: Signal, positions: int, name: str = "flatten") -> Signal:
         """Flatten to 1 x (channels * positions); `positions` is height times width."""
         return self._node("Flatten", [x.name], name, x.channels * positions, axis=1)
 
-    def gemm(self, x: Value, name: str, outputs: int) -> Value:
+    def gemm(self, x: Signal, name: str, outputs: int) -> Signal:
         """Multiply by a dense matrix of centred weights, stored outputs x inputs, and add a bias."""
         weight = self._weight(f"{name}.weight", (outputs, x.channels), centred=True)
         bias = self._constant(f"{name}.bias", self._normal((outputs,), 0.05))
         return self._node("Gemm", [x.name, weight, bias], name, outputs, transB=1)
 
-    def finish(self, y: Value) -> onnx.ModelProto:
+    def finish(self, y: Signal) -> onnx.ModelProto:
         """Calibrate the normalisations, infer every shape and return the checked model with output `y`."""
         self._weights |= self._statistics()
         model = self._typed(y)
@@ -162,7 +162,7 @@ class Net:
         """Return mean and variance of every normalisation."""
         return batch_norm_statistics(self._nodes, self._weights, self.input, self.seed)
 
-    def _typed(self, y: Value) -> onnx.ModelProto:
+    def _typed(self, y: Signal) -> onnx.ModelProto:
         """Return the graph with inferred shapes, weights as inputs so far: inference need not copy them."""
         image = [1, self.input.channels, self.size, self.size]
         shapes = {self.input.name: image} | {name: list(a.shape) for name, a in self._weights.items()}
@@ -173,9 +173,9 @@ class Net:
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="pimc_models")
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
-    def _node(self, op: str, inputs: list[str], name: str, channels: int, **attributes: Any) -> Value:
+    def _node(self, op: str, inputs: list[str], name: str, channels: int, **attributes: Any) -> Signal:
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
-        return Value(name, channels)
+        return Signal(name, channels)
 
     def _weight(self, name: str, shape: tuple[int, ...], *, centred: bool) -> str:
         """Store He-normal weights; `centred` ones sum to zero per output and keep the variance of a ReLU's output.

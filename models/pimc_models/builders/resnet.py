@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from pimc_models.builders.layer import Value
+    from pimc_models.builders.layer import Signal
     from pimc_models.builders.net import Net
 
 
@@ -34,7 +34,7 @@ def _resnet(
     net: Net,
     classes: int,
     depths: tuple[int, ...],
-    body: Callable[[Net, Value, str, int, int], Value],
+    body: Callable[[Net, Signal, str, int, int], Signal],
     expansion: int,
 ) -> onnx.ModelProto:
     x = net.relu(_conv_bn(net, net.input, "conv1", "bn1", 64, 7, 2), "relu")
@@ -51,16 +51,16 @@ def _resnet(
     return net.finish(net.gemm(net.global_average(x), "fc", classes))
 
 
-def _basic(net: Net, x: Value, name: str, width: int, stride: int) -> Value:
+def _basic(net: Net, x: Signal, name: str, width: int, stride: int) -> Signal:
     x = net.relu(_conv_bn(net, x, f"{name}.conv1", f"{name}.bn1", width, 3, stride), f"{name}.relu1")
     return net.bn(net.conv(x, f"{name}.conv2", width, 3), f"{name}.bn2", scale=BRANCH_SCALE)
 
 
-def _bottleneck(net: Net, x: Value, name: str, width: int, stride: int) -> Value:
+def _bottleneck(net: Net, x: Signal, name: str, width: int, stride: int) -> Signal:
     x = net.relu(_conv_bn(net, x, f"{name}.conv1", f"{name}.bn1", width, 1), f"{name}.relu1")
     x = net.relu(_conv_bn(net, x, f"{name}.conv2", f"{name}.bn2", width, 3, stride), f"{name}.relu2")
     return net.bn(net.conv(x, f"{name}.conv3", width * 4, 1), f"{name}.bn3", scale=BRANCH_SCALE)
 
 
-def _conv_bn(net: Net, x: Value, conv: str, bn: str, outputs: int, kernel: int, stride: int = 1) -> Value:
+def _conv_bn(net: Net, x: Signal, conv: str, bn: str, outputs: int, kernel: int, stride: int = 1) -> Signal:
     return net.bn(net.conv(x, conv, outputs, kernel, stride), bn)

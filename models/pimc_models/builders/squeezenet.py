@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-    from pimc_models.builders.layer import Value
+    from pimc_models.builders.layer import Signal
     from pimc_models.builders.net import Net
 
 FIRES = (
@@ -34,13 +34,13 @@ def squeezenet1_1(net: Net, classes: int) -> onnx.ModelProto:
     return net.finish(net.global_average(x))
 
 
-def _fire(net: Net, x: Value, name: str, squeeze: int, expand: int) -> Value:
+def _fire(net: Net, x: Signal, name: str, squeeze: int, expand: int) -> Signal:
     x = _conv_relu(net, x, f"{name}.squeeze", squeeze, 1)
     parts = [_conv_relu(net, x, f"{name}.expand{kernel}x{kernel}", expand, kernel) for kernel in (1, 3)]
     return net.concat(parts, f"{name}.concat")
 
 
 def _conv_relu(
-    net: Net, x: Value, name: str, outputs: int, kernel: int, stride: int = 1, pad: int | None = None
-) -> Value:
+    net: Net, x: Signal, name: str, outputs: int, kernel: int, stride: int = 1, pad: int | None = None
+) -> Signal:
     return net.relu(net.conv(x, name, outputs, kernel, stride, pad, bias=True), f"{name}.relu")

@@ -44,7 +44,7 @@ class Ranges(StrEnum):
     WIDE = "wide"
 
 
-class Peripherals(StrEnum):
+class PeripheralsChoice(StrEnum):
     """What stands for the analog circuits."""
 
     IDEAL = "ideal"
@@ -69,7 +69,7 @@ def compile_command(
     ranges: Annotated[
         Ranges | None, typer.Option(help="Converter ranges: from --calibration data, or 'wide' (nothing is lost).")
     ] = None,
-    peripherals: Annotated[Peripherals | None, typer.Option(help="Models of the analog circuits.")] = None,
+    peripherals: Annotated[PeripheralsChoice | None, typer.Option(help="Models of the analog circuits.")] = None,
     machine: MachineFile = None,
     set_: Set = None,
     passes: Annotated[
@@ -231,9 +231,9 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
     if values["clipping"] is not None:
         typer.echo(_clipping(values["clipping"]))
     if values["quantisation"]:
-        from pimc.frontend.fidelity import Fidelity
+        from pimc.frontend.fidelity import QuantisationFidelity
 
-        typer.echo(f"against the float model: {Fidelity(**values['quantisation'])}")
+        typer.echo(f"against the float model: {QuantisationFidelity(**values['quantisation'])}")
 
 
 def _clipping(layers: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pimc.ir.ops.base import OPS, Evaluation, Geometry, InferError, Op, TensorOp, TensorType
 from pimc.ir.ops.conv import Conv
-from pimc.ir.ops.decided import Cells, Mapping, Part, Schedule
+from pimc.ir.ops.decided import CellPlan, Mapping, Part, Schedule
 from pimc.ir.ops.elementwise import Add, Mul, TwoInputs
 from pimc.ir.ops.host import HostCall
 from pimc.ir.ops.moves import Concat, Lut, Relay
@@ -18,7 +18,7 @@ __all__ = [
     "OPS",
     "Add",
     "AvgPool",
-    "Cells",
+    "CellPlan",
     "Concat",
     "Conv",
     "Evaluation",

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pimc.ir.ops.base import TILED, Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp, single
-from pimc.ir.ops.decided import Cells
+from pimc.ir.ops.decided import CellPlan
 from pimc.ir.ops.specs import constant, limit, zero_point
 from pimc.ir.ops.windows import padded, positions
 from pimc_isa import numerics
@@ -36,7 +36,7 @@ class Conv(TensorOp, op="q.conv"):
     y_zero: int = zero_point(default=0)
     lo: int = limit(default=0)
     hi: int = limit(default=255, above="lo")
-    cells: Cells | None = None
+    cells: CellPlan | None = None
     flow: str | None = None
     scale: tuple[float, float] | None = None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pimc.ir.ops.specs import NAMED
 from pimc_isa.operands import Range
 
-__all__ = ["Cells", "Mapping", "Part", "Schedule"]
+__all__ = ["CellPlan", "Mapping", "Part", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Mapping:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellPlan:
     """How weights are stored: the code, polarity and centre constants, slice widths (low first), rows of a block."""
 
     codes: str = field(metadata=NAMED)

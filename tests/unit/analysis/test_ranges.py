@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pimc.analysis.ranges import LINE_LIMIT, RANGES, V_MAX, Converter, Observed, block_sums, choose, convert
+from pimc.analysis.ranges import LINE_LIMIT, RANGES, V_MAX, ConverterLimits, Observed, block_sums, choose, convert
 
 #: 128 rows, 8-bit inputs in 4-bit parts, 8-bit weights in single bits, 8-bit codes.
-NPIM = Converter(-128, 127, 128 * 255 * 255, 128 * 15)
+NPIM = ConverterLimits(-128, 127, 128 * 255 * 255, 128 * 15)
 
 
 def observed(sums: np.ndarray, line: int = 100, multiplier: float = 1e-3) -> Observed:

@@ -10,7 +10,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import (
     Add,
     AvgPool,
-    Cells,
+    CellPlan,
     Concat,
     Conv,
     Gap,
@@ -143,7 +143,7 @@ def _mapped(g: Graph, op: Op) -> Op:
     g.constants[f"{op.name}.codes"] = np.zeros((op.groups, k, n), np.uint8)
     g.constants[f"{op.name}.polarity"] = np.zeros((op.groups, 1, n), np.uint8)
     g.constants[f"{op.name}.centre"] = np.full((op.groups, 1, n), -128, np.int32)
-    cells = Cells(f"{op.name}.codes", f"{op.name}.polarity", f"{op.name}.centre", (2, 2, 2, 2), 128)
+    cells = CellPlan(f"{op.name}.codes", f"{op.name}.polarity", f"{op.name}.centre", (2, 2, 2, 2), 128)
     return replace(op, mapping=replace(mapping, chain=((0, k),), copies=2, arrays=4), cells=cells)
 
 

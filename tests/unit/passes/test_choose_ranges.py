@@ -12,7 +12,7 @@ from pimc.analysis.calibrate import Coded, Watch, gemm_matrix, observe, windows
 from pimc.analysis.ranges import RANGES
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Cells, Conv
+from pimc.ir.ops import CellPlan, Conv
 from pimc.passes.base import PassError
 from pimc.passes.choose_ranges import ChooseRanges, converter_of, needs_calibration
 from pimc.passes.spec import parse_pipeline
@@ -61,7 +61,7 @@ def programmed(name: str = "one", *, centred: bool = False) -> Graph:
         coded = encode_differential(matrix, (1,) * 8, ROWS, centred=centred)
         names = [f"{op.name}.{part}" for part in ("codes", "polarity", "centre")]
         graph.constants |= dict(zip(names, (coded.codes, coded.polarity, coded.centre), strict=True))
-        cells = Cells(names[0], names[1], names[2], (1,) * 8, ROWS, bipolar=True)
+        cells = CellPlan(names[0], names[1], names[2], (1,) * 8, ROWS, bipolar=True)
         graph.update(replace(op, cells=cells, flow=name))
     graph.calibration = {"input": np.random.default_rng(1).integers(0, 256, (3, 8, 9, 9), np.uint8)}
     return graph

@@ -13,7 +13,7 @@ from pimc_backends.neural_pim.peripherals import technology
 from pimc_backends.neural_pim.peripherals.cells import fitting_total
 from pimc_isa.peripherals import Inverters
 
-__all__ = ["Integers", "Network", "Variation", "fit"]
+__all__ = ["Integers", "TrainedNet", "Variation", "fit"]
 
 Array = np.ndarray
 
@@ -50,7 +50,7 @@ class Variation:
         return x + technology.NOISE * torch.randn(shape, generator=self.generator)
 
 
-class Network(torch.nn.Module):  # type: ignore[misc]  # torch is optional
+class TrainedNet(torch.nn.Module):  # type: ignore[misc]  # torch is optional
     """``inputs`` x 12 x ``outputs``; parameters are differences and totals of the columns, as real numbers."""
 
     def __init__(self, hidden: Array, totals: Array, output: Array, output_totals: Array) -> None:
@@ -91,7 +91,7 @@ def _column_weights(n: Tensor, totals: Tensor, quantise: bool) -> Tensor:
 
 
 def fit(
-    network: Network, loss: Callable[[int, bool], Tensor], steps: int, rate: float = 0.03, total_rate: float = 0.2
+    network: TrainedNet, loss: Callable[[int, bool], Tensor], steps: int, rate: float = 0.03, total_rate: float = 0.2
 ) -> None:
     """Adam with a cosine schedule; the first quarter is trained without quantisation. ``loss(step, quantise)``."""
     slow = [network.hidden, network.output]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pimc_backends.neural_pim.peripherals import technology
 from pimc_backends.neural_pim.peripherals.cells import columns
-from pimc_backends.neural_pim.peripherals.network import Network, Variation, fit
+from pimc_backends.neural_pim.peripherals.network import TrainedNet, Variation, fit
 from pimc_backends.neural_pim.peripherals.signals import nnsa_inputs
 from pimc_isa.peripherals import NnadcDesign, NnsaDesign, nnsa
 from pimc_isa.peripherals.nnadc import COMPARATORS, RESIDUE_GAIN
@@ -30,17 +30,17 @@ SOFTNESS = 40.0
 
 
 @dataclass(frozen=True)
-class Effort:
+class NnadcEffort:
     """How long to train each of the two networks."""
 
     steps: int
 
 
-FULL = Effort(1500)
-QUICK = Effort(150)
+FULL = NnadcEffort(1500)
+QUICK = NnadcEffort(150)
 
 
-def train_nnadc(v_max: float, fold: NnsaDesign, seed: int, effort: Effort = FULL) -> NnadcDesign:
+def train_nnadc(v_max: float, fold: NnsaDesign, seed: int, effort: NnadcEffort = FULL) -> NnadcDesign:
     """Train the networks of one range on the outputs of ``fold``."""
     generator = torch.Generator().manual_seed(seed)
     pairs = _pairs(fold, v_max, np.random.default_rng(seed))
@@ -112,15 +112,15 @@ def _batch(pairs: tuple[Tensor, Tensor], count: int, generator: torch.Generator)
     return pairs[0][pick], pairs[1][pick]
 
 
-def _sub_start() -> Network:
+def _sub_start() -> TrainedNet:
     """Two neurons per comparator that compare the input with a part of the reference."""
     hidden = np.repeat(np.stack([np.full(COMPARATORS, 7.0), -7 * THRESHOLDS], 1), 2, axis=0)
     output = np.kron(np.eye(COMPARATORS), [[6.0, 6.0]])
-    return Network(hidden, np.abs(hidden).sum(1) + 1, output, np.full(COMPARATORS, 14.0))
+    return TrainedNet(hidden, np.abs(hidden).sum(1) + 1, output, np.full(COMPARATORS, 14.0))
 
 
-def _residue_start() -> Network:
+def _residue_start() -> TrainedNet:
     """Every neuron amplifies input minus level."""
     hidden = np.tile(np.array([7.0] + [-1.0] * COMPARATORS + [0.0]), (NEURONS, 1))
     output = np.full((1, NEURONS), 6.5)
-    return Network(hidden, np.full(NEURONS, 14.0), output, np.full(1, 110.0))
+    return TrainedNet(hidden, np.full(NEURONS, 14.0), output, np.full(1, 110.0))

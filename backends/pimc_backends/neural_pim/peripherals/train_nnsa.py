@@ -12,7 +12,7 @@ from torch import Tensor
 from pimc_backends.neural_pim.peripherals import technology
 from pimc_backends.neural_pim.peripherals.cells import columns
 from pimc_backends.neural_pim.peripherals.measure import nnsa_mse
-from pimc_backends.neural_pim.peripherals.network import Network, Variation, fit
+from pimc_backends.neural_pim.peripherals.network import TrainedNet, Variation, fit
 from pimc_backends.neural_pim.peripherals.refine import refine
 from pimc_backends.neural_pim.peripherals.signals import Order, nnsa_inputs
 from pimc_isa.peripherals import NnsaDesign
@@ -26,7 +26,7 @@ TASKS: dict[Order, tuple[float, float]] = {"lsb": (1 / 16, 1 / 272), "gain": (1 
 
 
 @dataclass(frozen=True)
-class Effort:
+class NnsaEffort:
     """How long to train."""
 
     steps: int
@@ -34,11 +34,13 @@ class Effort:
     starts: int
 
 
-FULL = Effort(2500, 30000, 2)
-QUICK = Effort(400, 500, 1)
+FULL = NnsaEffort(2500, 30000, 2)
+QUICK = NnsaEffort(400, 500, 1)
 
 
-def train_nnsa(order: Order, seed: int, effort: Effort = FULL, driver: float = technology.DRIVER_GAIN) -> NnsaDesign:
+def train_nnsa(
+    order: Order, seed: int, effort: NnsaEffort = FULL, driver: float = technology.DRIVER_GAIN
+) -> NnsaDesign:
     """The best of a few starts, measured on devices that neither training nor search has seen.
 
     ``driver`` is the largest gain of the output driver.
@@ -52,7 +54,7 @@ def _score(order: Order, design: NnsaDesign) -> float:
     return nnsa_mse(design, x, seed=777, devices=24)
 
 
-def _train_once(order: Order, seed: int, effort: Effort, driver: float) -> NnsaDesign:
+def _train_once(order: Order, seed: int, effort: NnsaEffort, driver: float) -> NnsaDesign:
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     curves = technology.inverters(technology.AMPLIFYING_GAIN if order == "gain" else technology.NNSA_GAIN)
@@ -75,7 +77,7 @@ def _train_once(order: Order, seed: int, effort: Effort, driver: float) -> NnsaD
     return NnsaDesign(hidden, output, curves, technology.SUPPLY, technology.FULL_SCALE, technology.SIGMA, fold, line)
 
 
-def _start(fold: float, line: float, gain: float, driver: float, rng: np.random.Generator) -> Network:
+def _start(fold: float, line: float, gain: float, driver: float, rng: np.random.Generator) -> TrainedNet:
     """Every neuron sees the sum that is wanted, around working points to both sides of the middle.
 
     With a driver of gain below 1 the whole output swing is in use. Then half the neurons start biased to each side,
@@ -91,7 +93,7 @@ def _start(fold: float, line: float, gain: float, driver: float, rng: np.random.
     bias = bias[:, None] + 0.3 * rng.standard_normal((NEURONS, 1))
     output = 6 + 0.3 * rng.standard_normal((1, NEURONS))
     totals = np.full(NEURONS, gain * left * driver * 7 / wanted.max())
-    return Network(np.concatenate([hidden, bias], 1), totals, output, np.full(1, 74.0))
+    return TrainedNet(np.concatenate([hidden, bias], 1), totals, output, np.full(1, 74.0))
 
 
 def _after_trim(y: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,9 @@ import numpy as np
 
 from pimc_isa.define import Context
 from pimc_isa.engines.cycles.deadlock import explain
-from pimc_isa.engines.cycles.links import Network
-from pimc_isa.engines.cycles.plan import Planner
-from pimc_isa.engines.cycles.state import Moments, Process, Receiver, Route, Sender, TileState, Unit
+from pimc_isa.engines.cycles.links import LinkTimes
+from pimc_isa.engines.cycles.plan import StreamPlanner
+from pimc_isa.engines.cycles.state import Moments, Process, Receiver, Route, Sender, TileState, UnitState
 from pimc_isa.engines.memory import need
 from pimc_isa.engines.timing import TileTiming, Timing
 from pimc_isa.errors import DeadlockError, RunError
@@ -44,7 +44,7 @@ class _Simulation:
         self.images = images
         self.progress = progress
         self.sent = self.sends = 0
-        self.network = Network(program)
+        self.network = LinkTimes(program)
         self.ready: list[Process] = []
         self.lazy: list[Process] = []  # dispatchers: run when nothing else can, so that they do many at once
         self.heap: list[tuple[int, int, Sender]] = []
@@ -53,11 +53,11 @@ class _Simulation:
             for c in program.channels
             for n, dest in enumerate(c.dests)
         }
-        planner = Planner(images, program.machine.tile.queue_depth)
+        planner = StreamPlanner(images, program.machine.tile.queue_depth)
         self.tiles: list[TileState] = []
         for tile in program.tiles:
             plan = planner.plan(Context(program, tile))
-            state = TileState(tile, plan, Moments(), [Unit() for _ in plan.units])
+            state = TileState(tile, plan, Moments(), [UnitState() for _ in plan.units])
             for k, instr in enumerate(tile.code):
                 if isinstance(instr, Recv):
                     state.sources[k] = receivers[instr.channel, tile.number]

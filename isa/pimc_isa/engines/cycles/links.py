@@ -13,7 +13,7 @@ from pimc_isa.instructions import Send
 from pimc_isa.program import Program
 from pimc_isa.route import Link, Tree, multicast, occupancy
 
-__all__ = ["Hold", "Network"]
+__all__ = ["Hold", "LinkTimes"]
 
 #: A send instruction: (tile number, index in its code).
 Site = tuple[int, int]
@@ -34,7 +34,7 @@ class LinkState:
 Hold = tuple[LinkState, int, int]
 
 
-class Network:
+class LinkTimes:
     """All links, and for each send instruction the ones it competes for."""
 
     def __init__(self, program: Program) -> None:

@@ -14,7 +14,7 @@ from pimc_isa.engines.timing import unit_of
 from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.operands import Window
 
-__all__ = ["Node", "Plan", "Planner", "Static"]
+__all__ = ["Node", "Static", "StreamPlan", "StreamPlanner"]
 
 #: (position in the dispatch order or -1, cycles, ((unit, node), ...), code index, message number or -1, cycles until
 #: the unit can start its next node)
@@ -38,7 +38,7 @@ class Static:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StreamPlan:
     """A tile's stream over all images.
 
     ``dispatch``: per instruction the cycles since the one before, and the unit and node that must have started for its
@@ -120,16 +120,16 @@ def _key(ctx: Context) -> tuple[object, ...]:
     return tuple(code), tuple((b.name, b.rows, b.slots) for b in tile.buffers), tuple(windows), tile.kind
 
 
-class Planner:
+class StreamPlanner:
     """Makes plans; tiles with the same stream get the same object."""
 
     def __init__(self, images: int, queue_depth: int) -> None:
         """Plans for ``images`` images on tiles with unit queues of ``queue_depth``; the host's are unbounded."""
         self.images = images
         self.queue_depth = queue_depth
-        self._plans: dict[tuple[object, ...], Plan] = {}
+        self._plans: dict[tuple[object, ...], StreamPlan] = {}
 
-    def plan(self, ctx: Context) -> Plan:
+    def plan(self, ctx: Context) -> StreamPlan:
         """The plan of a tile."""
         key = _key(ctx)
         if key not in self._plans:
@@ -162,9 +162,9 @@ class _Builder:
         ]
         self.base: list[int] = []
 
-    def build(self) -> Plan:
+    def build(self) -> StreamPlan:
         """Unroll all images."""
-        plan = Plan(self.units, nodes=[[] for _ in self.units])
+        plan = StreamPlan(self.units, nodes=[[] for _ in self.units])
         firsts: list[list[int]] = [[] for _ in self.units]
         messages: dict[str, int] = {}
         carry = 0

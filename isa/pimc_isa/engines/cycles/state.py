@@ -6,10 +6,10 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from pimc_isa.engines.cycles.links import Hold
-from pimc_isa.engines.cycles.plan import Plan
+from pimc_isa.engines.cycles.plan import StreamPlan
 from pimc_isa.program import Tile
 
-__all__ = ["Moments", "Process", "Receiver", "Route", "Sender", "TileState", "Unit"]
+__all__ = ["Moments", "Process", "Receiver", "Route", "Sender", "TileState", "UnitState"]
 
 #: A unit or dispatcher at work; it yields the list to park on, or None when the network will wake it.
 Process = Generator["list[Process] | None", None, None]
@@ -51,7 +51,7 @@ class Sender:
 
 
 @dataclass(slots=True)
-class Unit:
+class UnitState:
     """Starts and ends of a unit's nodes."""
 
     start: Moments = field(default_factory=Moments)
@@ -63,8 +63,8 @@ class TileState:
     """One tile in flight. ``sources`` and ``routes`` are by position in its code: where recvs take from, sends go."""
 
     tile: Tile
-    plan: Plan
+    plan: StreamPlan
     dispatched: Moments
-    units: list[Unit]
+    units: list[UnitState]
     sources: dict[int, Receiver] = field(default_factory=dict)
     routes: dict[int, Route] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise
 from pimc_isa.engines.kernels.popcount import WORD, BitProduct, bit_product, pack
-from pimc_isa.engines.kernels.windows import Geometry, gather, is_plain
+from pimc_isa.engines.kernels.windows import WindowGeometry, gather, is_plain
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow import NormalForm, normal_form
 from pimc_isa.operands import Group, Range, Weights
@@ -109,7 +109,7 @@ class Layer:
         """Input channels of one convolution group."""
         return self.weights.k // taps
 
-    def prepared(self, x: Array, g: Geometry) -> tuple[Array, Geometry]:
+    def prepared(self, x: Array, g: WindowGeometry) -> tuple[Array, WindowGeometry]:
         """What ``sums`` wants: the array as it is, or as bit planes where bits are counted."""
         taps = g.kernel[0] * g.kernel[1]
         chans = g.chans[1] - g.chans[0]
@@ -173,7 +173,7 @@ class Layer:
             total += sums.astype(np.int32).reshape(total.shape)
         return total
 
-    def vectors(self, x: Array, g: Geometry, first: int, count: int, scratch: Array) -> Array:
+    def vectors(self, x: Array, g: WindowGeometry, first: int, count: int, scratch: Array) -> Array:
         """Window vectors of some output rows: u8 [m, k], or [m, groups, k] for grouped weights."""
         taps = g.kernel[0] * g.kernel[1]
         positions = count * g.out[1]
@@ -193,7 +193,7 @@ class Layer:
     def sums(
         self,
         x: Array,
-        g: Geometry,
+        g: WindowGeometry,
         first: int,
         count: int,
         scratch: Array,
@@ -209,7 +209,7 @@ class Layer:
             return self.analog(a.reshape(len(a), self.groups, -1), at)
         return self.dense(a, packed) if self.weights.groups == 1 else self.grouped(a)
 
-    def depthwise_sums(self, x: Array, g: Geometry) -> Array:
+    def depthwise_sums(self, x: Array, g: WindowGeometry) -> Array:
         """i32 [images, rows, columns, channels] of a depthwise layer."""
         if self._taps is None:
             self._taps = np.ascontiguousarray(self.w()[:, :, 0].T, np.int32)
@@ -218,7 +218,7 @@ class Layer:
             return sums
         return self.summed.one_block(sums, self._counted_inputs(x, g) if self.summed.counts else None)
 
-    def _counted_inputs(self, x: Array, g: Geometry) -> InputSums:
+    def _counted_inputs(self, x: Array, g: WindowGeometry) -> InputSums:
         """Of a depthwise layer's windows, one channel each."""
         assert self._taps is not None
         ones = np.ones_like(self._taps)
@@ -234,7 +234,7 @@ class Layer:
         return InputSums(exact, converted)
 
 
-def _padded(x: Array, g: Geometry) -> Array:
+def _padded(x: Array, g: WindowGeometry) -> Array:
     """The array with padding all around, so that no window leaves it."""
     sizes = [(0, 0)]
     for axis in (0, 1):
@@ -243,7 +243,7 @@ def _padded(x: Array, g: Geometry) -> Array:
     return np.pad(x, [*sizes, (0, 0)], constant_values=g.pad_value) if any(map(any, sizes)) else x
 
 
-def _unpadded(g: Geometry) -> Geometry:
+def _unpadded(g: WindowGeometry) -> WindowGeometry:
     """The same windows over the padded array."""
     return replace(g, origin=(max(0, g.origin[0]), max(0, g.origin[1])))
 

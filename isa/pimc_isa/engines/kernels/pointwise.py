@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.jit import compiled
 from pimc_isa.numerics import qadd, qadd_terms
 from pimc_isa.operands import Elementwise
@@ -45,7 +45,7 @@ def look_up(table: Array, x: Array) -> Array:
     return np.take(table, x)
 
 
-def window_max(x: Array, g: Geometry) -> Array:
+def window_max(x: Array, g: WindowGeometry) -> Array:
     """Largest u8 element of each window [images, rows, columns, channels]."""
     kernel = compiled(_max_loops)
     if kernel is None:
@@ -77,13 +77,13 @@ def _max_loops(x, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # type: ignore
                                 best[c] = max(best[c], pixel[c])
 
 
-def window_sum(x: Array, g: Geometry) -> Array:
+def window_sum(x: Array, g: WindowGeometry) -> Array:
     """i32 sum of each window."""
     ones = np.ones((g.kernel[0] * g.kernel[1], g.chans[1] - g.chans[0]), np.int32)
     return depthwise(x, g, ones)
 
 
-def depthwise(x: Array, g: Geometry, w: Array) -> Array:
+def depthwise(x: Array, g: WindowGeometry, w: Array) -> Array:
     """i32 sums of one input channel per output channel: ``w`` i32 [taps, channels]."""
     narrow = g.kernel[1] == 3 and w.min() >= -128 and w.max() <= 127 and 0 <= g.pad_value <= 255
     kernel = compiled(_depthwise3_loops if narrow else _depthwise_loops)

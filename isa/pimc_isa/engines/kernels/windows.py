@@ -10,14 +10,14 @@ from pimc_isa.engines.memory import need
 from pimc_isa.jit import compiled
 from pimc_isa.operands import Window
 
-__all__ = ["Geometry", "gather", "is_plain", "taps"]
+__all__ = ["WindowGeometry", "gather", "is_plain", "taps"]
 
 Array = np.ndarray
 _MANY = 1 << 20  # window elements from which memory may be short
 
 
 @dataclass(frozen=True)
-class Geometry:
+class WindowGeometry:
     """Where the windows of an output box lie in an input array [images, height, width, channels].
 
     ``out`` is rows x columns of output; ``origin`` the (possibly negative) array position of the first window's first
@@ -45,7 +45,7 @@ class Geometry:
         cols: tuple[int, int],
         at: tuple[int, int],
         chans: tuple[int, int],
-    ) -> Geometry:
+    ) -> WindowGeometry:
         """For output rows (first, step, count) and columns over an array whose first element stands at ``at``."""
         first, step, count = rows
         return cls(
@@ -62,7 +62,7 @@ class Geometry:
         )
 
 
-def is_plain(g: Geometry, shape: tuple[int, ...]) -> bool:
+def is_plain(g: WindowGeometry, shape: tuple[int, ...]) -> bool:
     """Whether the windows are the array itself: 1x1 at every position, or one window over everything."""
     if g.origin != (0, 0) or g.chans != (0, shape[3]):
         return False
@@ -71,7 +71,7 @@ def is_plain(g: Geometry, shape: tuple[int, ...]) -> bool:
     return g.out == (1, 1) and g.dilation == (1, 1) and g.kernel == (shape[1], shape[2])
 
 
-def gather(x: Array, g: Geometry, first: int, count: int, out: Array) -> None:
+def gather(x: Array, g: WindowGeometry, first: int, count: int, out: Array) -> None:
     """Window vectors of ``count`` output rows (of all images in turn) from ``first`` on into ``out`` [.., depth]."""
     kernel = compiled(_gather_loops)
     rows, cols = g.out
@@ -85,7 +85,7 @@ def gather(x: Array, g: Geometry, first: int, count: int, out: Array) -> None:
     )  # fmt: skip
 
 
-def taps(x: Array, g: Geometry) -> Array:
+def taps(x: Array, g: WindowGeometry) -> Array:
     """All windows as [images, rows, columns, taps, channels]."""
     rows, cols = g.out
     size = g.kernel[0] * g.kernel[1]
@@ -99,7 +99,7 @@ def taps(x: Array, g: Geometry) -> Array:
     return out
 
 
-def _shifted(x: Array, g: Geometry, ky: int, kx: int, out: Array) -> None:
+def _shifted(x: Array, g: WindowGeometry, ky: int, kx: int, out: Array) -> None:
     """One tap of every window: a strided slice of ``x``, with padding where it leaves the array."""
     (y0, ny, dst_y), (x0, nx, dst_x) = (
         _clip(g.origin[axis] + k * g.dilation[axis], g.step[axis], g.out[axis], x.shape[1 + axis])
@@ -120,7 +120,7 @@ def _clip(start: int, step: int, count: int, size: int) -> tuple[int, int, int]:
     return start + skip * step, max(0, inside), skip
 
 
-def _gather_numpy(x: Array, g: Geometry, first: int, count: int, out: Array) -> None:
+def _gather_numpy(x: Array, g: WindowGeometry, first: int, count: int, out: Array) -> None:
     rows, cols = g.out
     images = slice(first // rows, (first + count - 1) // rows + 1)
     every = taps(x[images], g).reshape(-1, cols, g.depth)

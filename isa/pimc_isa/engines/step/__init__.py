@@ -4,16 +4,16 @@ It restates every rule from the manual and takes none from the engines it judges
 """
 
 from pimc_isa.engines.step import rules as _rules  # fills the table of restatements
-from pimc_isa.engines.step.clock import Result, run
-from pimc_isa.engines.step.geometry import Place, Row, elements, nbytes, slab_row
+from pimc_isa.engines.step.clock import StepResult, run
+from pimc_isa.engines.step.geometry import InTile, Row, elements, nbytes, slab_row
 from pimc_isa.engines.step.referee import Restatement, restate, unrefereed
 from pimc_isa.engines.step.values import Values
 
 __all__ = [
-    "Place",
+    "InTile",
     "Restatement",
-    "Result",
     "Row",
+    "StepResult",
     "Values",
     "elements",
     "nbytes",

@@ -12,9 +12,8 @@ import numpy as np
 
 from pimc_isa.engines.noise import DeviceNoise, Noise
 from pimc_isa.engines.step.draws import LUMPED, SUMS, key_of, normal, position
-from pimc_isa.engines.step.flows import Converter, Group, Reading
-from pimc_isa.operands import Group as Crossbars
-from pimc_isa.operands import Range, Weights
+from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup
+from pimc_isa.operands import Group, Range, Weights
 from pimc_isa.program import Program
 
 __all__ = ["Hardware", "Swings", "converter_range"]
@@ -111,7 +110,7 @@ class Hardware:
         draws = normal(key_of(self.seed, SUMS, swings.weights.name, block, i, j, side), which)
         return np.asarray(sigma * draws)
 
-    def disturbed(self, u: Array, c: Converter, swings: Swings, block: int, one: float, which: Array) -> Array:
+    def disturbed(self, u: Array, c: StepConverter, swings: Swings, block: int, one: float, which: Array) -> Array:
         """Sums in codes ``u`` with the errors of everything in front of the converter: fitted bias, and one draw."""
         sigma = swings.of_sum() / one
         bias, spread = self._fitted(c, u, swings.v_max)
@@ -120,7 +119,7 @@ class Hardware:
             return np.asarray(u + bias)
         return np.asarray(u + bias + wide * normal(key_of(self.seed, SUMS, swings.weights.name, block), which))
 
-    def _fitted(self, c: Converter, u: Array, v_max: float) -> tuple[Array | float, Array | float]:
+    def _fitted(self, c: StepConverter, u: Array, v_max: float) -> tuple[Array | float, Array | float]:
         """Bias and deviation in codes, linear between knots that are spread evenly over the converter's range."""
         if self.kind != "fitted" or not c.ranged:
             return 0.0, 0.0
@@ -143,7 +142,7 @@ class Swings:
     weights: Weights
     reading: Reading
     hardware: Hardware
-    crossbars: Crossbars
+    crossbars: Group
 
     @property
     def v_max(self) -> float:
@@ -158,7 +157,7 @@ class Swings:
         (group,) = self.reading.groups
         return group.cell is None and self._signed_before_conversion(group)
 
-    def _signed_before_conversion(self, group: Group) -> bool:
+    def _signed_before_conversion(self, group: StepGroup) -> bool:
         return len(group.pairs) > 1 or not self._part("polarity").any()
 
     def _part(self, what: str) -> Array:

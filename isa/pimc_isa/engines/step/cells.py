@@ -10,7 +10,7 @@ from pimc_isa.engines.step.draws import CELLS, key_of, normal
 from pimc_isa.operands import Range, Weights
 from pimc_isa.program import Program
 
-__all__ = ["Block", "block_of"]
+__all__ = ["HeldBlock", "block_of"]
 
 Array = np.ndarray
 #: Conductances of cells that vary are multiples of this.
@@ -18,7 +18,7 @@ GRAIN = 1 / 4096
 
 
 @dataclass(frozen=True)
-class Block:
+class HeldBlock:
     """One row block of one convolution group, for outputs ``n``.
 
     ``columns`` [sides][slices]: float64 [rows, n], what the cells conduct; one side, or W+ and W-. ``signs`` [slices]:
@@ -35,7 +35,7 @@ class Block:
 
 def block_of(
     program: Program, weights: Weights, group: int, rows: Range, n: Range, spread: float = 0.0, seed: int = 0
-) -> Block:
+) -> HeldBlock:
     """The block that holds ``rows`` (which lie in one row block). Cells vary by ``spread`` where that is not 0."""
     number = rows[0] // weights.block_rows
     codes = program.tensors[f"{weights.name}.codes"][group, rows[0] : rows[1], n[0] : n[1]].astype(np.int64)
@@ -54,7 +54,7 @@ def block_of(
             slices.append(field)
         columns.append(tuple(slices))
     signs = tuple(1 - 2 * (polarity >> j & 1) for j in range(len(weights.slices)))
-    return Block(number, rows, tuple(columns), signs, centre)
+    return HeldBlock(number, rows, tuple(columns), signs, centre)
 
 
 def _cell_numbers(weights: Weights, group: int, rows: Range, n: Range, j: int, side: int) -> Array:

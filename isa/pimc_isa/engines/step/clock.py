@@ -18,7 +18,7 @@ from pimc_isa.engines.noise import Noise
 from pimc_isa.engines.step.analog import Hardware
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.engines.step.geometry import channels, columns
-from pimc_isa.engines.step.network import Wires
+from pimc_isa.engines.step.network import StepWires
 from pimc_isa.engines.step.routes import Link
 from pimc_isa.engines.step.tile import Execution, TileMachine
 from pimc_isa.engines.timing import TileTiming, Timing
@@ -26,13 +26,13 @@ from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import Recv, Send
 from pimc_isa.program import Program
 
-__all__ = ["Result", "run"]
+__all__ = ["StepResult", "run"]
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """Outputs by name [images, ...], every row ever written by (tile, buffer) [images, rows, ...], and the timing."""
 
     outputs: Mapping[str, Array]
@@ -51,7 +51,7 @@ class _Clock:
     unit_busy: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.wires = Wires(self.program)
+        self.wires = StepWires(self.program)
         ordered = sorted(self.program.tiles, key=lambda t: t.number)
         dots = Dots(self.program, self.hardware)
         self.tiles = [TileMachine(self.program, t, self.images, dots) for t in ordered]
@@ -170,7 +170,7 @@ def run(
     values: bool = True,
     noise: Noise | None = None,
     first: int = 0,
-) -> Result:
+) -> StepResult:
     """Run a stream of images; ``inputs`` by name, [images, ...]. Without ``values`` only the timing is computed.
 
     With ``noise`` it is one noisy chip, and ``first`` is the number of the first image, on which draws depend. Raises
@@ -184,4 +184,4 @@ def run(
         clock.run()
     outputs = {name: np.stack(parts) for name, parts in clock.outputs.items()}
     buffers = {(t.tile.number, n): ring.history for t in clock.tiles for n, ring in t.memory.rings.items()}
-    return Result(outputs, buffers, clock.timing())
+    return StepResult(outputs, buffers, clock.timing())

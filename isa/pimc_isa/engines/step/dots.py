@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from pimc_isa.engines.step.analog import Hardware, Swings
-from pimc_isa.engines.step.cells import Block, block_of
-from pimc_isa.engines.step.flows import Converter, Group, Reading, read_flow
+from pimc_isa.engines.step.cells import HeldBlock, block_of
+from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup, read_flow
 from pimc_isa.engines.step.trained import trained_codes
-from pimc_isa.operands import Group as Crossbars
-from pimc_isa.operands import Weights
+from pimc_isa.operands import Group, Weights
 from pimc_isa.program import Program
 
 __all__ = ["Dots"]
@@ -26,9 +25,9 @@ class Dots:
 
     def __init__(self, program: Program, hardware: Hardware) -> None:
         self.program, self.hardware = program, hardware
-        self._blocks: dict[tuple[object, ...], Block] = {}
+        self._blocks: dict[tuple[object, ...], HeldBlock] = {}
 
-    def products(self, g: Crossbars, number: int, vectors: Array, at: tuple[int, int, range]) -> Array:
+    def products(self, g: Group, number: int, vectors: Array, at: tuple[int, int, range]) -> Array:
         """i32 [positions, n] of u8 ``vectors`` [positions, k] with convolution group ``number`` of crossbars ``g``.
 
         ``at``: image, output row and output columns of the positions.
@@ -51,7 +50,7 @@ class Dots:
             codes = np.floor(step * codes + 0.5).astype(np.int64)
         return (codes + corrections).astype(np.int32)
 
-    def _block(self, weights: Weights, number: int, rows: tuple[int, int], n: tuple[int, int]) -> Block:
+    def _block(self, weights: Weights, number: int, rows: tuple[int, int], n: tuple[int, int]) -> HeldBlock:
         key = weights.name, number, rows, n
         if key not in self._blocks:
             h = self.hardware
@@ -59,7 +58,7 @@ class Dots:
         return self._blocks[key]
 
     def _block_codes(
-        self, block: Block, slices: list[Array], reading: Reading, step: float, swings: Swings, which: Array
+        self, block: HeldBlock, slices: list[Array], reading: Reading, step: float, swings: Swings, which: Array
     ) -> Array:
         """What one row block adds: codes where conversions are ranged, else values."""
         if self.hardware.networks and reading.converter.ranged:
@@ -76,7 +75,7 @@ class Dots:
         return total
 
     def _analog_sum(
-        self, block: Block, slices: list[Array], group: Group, sides: list[int], swings: Swings, which: Array
+        self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], swings: Swings, which: Array
     ) -> Array:
         """What one conversion sees, float64 [positions, n]: pairs by input slice, then weight slice, then W+ and W-."""
         seen = np.zeros(which.shape)
@@ -92,7 +91,7 @@ class Dots:
                 seen = seen + sign * (plus * p) * 2**power
         return seen
 
-    def _code(self, seen: Array, group: Group, step: float, swings: Swings, block: int, which: Array) -> Array:
+    def _code(self, seen: Array, group: StepGroup, step: float, swings: Swings, block: int, which: Array) -> Array:
         """The code of what is seen; times its step where the conversion is not ranged."""
         c = group.converter
         one = step if c.ranged else float(c.step)
@@ -105,18 +104,18 @@ class Dots:
         return codes.astype(np.int64) * (1 if c.ranged else c.step)
 
 
-def _rounded(value: Array, c: Converter, step: float | None = None) -> Array:
+def _rounded(value: Array, c: StepConverter, step: float | None = None) -> Array:
     """Codes: the nearest multiple of a step, halves up, clipped."""
     return np.minimum(np.maximum(np.floor(value / (c.step if step is None else step) + 0.5), c.lo), c.hi)
 
 
-def _full_scale(weights: Weights, input_bits: int, g: Crossbars) -> float:
+def _full_scale(weights: Weights, input_bits: int, g: Group) -> float:
     """What the end code of a ranged conversion stands for."""
     most = weights.block_rows * ((1 << input_bits) - 1) * ((1 << sum(weights.slices)) - 1)
     return most * g.v_max / g.gain
 
 
-def _correction(block: Block, slices: list[Array], reading: Reading) -> Array:
+def _correction(block: HeldBlock, slices: list[Array], reading: Reading) -> Array:
     """Centre times the sum of inputs, which is converted like a column, or counted."""
     total = np.zeros(len(slices[0]), np.int64)
     for x, (lo, _), unit in zip(slices, reading.slices, reading.units, strict=False):

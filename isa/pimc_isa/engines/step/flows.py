@@ -13,7 +13,7 @@ from functools import lru_cache
 from pimc_isa.flow.flow import Flow
 from pimc_isa.flow.microops import MicroOp
 
-__all__ = ["Converter", "Group", "Reading", "read_flow"]
+__all__ = ["Reading", "StepConverter", "StepGroup", "read_flow"]
 
 Bits = tuple[int, int]
 #: Input slice (number), weight slice (number), and the power of two of their pair within its group.
@@ -21,7 +21,7 @@ Pair = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Converter:
+class StepConverter:
     """Codes ``lo`` to ``hi``; a code stands for ``step`` units, or a part of the group's full scale if ``ranged``."""
 
     lo: int
@@ -31,7 +31,7 @@ class Converter:
 
 
 @dataclass(frozen=True)
-class Group:
+class StepGroup:
     """Pairs whose column sums are added before one conversion; the result counts ``2**shift`` times.
 
     ``cell``: every column sum goes through such a buffer cell first.
@@ -39,8 +39,8 @@ class Group:
 
     pairs: tuple[Pair, ...]
     shift: int
-    converter: Converter
-    cell: Converter | None = None
+    converter: StepConverter
+    cell: StepConverter | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Reading:
     """
 
     slices: tuple[Bits, ...]
-    groups: tuple[Group, ...]
-    units: tuple[Converter | None, ...]
+    groups: tuple[StepGroup, ...]
+    units: tuple[StepConverter | None, ...]
     sides: bool
 
     @property
-    def converter(self) -> Converter:
+    def converter(self) -> StepConverter:
         """One of the converters that count; all are ranged alike, or none is."""
         return self.groups[0].converter
 
@@ -130,12 +130,12 @@ class _Reader:
         reads = [o if o.name == "read" else self.last(o, "samples") for o in self.sources(convert)]
         return [next(_bits(d) for d in self.called("drive") if d.step == read.step) for read in reads]
 
-    def groups(self, convert: _Op, number: dict[Bits, int]) -> list[Group]:
+    def groups(self, convert: _Op, number: dict[Bits, int]) -> list[StepGroup]:
         """The pairs of slices that ``convert`` converts, group by group."""
         source, converter = self.source(convert), _converter(convert)
         pairs = [(number[b], j, b[0] + place) for b in self.slices(convert) for j, place in enumerate(self.places)]
         if source.name == "read":
-            return [Group(((i, j, 0),), power, converter) for i, j, power in pairs]
+            return [StepGroup(((i, j, 0),), power, converter) for i, j, power in pairs]
         powers = sorted({power for _, _, power in pairs})
         if "columns" in convert.keys:
             first, stop = convert.keys["columns"].split(":")
@@ -145,26 +145,26 @@ class _Reader:
         found = []
         for wanted in [powers] if together else [[power] for power in powers]:
             inside = tuple((i, j, power - wanted[0]) for i, j, power in pairs if power in wanted)
-            found.append(Group(inside, wanted[0], converter, cell))
+            found.append(StepGroup(inside, wanted[0], converter, cell))
         return found
 
-    def units(self) -> dict[Bits, Converter | None]:
+    def units(self) -> dict[Bits, StepConverter | None]:
         """How the sum of each input slice is made digital."""
-        found: dict[Bits, Converter | None] = {_bits(op): None for op in self.called("count-inputs")}
+        found: dict[Bits, StepConverter | None] = {_bits(op): None for op in self.called("count-inputs")}
         for op in self.called("sum-inputs"):
             convert = self.last(op, "codes")
             found[self.slices(convert)[0]] = _converter(convert)
         return found
 
 
-def _converter(op: _Op) -> Converter:
+def _converter(op: _Op) -> StepConverter:
     codes, step = 1 << int(op.words[1]), int(op.keys.get("step", "1"))
     lo, hi = (0, codes - 1) if op.words[0] == "unsigned" else (-(codes // 2), codes // 2 - 1)
-    return Converter(lo, hi, step, "ranged" in op.words)
+    return StepConverter(lo, hi, step, "ranged" in op.words)
 
 
-def _cell(op: _Op) -> Converter:
-    return Converter(0, (1 << int(op.words[1])) - 1, int(op.keys.get("step", "1")))
+def _cell(op: _Op) -> StepConverter:
+    return StepConverter(0, (1 << int(op.words[1])) - 1, int(op.keys.get("step", "1")))
 
 
 @lru_cache(maxsize=64)

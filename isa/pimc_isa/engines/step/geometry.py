@@ -11,7 +11,7 @@ from pimc_isa.operands import Buffer, RowExpr, Slab, Window
 from pimc_isa.program import Program, Tile
 
 __all__ = [
-    "Place",
+    "InTile",
     "Row",
     "channels",
     "columns",
@@ -30,7 +30,7 @@ Row = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Place:
+class InTile:
     """Where an instruction stands: its program and its tile."""
 
     program: Program

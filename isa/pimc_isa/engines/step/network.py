@@ -11,7 +11,7 @@ from pimc_isa.engines.step.routes import Link, Way, hop_cycles, link_cycles, way
 from pimc_isa.operands import Channel
 from pimc_isa.program import Program
 
-__all__ = ["Wires"]
+__all__ = ["StepWires"]
 
 Array = np.ndarray
 
@@ -32,7 +32,7 @@ class _Fifo:
         return self.places
 
 
-class Wires:
+class StepWires:
     """All channels and links."""
 
     def __init__(self, program: Program) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pimc_isa.define import Instr
-from pimc_isa.engines.step.geometry import Place, Row
+from pimc_isa.engines.step.geometry import InTile, Row
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import End, Halt, Loop
 from pimc_isa.program import Program, Tile
@@ -20,7 +20,7 @@ from pimc_isa.program import Program, Tile
 __all__ = ["Restatement", "no_rows", "restate", "restatement_of", "unrefereed"]
 
 
-def no_rows(place: Place, instr: Any, i: int) -> Iterable[Row]:
+def no_rows(place: InTile, instr: Any, i: int) -> Iterable[Row]:
     """For instructions that read, or write, no rows."""
     return ()
 
@@ -39,11 +39,11 @@ class Restatement:
     """
 
     unit: Callable[[Any], str]
-    cycles: Callable[[Place, Any], int]
-    reads: Callable[[Place, Any, int], Iterable[Row]] = no_rows
-    writes: Callable[[Place, Any, int], Iterable[Row]] = no_rows
+    cycles: Callable[[InTile, Any], int]
+    reads: Callable[[InTile, Any, int], Iterable[Row]] = no_rows
+    writes: Callable[[InTile, Any, int], Iterable[Row]] = no_rows
     meaning: Callable[[Any, Any], None] = nothing
-    busy: Callable[[Place, Any], int] | None = None
+    busy: Callable[[InTile, Any], int] | None = None
 
 
 #: ``loop``, ``end`` and ``halt`` go to no unit: the dispatcher is their restatement.

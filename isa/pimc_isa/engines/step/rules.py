@@ -6,7 +6,7 @@ from typing import Any
 
 from pimc_isa.engines.step.arithmetic import add_rows, average, multiply_rows, requantise
 from pimc_isa.engines.step.geometry import (
-    Place,
+    InTile,
     Row,
     channels,
     columns,
@@ -50,17 +50,17 @@ def _row_of(*names: str) -> Any:
     return lambda place, instr, i: [slab_row(getattr(instr, name), i) for name in names]
 
 
-def _seen(place: Place, instr: Any, i: int) -> set[Row]:
+def _seen(place: InTile, instr: Any, i: int) -> set[Row]:
     """The rows that the window sees."""
     return window_rows(place.tile, instr.dst, instr.src, instr.window, i)
 
 
-def _seen_and_sums(place: Place, instr: Mvma, i: int) -> set[Row]:
+def _seen_and_sums(place: InTile, instr: Mvma, i: int) -> set[Row]:
     """``mvma`` also reads the sums that are there."""
     return {*_seen(place, instr, i), slab_row(instr.dst, i)}
 
 
-def _whole_buffers(place: Place, pairs: tuple[tuple[str, str], ...]) -> set[Row]:
+def _whole_buffers(place: InTile, pairs: tuple[tuple[str, str], ...]) -> set[Row]:
     buffers = [place.tile.buffer[name] for _, name in pairs if not name.startswith("$")]
     return {(buffer.name, row) for buffer in buffers for row in range(buffer.rows)}
 
@@ -73,35 +73,35 @@ def _bus(slab: str) -> Any:
     return lambda p, instr: over(nbytes(p.tile, getattr(instr, slab)), p.program.machine.tile.bus_bytes_per_cycle)
 
 
-def _send_cycles(p: Place, instr: Send) -> int:
+def _send_cycles(p: InTile, instr: Send) -> int:
     return over(nbytes(p.tile, instr.src), p.program.machine.network.link_bytes_per_cycle)
 
 
-def _element_cycles(p: Place, instr: Any) -> int:
+def _element_cycles(p: InTile, instr: Any) -> int:
     return over(elements(p.tile, instr.dst), p.program.machine.tile.vector_lanes)
 
 
-def _tap_cycles(p: Place, instr: Any) -> int:
+def _tap_cycles(p: InTile, instr: Any) -> int:
     kernel = p.tile.window[instr.window].kernel
     return over(elements(p.tile, instr.dst) * kernel[0] * kernel[1], p.program.machine.tile.vector_lanes)
 
 
-def _turns(p: Place, instr: Mvm | Mvma) -> int:
+def _turns(p: InTile, instr: Mvm | Mvma) -> int:
     """Positions of the copy that has most of them."""
     return over(len(columns(p.tile, instr.dst)), p.tile.group[instr.group].copies)
 
 
-def _mvm_cycles(p: Place, instr: Mvm | Mvma) -> int:
+def _mvm_cycles(p: InTile, instr: Mvm | Mvma) -> int:
     flow = p.program.flow[p.tile.group[instr.group].flow]
     return max(1, (flow.latency + (_turns(p, instr) - 1) * flow.interval) * flow.step_cycles)
 
 
-def _mvm_busy(p: Place, instr: Mvm | Mvma) -> int:
+def _mvm_busy(p: InTile, instr: Mvm | Mvma) -> int:
     flow = p.program.flow[p.tile.group[instr.group].flow]
     return max(1, _turns(p, instr) * flow.interval * flow.step_cycles)
 
 
-def _call_cycles(p: Place, instr: CallHost) -> int:
+def _call_cycles(p: InTile, instr: CallHost) -> int:
     call = p.tile.call[instr.call]
     names = {name for _, name in call.inputs + call.outputs if not name.startswith("$")}
     host, held = p.program.machine.host, sum(held_elements(p.tile.buffer[name]) for name in names)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pimc_isa.define import Instr
 from pimc_isa.engines.step.dots import Dots
-from pimc_isa.engines.step.geometry import Place, Row, nbytes, row_at
+from pimc_isa.engines.step.geometry import InTile, Row, nbytes, row_at
 from pimc_isa.engines.step.referee import Restatement, restatement_of
 from pimc_isa.engines.step.values import Memory, Values
 from pimc_isa.instructions import End, Halt, Loop, Recv, Send
@@ -55,7 +55,7 @@ class TileMachine:
     def __init__(self, program: Program, tile: Tile, images: int, dots: Dots) -> None:
         self.tile = tile
         self.images = images
-        self.place = Place(program, tile)
+        self.place = InTile(program, tile)
         self.memory = Memory(program, tile, images, dots)
         self.queue_places = None if tile.kind == "host" else program.machine.tile.queue_depth
         self.queues: dict[str, deque[Execution]] = {}

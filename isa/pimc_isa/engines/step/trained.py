@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from pimc_isa.engines.step.analog import Hardware, Swings, converter_range
-from pimc_isa.engines.step.cells import Block
+from pimc_isa.engines.step.cells import HeldBlock
 from pimc_isa.engines.step.draws import SUMS, key_of, normal
 from pimc_isa.peripherals import ConverterTable, NnsaInstance, Peripherals, from_tensors
 
@@ -25,7 +25,7 @@ PARTS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))
 
 
 def trained_codes(
-    hardware: Hardware, block: Block, slices: list[Array], step: float, swings: Swings, which: Array
+    hardware: Hardware, block: HeldBlock, slices: list[Array], step: float, swings: Swings, which: Array
 ) -> Array:
     """i64 codes [positions, n] of one row block."""
     fold, table, volts = _devices(hardware, swings, step)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pimc_isa.engines.step.dots import Dots
-from pimc_isa.engines.step.geometry import Place, channels, columns, held_as, row_at, tap_positions
+from pimc_isa.engines.step.geometry import InTile, channels, columns, held_as, row_at, tap_positions
 from pimc_isa.engines.step.host import run_call
 from pimc_isa.errors import RunError
 from pimc_isa.instructions import Mvm, Mvma
@@ -57,7 +57,7 @@ class Memory:
     """One tile's rings and crossbars."""
 
     def __init__(self, program: Program, tile: Tile, images: int, dots: Dots) -> None:
-        self.place = Place(program, tile)
+        self.place = InTile(program, tile)
         self.dots = dots
         self.rings = {b.name: Ring(b, images) for b in tile.buffers}
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from pimc_isa.engines.kernels.epilogue import requantise_into
 from pimc_isa.engines.kernels.pointwise import add_into, look_up, window_max, window_sum
-from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.engines.noise import Noise, add_lumped
 from pimc_isa.engines.values.content import Content, extent
-from pimc_isa.engines.values.hostcall import HostCall
+from pimc_isa.engines.values.hostcall import OrtCall
 from pimc_isa.engines.values.operations import (
     CallOp,
     DotOp,
@@ -24,7 +24,7 @@ from pimc_isa.engines.values.operations import (
     Region,
     TilesOp,
 )
-from pimc_isa.engines.values.plan import Call, Frame, Index, Plan, Planner, WindowSource, geometry
+from pimc_isa.engines.values.plan import Call, Frame, Index, ValuePlan, ValuePlanner, WindowSource, geometry
 from pimc_isa.engines.values.rowwise import run_tiles
 from pimc_isa.engines.values.share import Shared
 from pimc_isa.engines.values.sums import summer
@@ -41,15 +41,15 @@ Array = np.ndarray
 
 def make_plan(
     program: Program, shared: Shared, kept: Iterable[Content], prove: bool, noise: Noise | None = None
-) -> tuple[Plan, Planner]:
+) -> tuple[ValuePlan, ValuePlanner]:
     """Compile all operations that outputs or ``kept`` contents need; without ``prove`` every slice is computed."""
-    planner = Planner(program, shared, kept, prove, noise)
+    planner = ValuePlanner(program, shared, kept, prove, noise)
     for op in planner.operations:
         compile_operation(planner, op)
     return planner.finish(), planner
 
 
-def compile_operation(p: Planner, op: Operation) -> None:
+def compile_operation(p: ValuePlanner, op: Operation) -> None:
     """Append the calls of one operation to the plan."""
     match op:
         case DotOp():
@@ -78,7 +78,7 @@ def _array(frame: Frame, value: int, index: Index | None) -> Array:
 # ---- matrix ----
 
 
-def _dot(p: Planner, op: DotOp) -> None:
+def _dot(p: ValuePlanner, op: DotOp) -> None:
     """Sums as a value of their own; where requantisation is the only reader it makes them itself."""
     if op.out in p.fused:
         return
@@ -98,7 +98,7 @@ def _dot(p: Planner, op: DotOp) -> None:
     p.emit(call, [op.out], f"dot {op.part.weights}")
 
 
-def _quant(p: Planner, op: QuantOp) -> None:
+def _quant(p: ValuePlanner, op: QuantOp) -> None:
     region = p.values[op.out].region
     q = op.requant
     multiplier, bias = _parameters(p, q, op.first_channel, region.shape[2])
@@ -129,7 +129,7 @@ def _quant(p: Planner, op: QuantOp) -> None:
     p.emit(call, [op.out], "quant")
 
 
-def _noisy_quant(p: Planner, op: QuantOp, noise: Noise, multiplier: Array, bias: Array) -> None:
+def _noisy_quant(p: ValuePlanner, op: QuantOp, noise: Noise, multiplier: Array, bias: Array) -> None:
     """Requantisation of whole images, whose largest sum sets the lumped noise."""
     region, q = p.values[op.out].region, op.requant
     dot = p.fused_dot(op)
@@ -156,7 +156,7 @@ def _noisy_quant(p: Planner, op: QuantOp, noise: Noise, multiplier: Array, bias:
     p.emit(call, [op.out], "noise+quant")
 
 
-def _parameters(p: Planner, q: Requant, first: int, count: int) -> tuple[Array, Array]:
+def _parameters(p: ValuePlanner, q: Requant, first: int, count: int) -> tuple[Array, Array]:
     """Multiplier f32 and bias i32 of each channel."""
     result = []
     for name, dtype in (("multiplier", np.float32), ("bias", np.int32)):
@@ -173,7 +173,7 @@ def _parameters(p: Planner, q: Requant, first: int, count: int) -> tuple[Array, 
 # ---- vector ----
 
 
-def _lut(p: Planner, op: LutOp) -> None:
+def _lut(p: ValuePlanner, op: LutOp) -> None:
     region = p.values[op.out].region
     source = p.operand(op.src, region, True)
     table = np.asarray(p.program.tensors[op.table])
@@ -191,7 +191,7 @@ def _spread(array: Array, frame: Frame, region: Region) -> Array:
     return array if array.shape == shape else np.ascontiguousarray(np.broadcast_to(array, shape))
 
 
-def _pair(p: Planner, op: PairOp) -> None:
+def _pair(p: ValuePlanner, op: PairOp) -> None:
     region = p.values[op.out].region
     a, b = p.operand(op.a, region, True), p.operand(op.b, region, True)
     scales, slow = op.scales, (qadd if op.kind == "add" else qmul)
@@ -208,7 +208,7 @@ def _pair(p: Planner, op: PairOp) -> None:
     p.emit(call, [op.out], op.kind)
 
 
-def _pool(p: Planner, op: PoolOp) -> None:
+def _pool(p: ValuePlanner, op: PoolOp) -> None:
     region = p.values[op.out].region
     source = p.window_source(op.x, op.size, region.chans)
     g = geometry(source, op.window, region, region.chans)
@@ -216,7 +216,7 @@ def _pool(p: Planner, op: PoolOp) -> None:
     p.emit(call, [op.out], op.kind)
 
 
-def _fold(op: PoolOp, source: WindowSource, g: Geometry) -> Call:
+def _fold(op: PoolOp, source: WindowSource, g: WindowGeometry) -> Call:
     fold = window_max if op.kind == "pool.max" else window_sum
 
     def call(frame: Frame) -> None:
@@ -225,13 +225,13 @@ def _fold(op: PoolOp, source: WindowSource, g: Geometry) -> Call:
     return call
 
 
-def _average(op: PoolOp, source: WindowSource, g: Geometry, region: Region) -> Call:
+def _average(op: PoolOp, source: WindowSource, g: WindowGeometry, region: Region) -> Call:
     scales = op.scales
     assert scales is not None
     inside = np.ones((1, *op.size, 1), np.uint8)
     whole = WindowSource(0, 0, 0, 0)
     counted = geometry(whole, op.window, region, (0, 1))
-    unpadded = Geometry(counted.out, counted.origin, g.kernel, g.step, g.dilation, (0, 1), 0)
+    unpadded = WindowGeometry(counted.out, counted.origin, g.kernel, g.step, g.dilation, (0, 1), 0)
     counts = taps(inside, unpadded).sum(axis=3, dtype=np.float32)
 
     def call(frame: Frame) -> None:
@@ -243,7 +243,7 @@ def _average(op: PoolOp, source: WindowSource, g: Geometry, region: Region) -> C
 # ---- everything else ----
 
 
-def _generic(p: Planner, op: GenericOp) -> None:
+def _generic(p: ValuePlanner, op: GenericOp) -> None:
     """An instruction this engine has no kernel for: its declared meaning on all rows at once."""
     region = p.values[op.out].region
     tile = p.program.tile[op.step[0]]
@@ -262,9 +262,9 @@ def _generic(p: Planner, op: GenericOp) -> None:
     p.emit(call, [op.out], op.instr.mnemonic)
 
 
-def _call(p: Planner, op: CallOp) -> None:
+def _call(p: ValuePlanner, op: CallOp) -> None:
     tile = p.program.tile[op.tile]
-    host = HostCall(p.program, tile, tile.call[op.name])
+    host = OrtCall(p.program, tile, tile.call[op.name])
     feeds = {}
     for place, content in op.feeds.items():
         b = tile.buffer[place]
@@ -280,12 +280,12 @@ def _call(p: Planner, op: CallOp) -> None:
     p.emit(call, list(op.made.values()), f"call {op.name}")
 
 
-def _messages(p: Planner, content: Content) -> tuple[int, Index | None]:
+def _messages(p: ValuePlanner, content: Content) -> tuple[int, Index | None]:
     (_, rows), cols, chans = extent(content)
     return p.operand(content, Region(0, 1, rows, cols, chans))
 
 
-def _tiles(p: Planner, op: TilesOp) -> None:
+def _tiles(p: ValuePlanner, op: TilesOp) -> None:
     arriving = {name: _messages(p, content) for name, content in op.arriving.items() if content}
 
     def call(frame: Frame) -> None:

@@ -17,7 +17,7 @@ from pimc_isa.operands import Range
 __all__ = [
     "Box",
     "Content",
-    "Piece",
+    "ContentPiece",
     "content_key",
     "coverage",
     "extent",
@@ -34,7 +34,7 @@ Key = tuple[int, int, int, Range, Range, bytes]
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class ContentPiece:
     """Columns and channels of some rows, taken from value ``value``.
 
     ``rows[r]`` is the value's absolute row that row r holds, -1 where this piece holds nothing; the value's column is
@@ -54,7 +54,7 @@ class Piece:
         return (self.value, self.dcol, self.dchan, self.cols, self.chans, self.rows.tobytes())
 
 
-Content = tuple[Piece, ...]  # later pieces lie over earlier ones
+Content = tuple[ContentPiece, ...]  # later pieces lie over earlier ones
 
 
 def rows_identity(height: int, rows: Array) -> Array:
@@ -85,23 +85,23 @@ def moved(content: Content, rows: Array, cols: Range, chans: Range, dcol: int, d
         there = (rows >= 0) & (rows < len(p.rows))
         through = np.where(there, p.rows[np.where(there, rows, 0)], -1).astype(np.int32)
         if (through >= 0).any():
-            result.append(Piece(through, inside_cols, inside_chans, p.value, p.dcol + dcol, p.dchan + dchan))
+            result.append(ContentPiece(through, inside_cols, inside_chans, p.value, p.dcol + dcol, p.dchan + dchan))
     return overlay(result)
 
 
-def overlay(pieces: Iterable[Piece]) -> Content:
+def overlay(pieces: Iterable[ContentPiece]) -> Content:
     """Drop what later pieces hide, then join neighbours that come from the same value in the same way."""
     visible = _visible(list(pieces))
     joined = unite(visible) if len(visible) > 1 else visible
     return tuple(visible if joined is None else joined)
 
 
-def unite(pieces: list[Piece]) -> Content | None:
+def unite(pieces: list[ContentPiece]) -> Content | None:
     """Join pieces that agree where they overlap, in a fixed order; None where two of them contradict each other."""
-    groups: dict[tuple[int, int, int], dict[Key, Piece]] = {}
+    groups: dict[tuple[int, int, int], dict[Key, ContentPiece]] = {}
     for p in pieces:
         groups.setdefault((p.value, p.dcol, p.dchan), {})[p.key] = p
-    result: list[Piece] = []
+    result: list[ContentPiece] = []
     for group in groups.values():
         joined = _unite_group(list(group.values()))
         if joined is None:
@@ -139,20 +139,20 @@ def _intersect(a: Range, b: Range) -> Range | None:
     return (first, last) if first < last else None
 
 
-def _hides(over: Piece, under: Piece) -> bool:
+def _hides(over: ContentPiece, under: ContentPiece) -> bool:
     """Whether ``over`` holds everything that ``under`` holds."""
     within = over.cols[0] <= under.cols[0] and under.cols[1] <= over.cols[1]
     within = within and over.chans[0] <= under.chans[0] and under.chans[1] <= over.chans[1]
     return within and not ((under.rows >= 0) & (over.rows < 0)).any()
 
 
-def _visible(pieces: list[Piece]) -> list[Piece]:
+def _visible(pieces: list[ContentPiece]) -> list[ContentPiece]:
     if len(pieces) > 1 and _paint(pieces, once=True) is not None:  # the usual case needs no pairwise look
         return pieces
     return [p for n, p in enumerate(pieces) if not any(_hides(q, p) for q in pieces[n + 1 :])]
 
 
-def _paint(pieces: list[Piece], once: bool) -> tuple[Array, list[int], list[int]] | None:
+def _paint(pieces: list[ContentPiece], once: bool) -> tuple[Array, list[int], list[int]] | None:
     """Which elements are held, on the grid of column and channel cuts; None where ``once`` and one is held twice."""
     cols = sorted({c for p in pieces for c in p.cols})
     chans = sorted({c for p in pieces for c in p.chans})
@@ -168,7 +168,7 @@ def _paint(pieces: list[Piece], once: bool) -> tuple[Array, list[int], list[int]
     return painted, cols, chans
 
 
-def _unite_group(pieces: list[Piece]) -> list[Piece] | None:
+def _unite_group(pieces: list[ContentPiece]) -> list[ContentPiece] | None:
     """Pieces of one value at one offset: one piece where they fill a box; None where their row maps disagree."""
     if len(pieces) == 1:
         return pieces
@@ -180,22 +180,22 @@ def _unite_group(pieces: list[Piece]) -> list[Piece] | None:
     painted, cols, chans = grid
     if (painted == (rows >= 0)).all():
         first = pieces[0]
-        return [Piece(rows, (cols[0], cols[-1]), (chans[0], chans[-1]), first.value, first.dcol, first.dchan)]
+        return [ContentPiece(rows, (cols[0], cols[-1]), (chans[0], chans[-1]), first.value, first.dcol, first.dchan)]
     return pieces
 
 
-def _disjoint_groups(pieces: list[Piece]) -> bool:
+def _disjoint_groups(pieces: list[ContentPiece]) -> bool:
     """Whether pieces of different values or offsets never hold the same element."""
     if _paint(pieces, once=True) is not None:
         return True
-    groups: dict[tuple[int, int, int], list[Piece]] = {}
+    groups: dict[tuple[int, int, int], list[ContentPiece]] = {}
     for p in pieces:
         groups.setdefault((p.value, p.dcol, p.dchan), []).append(p)
     lists = list(groups.values())
     return all(not _overlap(p, q) for n, a in enumerate(lists) for b in lists[n + 1 :] for p in a for q in b)
 
 
-def _overlap(p: Piece, q: Piece) -> bool:
+def _overlap(p: ContentPiece, q: ContentPiece) -> bool:
     if _intersect(p.cols, q.cols) is None or _intersect(p.chans, q.chans) is None:
         return False
     return bool(((p.rows >= 0) & (q.rows >= 0)).any())

@@ -16,7 +16,7 @@ from pimc_isa.engines.noise import Noise
 from pimc_isa.engines.values.calls import make_plan
 from pimc_isa.engines.values.content import Content, unite
 from pimc_isa.engines.values.lift import Lifted, lift
-from pimc_isa.engines.values.plan import Frame, Plan, Planner
+from pimc_isa.engines.values.plan import Frame, ValuePlan, ValuePlanner
 from pimc_isa.engines.values.share import Shared, share
 from pimc_isa.engines.values.tensors import Partial
 from pimc_isa.errors import RunError
@@ -78,7 +78,7 @@ class Executor:
         self.program, self._prove, self._noise = program, prove, noise
         self.lifted: Lifted = lift(program, rowwise)
         self.shared: Shared = share(self.lifted, merge)
-        self._plans: dict[frozenset[str], tuple[Plan, tuple[_Kept, ...], Planner]] = {}
+        self._plans: dict[frozenset[str], tuple[ValuePlan, tuple[_Kept, ...], ValuePlanner]] = {}
 
     def tensor_names(self) -> set[str]:
         """ONNX tensors that can be kept."""
@@ -115,11 +115,11 @@ class Executor:
         """Whether some conversion was not proved exact, or hardware is not ideal, in the runs so far."""
         return any(planner.lossy for _, _, planner in self._plans.values())
 
-    def plan(self, keep: bool | Collection[str] = False) -> Plan:
+    def plan(self, keep: bool | Collection[str] = False) -> ValuePlan:
         """The calls of a run (for benchmarks and tests)."""
         return self._plan(keep)[0]
 
-    def _plan(self, keep: bool | Collection[str]) -> tuple[Plan, tuple[_Kept, ...], Planner]:
+    def _plan(self, keep: bool | Collection[str]) -> tuple[ValuePlan, tuple[_Kept, ...], ValuePlanner]:
         names = frozenset(self.tensor_names() if keep is True else keep or ())
         unknown = sorted(names - self.tensor_names()) if names else []
         if unknown:
@@ -167,7 +167,7 @@ class Executor:
         return arrays, counts.pop()
 
 
-def _execute(plan: Plan, frame: Frame) -> None:
+def _execute(plan: ValuePlan, frame: Frame) -> None:
     arrays = frame.arrays
     for item in plan.items:
         item.call(frame)
@@ -175,7 +175,7 @@ def _execute(plan: Plan, frame: Frame) -> None:
             arrays[value] = None
 
 
-def _paste(planner: Planner, frame: Frame, kept: _Kept, partial: Partial, images: slice) -> None:
+def _paste(planner: ValuePlanner, frame: Frame, kept: _Kept, partial: Partial, images: slice) -> None:
     """Copy the pieces of a kept tensor to their places."""
     b, shift = kept.buffer, kept.view.channel
     channels = partial.channels(b.rows, b.width)

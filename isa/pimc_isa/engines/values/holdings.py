@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.engines.values.content import Content, Piece, coverage, moved, overlay, rows_identity, shifted_rows
+from pimc_isa.engines.values.content import Content, ContentPiece, coverage, moved, overlay, rows_identity, shifted_rows
 from pimc_isa.engines.values.lift import Lifted
 from pimc_isa.engines.values.operations import Region, Value
 from pimc_isa.engines.values.trace import NEVER, Step, StepId, Write
@@ -53,7 +53,7 @@ class Holdings:
         if isinstance(step.instr, Copy):
             return self._copied(tile, step, step.instr, write, height)
         value = self.value_of[write.step, write.buffer]
-        return (Piece(rows_identity(height, write.rows), write.cols, write.chans, value),)
+        return (ContentPiece(rows_identity(height, write.rows), write.cols, write.chans, value),)
 
     def _copied(self, tile: Tile, step: Step, instr: Copy, write: Write, height: int) -> Content:
         source = self.read(step.id, "src")
@@ -82,7 +82,7 @@ class Holdings:
         """What a buffer holds after the stream, counting every row ever written."""
         if tile.number in self.lifted.rowwise:
             value = self.buffer_values[tile.number, buffer.name]
-            return (Piece(rows_identity(buffer.rows, np.arange(buffer.rows)), buffer.cols, buffer.chans, value),)
+            return (ContentPiece(rows_identity(buffer.rows, np.arange(buffer.rows)), buffer.cols, buffer.chans, value),)
         return self._joined(self.lifted.final(tile, buffer.name))
 
     def _joined(self, writes: list[Write]) -> Content:
@@ -116,7 +116,7 @@ class Holdings:
                 return ()
             region = self.values[value].region
             rows = rows_identity(region.count, np.arange(region.count))
-            return (Piece(rows, region.cols, region.chans, value),)
+            return (ContentPiece(rows, region.cols, region.chans, value),)
         tile, trace = self.program.tile[source], self.lifted.traces[source]
         sends = trace.messages.get(name, [])
         order = sorted(
@@ -124,7 +124,7 @@ class Holdings:
             for n, (_, rows, times) in enumerate(sends)
             for row, t in zip(rows, times, strict=True)
         )
-        pieces: list[Piece] = []
+        pieces: list[ContentPiece] = []
         for n, (step, _, _) in enumerate(sends):
             instr = trace.steps[step].instr
             assert isinstance(instr, Send)

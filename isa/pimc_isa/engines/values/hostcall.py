@@ -13,13 +13,13 @@ from pimc_isa.meta import session_entries
 from pimc_isa.operands import Call
 from pimc_isa.program import Port, Program, Tile
 
-__all__ = ["HostCall"]
+__all__ = ["OrtCall"]
 
 Array = np.ndarray
 _STORED = ("uint8", "int8", "int32")
 
 
-class HostCall:
+class OrtCall:
     """One ``call`` of the host tile, ready to run. The session is made once.
 
     Session entries come from the program's ``meta['ort_config']`` (a JSON object). A subgraph with a fixed batch of 1

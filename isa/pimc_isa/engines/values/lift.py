@@ -17,13 +17,13 @@ from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Recv
 from pimc_isa.program import Program, Tile
 
-__all__ = ["Lifted", "Unit", "lift"]
+__all__ = ["Lifted", "LiftedUnit", "lift"]
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Unit:
+class LiftedUnit:
     """One thing to run: a static instruction, or whole tiles row by row."""
 
     step: StepId | None
@@ -39,7 +39,7 @@ class Lifted:
     seen: dict[tuple[StepId, str], list[Write]] = field(default_factory=dict)
     reads: dict[StepId, list[Read]] = field(default_factory=dict)
     rowwise: set[int] = field(default_factory=set)
-    order: list[Unit] = field(default_factory=list)
+    order: list[LiftedUnit] = field(default_factory=list)
 
     def final(self, tile: Tile, buffer: str) -> list[Write]:
         """All writers of a buffer, earlier first."""
@@ -150,7 +150,7 @@ def _order(lifted: Lifted) -> bool:
             lifted.rowwise |= tiles
             changed = True
         first = component[0]
-        unit = Unit(None, tuple(sorted(tiles))) if isinstance(first, int) else Unit(first)
+        unit = LiftedUnit(None, tuple(sorted(tiles))) if isinstance(first, int) else LiftedUnit(first)
         lifted.order.append(unit)
     return not changed
 

@@ -10,9 +10,9 @@ import numpy as np
 from pimc_isa.element import U8, element
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.dots.model import analog_model
-from pimc_isa.engines.kernels.windows import Geometry
+from pimc_isa.engines.kernels.windows import WindowGeometry
 from pimc_isa.engines.noise import Noise
-from pimc_isa.engines.values.content import Content, Piece, content_key, extent
+from pimc_isa.engines.values.content import Content, ContentPiece, content_key, extent
 from pimc_isa.engines.values.operations import (
     CallOp,
     DotOp,
@@ -28,7 +28,7 @@ from pimc_isa.engines.values.share import Shared
 from pimc_isa.operands import Range, Window
 from pimc_isa.program import Program
 
-__all__ = ["Call", "Frame", "Index", "Item", "Plan", "Planner", "Scratch", "WindowSource", "geometry"]
+__all__ = ["Call", "Frame", "Index", "PlannedCall", "Scratch", "ValuePlan", "ValuePlanner", "WindowSource", "geometry"]
 
 Array = np.ndarray
 
@@ -71,7 +71,7 @@ Call = Callable[[Frame], None]
 
 
 @dataclass(frozen=True)
-class Item:
+class PlannedCall:
     """One call, and the values nobody needs afterwards."""
 
     call: Call
@@ -90,15 +90,15 @@ class WindowSource:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ValuePlan:
     """Calls in order, the number of values, and the peak of live arrays' bytes for one image."""
 
-    items: tuple[Item, ...]
+    items: tuple[PlannedCall, ...]
     values: int
     bytes_per_image: int
 
 
-class Planner:
+class ValuePlanner:
     """Turns operations into calls. ``kept`` contents stay alive to the end."""
 
     def __init__(
@@ -214,13 +214,13 @@ class Planner:
         self._reads = pending
         return out
 
-    def _paste(self, piece: Piece, region: Region) -> tuple[int, Index, Index]:
+    def _paste(self, piece: ContentPiece, region: Region) -> tuple[int, Index, Index]:
         value, held, of = self.cut(piece)
         rows = _index(held - region.first)
         to = (slice(None), rows, _cut(piece.cols, region.cols[0]), _cut(piece.chans, region.chans[0]))
         return self.use(value), to, of
 
-    def cut(self, piece: Piece) -> tuple[int, Array, Index]:
+    def cut(self, piece: ContentPiece) -> tuple[int, Array, Index]:
         """A piece's value, the rows it holds, and the index that cuts it out of the value."""
         made = self.values[piece.value].region
         held = np.flatnonzero(piece.rows >= 0)
@@ -259,7 +259,7 @@ class Planner:
 
     # ---- the result ----
 
-    def finish(self) -> Plan:
+    def finish(self) -> ValuePlan:
         """Order is that of emission; every value is freed after its last reader, dead ones at once."""
         last: dict[int, int] = {}
         for n, (_, reads, made, _) in enumerate(self._pending):
@@ -271,8 +271,10 @@ class Planner:
         frees: dict[int, list[int]] = {}
         for value, n in last.items():
             frees.setdefault(n, []).append(value)
-        items = tuple(Item(call, tuple(frees.get(n, ())), label) for n, (call, _, _, label) in enumerate(self._pending))
-        return Plan(items, len(self.values), self._peak(frees))
+        items = tuple(
+            PlannedCall(call, tuple(frees.get(n, ())), label) for n, (call, _, _, label) in enumerate(self._pending)
+        )
+        return ValuePlan(items, len(self.values), self._peak(frees))
 
     def _peak(self, frees: Mapping[int, list[int]]) -> int:
         live = peak = 0
@@ -286,11 +288,11 @@ class Planner:
         return self.values[value].region.elements * element(self.values[value].dtype).dtype.itemsize
 
 
-def geometry(source: WindowSource, window: Window, region: Region, chans: Range) -> Geometry:
+def geometry(source: WindowSource, window: Window, region: Region, chans: Range) -> WindowGeometry:
     """Windows of a region's outputs over a source; ``chans`` are absolute channels of the tensor."""
     rows = (region.first, region.step, region.count)
     held = (chans[0] - source.chan, chans[1] - source.chan)
-    return Geometry.of(window, rows, region.cols, (source.row, source.col), held)
+    return WindowGeometry.of(window, rows, region.cols, (source.row, source.col), held)
 
 
 def _needed(operations: list[Operation], kept: list[Content]) -> list[Operation]:

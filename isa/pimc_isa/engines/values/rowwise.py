@@ -13,9 +13,9 @@ import numpy as np
 
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.dots.model import AnalogModel
-from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.engines.noise import position_numbers
-from pimc_isa.engines.values.hostcall import HostCall
+from pimc_isa.engines.values.hostcall import OrtCall
 from pimc_isa.engines.values.instances import Pending, instances
 from pimc_isa.errors import DeadlockError, ProgramError
 from pimc_isa.operands import Range, RowExpr, Slab
@@ -110,18 +110,18 @@ class RowwiseTile:
         g = self._geometry(dst, src, window, (c0 - held.chans[0], c1 - held.chans[0]))
         return taps(self.buffers[src], g)
 
-    def _geometry(self, dst: Slab, src: str, window: str, chans: Range) -> Geometry:
+    def _geometry(self, dst: Slab, src: str, window: str, chans: Range) -> WindowGeometry:
         held, w = self.tile.buffer[src], self.tile.window[window]
         row = dst.row.at(self._i)
         self._check(src, *w.rows(row, held.rows))
-        return Geometry.of(w, (row, 1, 1), self.tile.cols(dst), (0, held.cols[0]), chans)
+        return WindowGeometry.of(w, (row, 1, 1), self.tile.cols(dst), (0, held.cols[0]), chans)
 
     def patches_count(self, dst: Slab, src: str, window: str) -> Array:
         """Taps of each window that lie inside the tensor."""
         held, w = self.tile.buffer[src], self.tile.window[window]
         inside = np.ones((1, held.rows, held.width, 1), np.uint8)
         row = dst.row.at(self._i)
-        g = Geometry.of(w, (row, 1, 1), self.tile.cols(dst), (0, 0), (0, 1))
+        g = WindowGeometry.of(w, (row, 1, 1), self.tile.cols(dst), (0, 0), (0, 1))
         return _count(inside, g)
 
     def dot(self, dst: Slab, src: str, window: str, group: str) -> Array:
@@ -171,16 +171,16 @@ class RowwiseTile:
 
     def call(self, name: str) -> None:
         """Run a host call."""
-        made, sent = HostCall(self.program, self.tile, self.tile.call[name])(self.buffers, self.ports)
+        made, sent = OrtCall(self.program, self.tile, self.tile.call[name])(self.buffers, self.ports)
         for buffer, value in made.items():
             self.buffers[buffer][...] = value
             self._written[buffer][:] = True
         self.results.update(sent)
 
 
-def _count(inside: Array, g: Geometry) -> Array:
+def _count(inside: Array, g: WindowGeometry) -> Array:
     """Taps inside the tensor, whatever the padding value is."""
-    unpadded = Geometry(g.out, g.origin, g.kernel, g.step, g.dilation, g.chans, 0)
+    unpadded = WindowGeometry(g.out, g.origin, g.kernel, g.step, g.dilation, g.chans, 0)
     return np.asarray(taps(inside, unpadded).sum(axis=3, dtype=np.float32))
 
 

@@ -13,9 +13,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pimc_isa.engines.dots.layer import LayerPart, part_channels
-from pimc_isa.engines.values.content import Content, Piece, content_key, moved, rows_identity, shifted_rows, unite
+from pimc_isa.engines.values.content import (
+    Content,
+    ContentPiece,
+    content_key,
+    moved,
+    rows_identity,
+    shifted_rows,
+    unite,
+)
 from pimc_isa.engines.values.holdings import Holdings
-from pimc_isa.engines.values.lift import Lifted, Unit
+from pimc_isa.engines.values.lift import Lifted, LiftedUnit
 from pimc_isa.engines.values.operations import (
     CallOp,
     DotOp,
@@ -72,11 +80,11 @@ def share(lifted: Lifted, merge: bool = True) -> Shared:
     return Shared(builder.holdings, builder.operations)
 
 
-def _classes(lifted: Lifted, merge: bool) -> list[list[Unit]]:
+def _classes(lifted: Lifted, merge: bool) -> list[list[LiftedUnit]]:
     """Units grouped by signature, in an order in which inputs come first."""
     signer = Signer(lifted, merge)
     levels: dict[int, int] = {}
-    members: dict[int, list[Unit]] = {}
+    members: dict[int, list[LiftedUnit]] = {}
     for unit in lifted.order:
         found = signer.tiles(unit.tiles) if unit.step is None else signer.step(unit.step)
         if found is not None:
@@ -94,7 +102,7 @@ class _Builder:
         self.operations: list[Operation] = []
         self._dots: dict[int, DotOp] = {}
 
-    def build(self, members: list[Unit]) -> None:
+    def build(self, members: list[LiftedUnit]) -> None:
         """One class: one operation if its parts fit together, else one for each."""
         first = members[0]
         if first.step is None:
@@ -147,7 +155,7 @@ class _Builder:
     def _merged(self, parts: list[_Part]) -> _Part | None:
         """All parts as one, or None where they leave gaps or see different things."""
         first = parts[0]
-        box = unite([Piece(rows_identity(p.height, p.rows), p.cols, p.chans, 0) for p in parts])
+        box = unite([ContentPiece(rows_identity(p.height, p.rows), p.cols, p.chans, 0) for p in parts])
         if box is None or len(box) != 1:
             return None
         rows = np.flatnonzero(box[0].rows >= 0)

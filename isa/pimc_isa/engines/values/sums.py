@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pimc_isa.engines.dots.layer import Layer
-from pimc_isa.engines.kernels.windows import Geometry, is_plain
+from pimc_isa.engines.kernels.windows import WindowGeometry, is_plain
 from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.operations import DotOp, Region
-from pimc_isa.engines.values.plan import Frame, Planner, WindowSource, geometry
+from pimc_isa.engines.values.plan import Frame, ValuePlanner, WindowSource, geometry
 from pimc_isa.errors import ProgramError
 
 __all__ = ["Sums", "summer"]
@@ -22,7 +22,7 @@ BLOCK_BYTES = 1 << 20  # window vectors and sums of one block of rows: about a s
 class Sums:
     """Iterates over blocks of output rows: (first position, last position, i32 sums [positions, channels])."""
 
-    def __init__(self, p: Planner, layer: Layer, source: WindowSource, g: Geometry, region: Region) -> None:
+    def __init__(self, p: ValuePlanner, layer: Layer, source: WindowSource, g: WindowGeometry, region: Region) -> None:
         self._layer, self._value, self._g, self._scratch, self._region = layer, source.value, g, p.scratch, region
         rows, cols = g.out
         self._depthwise = layer.is_depthwise(g.kernel[0] * g.kernel[1])
@@ -57,7 +57,7 @@ class Sums:
         return position_numbers((frame.first + image)[:, None], rows[:, None], cols[None]).ravel()
 
 
-def summer(p: Planner, op: DotOp, region: Region) -> Sums:
+def summer(p: ValuePlanner, op: DotOp, region: Region) -> Sums:
     """The sums of an operation over a region. Raises ProgramError for windows that do not fit the weights."""
     source = p.window_source(op.x, op.size, op.chans)
     layer = p.layer(op.part)
@@ -66,7 +66,7 @@ def summer(p: Planner, op: DotOp, region: Region) -> Sums:
     return Sums(p, layer, source, g, region)
 
 
-def _check_depth(layer: Layer, g: Geometry) -> None:
+def _check_depth(layer: Layer, g: WindowGeometry) -> None:
     if g.depth != layer.weights.k * layer.groups:
         inputs = g.depth // layer.groups
         raise ProgramError(f"weights {layer.weights.name} have {layer.weights.k} rows for windows of {inputs} inputs")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pimc_isa.engines.dots.layer import Layer, LayerPart
-from pimc_isa.engines.kernels.windows import Geometry, taps
+from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.operations import Region
 from pimc_isa.engines.values.plan import WindowSource, geometry
@@ -54,15 +54,15 @@ class WholeRows:
         array, at = self._sources[src]
         return taps(array, self._geometry(at, window, self.tile.chans(dst)))
 
-    def _geometry(self, at: WindowSource, window: str, chans: Range) -> Geometry:
+    def _geometry(self, at: WindowSource, window: str, chans: Range) -> WindowGeometry:
         return geometry(at, self.tile.window[window], self._region, chans)
 
     def patches_count(self, dst: Slab, src: str, window: str) -> Array:
         """Taps inside the tensor."""
         held, w = self.tile.buffer[src], self.tile.window[window]
         rows = (self._region.first, self._region.step, self._region.count)
-        g = Geometry.of(w, rows, self._region.cols, (0, 0), (0, 1))
-        unpadded = Geometry(g.out, g.origin, g.kernel, g.step, g.dilation, g.chans, 0)
+        g = WindowGeometry.of(w, rows, self._region.cols, (0, 0), (0, 1))
+        unpadded = WindowGeometry(g.out, g.origin, g.kernel, g.step, g.dilation, g.chans, 0)
         inside = np.ones((1, held.rows, held.width, 1), np.uint8)
         return np.asarray(taps(inside, unpadded).sum(axis=3, dtype=np.float32))
 

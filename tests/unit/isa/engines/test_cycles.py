@@ -9,7 +9,7 @@ import pytest
 
 from pimc_isa.engines import step
 from pimc_isa.engines.cycles import simulate
-from pimc_isa.engines.cycles.links import Network as Links
+from pimc_isa.engines.cycles.links import LinkTimes
 from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError, RunError
 from pimc_isa.instructions import CallHost, Copy, End, Halt, Loop, Lut, Mvm, Recv, Send
@@ -261,7 +261,7 @@ def test_links_that_one_tile_uses_alone_are_not_watched() -> None:
     y = buffer("y", 2, 2)
     one = tile(1, (0, 0, 0), (y,), Send("c", slab("y", ROW0)), Send("c", slab("y", RowExpr(0, 1))), Halt())
     two = tile(2, (0, 1, 0), (y,), Recv(slab("y"), "c", RowExpr(0, 2)), Halt())
-    network = Links(program(machine(), (one, two), Channel("c", 1, (2,), 1)))
+    network = LinkTimes(program(machine(), (one, two), Channel("c", 1, (2,), 1)))
     assert network.holds(1, 0) == network.holds(1, 1) == []
 
 

@@ -15,7 +15,7 @@ import pimc_isa.engines.step as step_package
 from pimc_isa.define import REGISTRY, Context, Instr, Meaning, slab
 from pimc_isa.engines import step, values
 from pimc_isa.engines.cycles import simulate
-from pimc_isa.engines.step import Place, Restatement, Values, restate, unrefereed
+from pimc_isa.engines.step import InTile, Restatement, Values, restate, unrefereed
 from pimc_isa.engines.step import referee as table
 from pimc_isa.engines.step.rules import over
 from pimc_isa.engines.timing import Timing
@@ -143,7 +143,7 @@ def test_an_instruction_without_restatement_is_refused_and_reported(negate: type
 
 
 def test_a_plug_in_brings_its_own_restatement(negate: type[Instr]) -> None:
-    def cycles(place: Place, instr: Any) -> int:
+    def cycles(place: InTile, instr: Any) -> int:
         return over(2 * 8, place.program.machine.tile.bus_bytes_per_cycle)
 
     def meaning(instr: Any, v: Values) -> None:

@@ -29,7 +29,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     jit.compiled.cache_clear()
 
 
-def random_geometry(rng: np.random.Generator) -> tuple[Array, windows.Geometry, Window]:
+def random_geometry(rng: np.random.Generator) -> tuple[Array, windows.WindowGeometry, Window]:
     """An array that may be a part of a tensor, and windows over it."""
     height, width, channels = (int(v) for v in rng.integers(5, 12, 3))
     kernel, stride, dilation = (tuple(int(v) for v in rng.integers(1, top, 2)) for top in (5, 4, 3))
@@ -42,10 +42,10 @@ def random_geometry(rng: np.random.Generator) -> tuple[Array, windows.Geometry, 
     c0 = int(rng.integers(0, channels))
     chans = (c0, int(rng.integers(c0 + 1, channels + 1)))
     x = rng.integers(0, 256, (2, height, width, channels), dtype=np.uint8)
-    return x, windows.Geometry.of(window, (0, 1, rows), (0, cols), (0, 0), chans), window
+    return x, windows.WindowGeometry.of(window, (0, 1, rows), (0, cols), (0, 0), chans), window
 
 
-def plain_taps(x: Array, g: windows.Geometry, w: Window) -> Array:
+def plain_taps(x: Array, g: windows.WindowGeometry, w: Window) -> Array:
     """Windows, element by element."""
     out = np.full((len(x), *g.out, w.kernel[0] * w.kernel[1], g.chans[1] - g.chans[0]), w.pad_value, np.uint8)
     for row, col, t in np.ndindex(out.shape[1:4]):
@@ -78,7 +78,7 @@ def test_depthwise(kernel: tuple[int, int], largest: int, form: str) -> None:
     rng = np.random.default_rng(kernel[0] * 7 + largest)
     window = Window("w", kernel, (2, 1), (1, 1, 0, 2), (1, 2), 255)
     x = rng.integers(0, 256, (2, 9, 11, 7), dtype=np.uint8)
-    g = windows.Geometry.of(window, (0, 1, 4), (0, 6), (0, 0), (1, 6))
+    g = windows.WindowGeometry.of(window, (0, 1, 4), (0, 6), (0, 0), (1, 6))
     w = rng.integers(-largest - 1, largest + 1, (kernel[0] * kernel[1], 5)).astype(np.int32)
     w[0] = -128  # with 255 the largest product that 16 bits must hold
     expected = (plain_taps(x, g, window).astype(np.int64) * w).sum(axis=3)
@@ -87,10 +87,10 @@ def test_depthwise(kernel: tuple[int, int], largest: int, form: str) -> None:
 
 def test_plain_windows_are_the_array() -> None:
     x = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    one = windows.Geometry.of(Window("w", (1, 1)), (0, 1, 4), (0, 5), (0, 0), (0, 3))
-    whole = windows.Geometry.of(Window("w", (4, 5)), (0, 1, 1), (0, 1), (0, 0), (0, 3))
-    strided = windows.Geometry.of(Window("w", (1, 1), (2, 2)), (0, 1, 2), (0, 3), (0, 0), (0, 3))
-    padded = windows.Geometry.of(Window("w", (4, 5), pads=(0, 0, 1, 0)), (0, 1, 2), (0, 1), (0, 0), (0, 3))
+    one = windows.WindowGeometry.of(Window("w", (1, 1)), (0, 1, 4), (0, 5), (0, 0), (0, 3))
+    whole = windows.WindowGeometry.of(Window("w", (4, 5)), (0, 1, 1), (0, 1), (0, 0), (0, 3))
+    strided = windows.WindowGeometry.of(Window("w", (1, 1), (2, 2)), (0, 1, 2), (0, 3), (0, 0), (0, 3))
+    padded = windows.WindowGeometry.of(Window("w", (4, 5), pads=(0, 0, 1, 0)), (0, 1, 2), (0, 1), (0, 0), (0, 3))
     assert [windows.is_plain(g, x.shape) for g in (one, whole, strided, padded)] == [True, True, False, False]
 
 
@@ -196,7 +196,7 @@ def test_compiled_kernels_are_cached_in_the_user_directory(monkeypatch: pytest.M
     assert str(jit.cache_directory()).startswith(str(tmp_path))
     jit.compiled.cache_clear()
     x = np.zeros((1, 3, 3, 2), np.uint8)
-    g = windows.Geometry.of(Window("w", (2, 2)), (0, 1, 2), (0, 2), (0, 0), (0, 2))
+    g = windows.WindowGeometry.of(Window("w", (2, 2)), (0, 1, 2), (0, 2), (0, 0), (0, 2))
     pointwise.window_max(x, g)
     jit.compiled.cache_clear()
     assert any(jit.cache_directory().rglob("*.nbi"))

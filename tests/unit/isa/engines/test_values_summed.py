@@ -16,7 +16,7 @@ from pimc_isa.crossbar.exactness import sliced_dot
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.kernels import convert, gemm
 from pimc_isa.engines.kernels.convert import add_codes, converter
-from pimc_isa.engines.kernels.windows import Geometry
+from pimc_isa.engines.kernels.windows import WindowGeometry
 from pimc_isa.engines.kernels.windows import taps as taps_of
 from pimc_isa.flow import Block, Conversion, Flow, NormalForm, normal_form, parse_flow
 from pimc_isa.operands import Weights, Window
@@ -105,7 +105,7 @@ def test_depthwise_layers_by_taps_are_the_reference(centred: bool, kernel: tuple
     x = rng.integers(0, 256, (2, 6, 7, chans)).astype(np.uint8)
     window = Window("w", kernel, (1, 2), (1, 1, 1, 1), pad_value=77)
     out = (6 + 2 - kernel[0] + 1, (7 + 2 - kernel[1]) // 2 + 1)
-    g = Geometry.of(window, (0, 1, out[0]), (0, out[1]), (0, 0), (0, chans))
+    g = WindowGeometry.of(window, (0, 1, out[0]), (0, out[1]), (0, 0), (0, chans))
     seen = taps_of(x, g).transpose(0, 1, 2, 4, 3).reshape(-1, chans, taps)
     scale = part.full_scale(program(weights, cells, flow))
     expected = reference(seen, cells, weights, normal_form(flow), scale, [])
