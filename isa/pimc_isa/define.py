@@ -33,6 +33,7 @@ __all__ = [
     "field_of",
     "fields_of",
     "ref",
+    "row_number",
     "slab",
     "source",
     "until",
@@ -89,6 +90,11 @@ def ref(space: str, doc: str) -> Any:
 
 def until(doc: str) -> Any:
     """A number of rows, affine in the loop counter, clipped to the buffer's height."""
+    return dataclasses.field(metadata={"isa": Field("until", doc)})
+
+
+def row_number(doc: str) -> Any:
+    """A row, affine in the loop counter, of all buffers of the instruction's call."""
     return dataclasses.field(metadata={"isa": Field("until", doc)})
 
 
@@ -149,8 +155,8 @@ class Meaning(Protocol):
         """Put a row part into a channel."""
         ...
 
-    def call(self, name: str) -> None:
-        """Run a host call on whole buffers."""
+    def call(self, name: str, row: RowExpr | None = None) -> None:
+        """Run a host call on whole buffers, or on one row of each."""
         ...
 
 

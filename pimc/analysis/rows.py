@@ -82,23 +82,39 @@ def plan_rows(
 def _host_rows(graph: Graph, op: HostCall, period: int, res: Resources, ends: dict[str, Array]) -> Array:
     """A head gives its rows at the network's pace; an island calls when all its inputs are there, then sends them."""
     rows = np.arange(op.shape[0])
+    if op.by_row:
+        return _streamed_rows(graph, op, res, ends)
     if not op.inputs:
         return np.asarray(rows * (period / op.shape[0]))
-    network, machine = res.machine.network, res.machine
-
-    def link(value: Op) -> float:
-        """Cycles of a row between the host and its tiles."""
-        rate = min(network.chip_link_bytes_per_cycle, network.link_bytes_per_cycle)
-        return value.element.nbytes(value.shape[1] * value.shape[2]) / rate
-
     read = [graph[v] for v in op.inputs]
-    operations = op.operations
-    elements = sum(math.prod(value.shape) for value in (*read, op))
-    host = machine.host
-    work = max(elements / host.elements_per_cycle, operations / host.operations_per_cycle)
-    begin = max(ends[v.name][-1] for v in read) + sum(link(v) for v in read) + 2 * network.chip_hop_cycles
-    pace = max(link(op), period / op.shape[0])  # readers take rows no faster: a burst would only hold up others
-    return np.asarray(begin + work + link(op) + rows * pace)
+    hops = 2 * res.machine.network.chip_hop_cycles
+    begin = max(ends[v.name][-1] for v in read) + sum(_link(v, res) for v in read) + hops
+    pace = max(_link(op, res), period / op.shape[0])  # readers take rows no faster: a burst would only hold up others
+    return np.asarray(begin + _work(graph, op, res) + _link(op, res) + rows * pace)
+
+
+def _streamed_rows(graph: Graph, op: HostCall, res: Resources, ends: dict[str, Array]) -> Array:
+    """A call by rows makes each row when it is there in all inputs."""
+    steps = np.arange(op.shape[0])
+    read = [graph[v] for v in op.inputs]
+    duration = max(_work(graph, op, res) / op.shape[0], _link(op, res), sum(_link(v, res) for v in read))
+    ready = np.max([ends[v.name] for v in read], axis=0) + sum(_link(v, res) for v in read)
+    behind = np.maximum.accumulate(ready - steps * duration) + (steps + 1) * duration
+    return np.asarray(behind + _link(op, res) + 2 * res.machine.network.chip_hop_cycles)
+
+
+def _link(value: Op, res: Resources) -> float:
+    """Cycles of a row between the host and its tiles."""
+    network = res.machine.network
+    rate = min(network.chip_link_bytes_per_cycle, network.link_bytes_per_cycle)
+    return value.element.nbytes(value.shape[1] * value.shape[2]) / rate
+
+
+def _work(graph: Graph, op: HostCall, res: Resources) -> float:
+    """Cycles of the host's work for an image."""
+    elements = sum(math.prod(graph[v].shape) for v in (*op.inputs, op.name))
+    host = res.machine.host
+    return max(elements / host.elements_per_cycle, op.operations / host.operations_per_cycle)
 
 
 def _run(

@@ -22,25 +22,25 @@ from tests.unit.passes.graphs import Net
 IMAGES = 6
 
 
-def network(kind: str, operator: str = "softmax", side: int = 12, channels: int = 8) -> Graph:
+def network(kind: str, operator: str = "softmax", side: int = 12, channels: int = 8, rows: bool = False) -> Graph:
     """Convolutions with an island in line, on a residual branch, twice on a branch, behind another, or none."""
     net = Net((side, side, 8), 1)
     x = net.conv(net.x, channels)
     if kind == "none":
         y = net.add(net.conv(x, channels), x)
     elif kind == "line":
-        y = net.conv(net.island(x, operator), channels)
+        y = net.conv(net.island(x, operator, rows), channels)
     elif kind == "behind":
-        y = net.conv(net.island(net.island(x, operator), "softmax"), channels)
+        y = net.conv(net.island(net.island(x, operator), "softmax", rows), channels)
     elif kind == "two":
-        y = net.conv(net.island(net.conv(net.island(x, operator), channels), "softmax"), channels)
+        y = net.conv(net.island(net.conv(net.island(x, operator, rows), channels), "softmax"), channels)
     elif kind == "from the head":
-        y = net.concat(net.conv(net.island(net.x, "softmax"), channels), x)
+        y = net.concat(net.conv(net.island(net.x, "softmax", rows), channels), x)
     else:
-        branch = net.island(x, operator)
+        branch = net.island(x, operator, rows)
         branch = net.maxpool(branch, 2, 2, 0) if operator == "resize" else branch
         if kind == "deep":
-            branch = net.island(net.conv(branch, channels), "softmax")
+            branch = net.island(net.conv(branch, channels), "softmax", rows)
         y = net.add(branch, x)
     return net.finish(net.conv(y, channels))
 
@@ -58,11 +58,14 @@ KINDS = [
     for operator in ("softmax", "resize")
     if (kind, operator) != ("from the head", "resize")
 ]
+WAYS = [
+    (kind, operator, rows) for kind, operator in KINDS for rows in (False, True) if not rows or operator == "softmax"
+]
 
 
-@pytest.mark.parametrize(("kind", "operator"), KINDS)
-def test_all_engines_agree_with_the_graph(kind: str, operator: str) -> None:
-    graph = network(kind, operator)
+@pytest.mark.parametrize(("kind", "operator", "rows"), WAYS)
+def test_all_engines_agree_with_the_graph(kind: str, operator: str, rows: bool) -> None:
+    graph = network(kind, operator, rows=rows)
     program = compiled(graph)
     x = {"input": np.random.default_rng(2).integers(0, 256, (2, *graph.inputs[0].shape), dtype=np.uint8)}
     golden, values, slow = evaluate(graph, x), run(program, x, keep=True), step.run(program, x, 2)
@@ -76,28 +79,36 @@ def test_all_engines_agree_with_the_graph(kind: str, operator: str) -> None:
         assert (one.end == other.end).all()
 
 
-@pytest.mark.parametrize(("kind", "operator"), KINDS)
-def test_each_island_is_a_process_with_a_call(kind: str, operator: str) -> None:
-    graph = network(kind, operator)
+@pytest.mark.parametrize(("kind", "operator", "rows"), WAYS)
+def test_each_island_is_a_process_with_a_call(kind: str, operator: str, rows: bool) -> None:
+    graph = network(kind, operator, rows=rows)
     program = compiled(graph)
     islands = [t for t in program.tiles if t.kind == "host" and t.number]
     assert len(islands) == sum(op.is_host and bool(op.inputs) and op.type is not None for op in graph.ops())
     text = disassemble(program)
     for tile in islands:
         part = text.split(f".tile {tile.number} ")[1].split(".tile ")[0]
-        assert "call   f0" in part
+        assert "call   f0" in part or (rows and "call.row f0, row=i" in part)
         assert [type(i) for i in tile.code if isinstance(i, Recv | Send | Copy)].count(Recv) >= 1
     assert disassemble(assemble(text)) == text
 
 
-@pytest.mark.parametrize(("side", "channels"), [(28, 16), (56, 16)])
+PACES = [
+    (kind, operator, side, 16, rows)
+    for kind, operator in (("line", "softmax"), ("residual", "softmax"), ("residual", "resize"), ("deep", "softmax"))
+    for side in (28, 56)
+    for rows in (False, True)
+    if not rows or operator == "softmax"
+]
+
+
 @pytest.mark.parametrize(
-    ("kind", "operator"), [("line", "softmax"), ("residual", "softmax"), ("residual", "resize"), ("deep", "softmax")]
+    ("kind", "operator", "side", "channels", "rows"), [*PACES, ("residual", "softmax", 56, 64, True)]
 )
-def test_an_island_costs_no_pace(kind: str, operator: str, side: int, channels: int) -> None:
+def test_an_island_costs_no_pace(kind: str, operator: str, side: int, channels: int, rows: bool) -> None:
     """At most 5 % over the larger of the network's own interval and the busiest unit of the island."""
     without = simulate(compiled(network("none", side=side, channels=channels)), IMAGES).interval_cycles
-    program = compiled(network(kind, operator, side, channels))
+    program = compiled(network(kind, operator, side, channels, rows))
     timing = simulate(program, IMAGES)
     hosts = {t.number for t in program.tiles if t.kind == "host"}
     own = max(cycles / IMAGES for (tile, _), cycles in timing.unit_busy.items() if tile in hosts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from pimc_isa.operands import Buffer, Call, View
 from pimc_isa.program import Tile
 
 __all__ = ["host_tiles"]
+
+#: Rows that an island which runs by rows holds of each value: one it works on, one that comes or goes.
+ROWS_AHEAD = 2
 
 Array = np.ndarray
 
@@ -55,8 +59,11 @@ def _island(
     op = graph[name]
     assert isinstance(op, HostCall)
     island = _Host(graph, wires, tensors, views, number, f"host {name}")
-    island.call(op, images=2)
-    island.send([op])
+    if op.by_row:
+        island.rows(op)
+    else:
+        island.call(op, images=2)
+        island.send([op])
     return island.tile()
 
 
@@ -80,16 +87,45 @@ class _Host:
         """Receive what the call reads, into room for so many images, then run it."""
         for index, value in enumerate(op.inputs):
             self._receive(op, index, value, images)
-        number, model = len(self.code.calls), f"h{sum(name.startswith('h') for name in self.tensors)}"
-        self.tensors[model] = self.graph.constants[op.model]
         if op.type is not None:
             self.name[op.name] = f"v{len(self.name)}"
             # Two images' rows: the next image's call may run while this image's rows are still being sent.
             self._whole(self.name[op.name], op, 2)
+        self.stream.append((isa.CallHost(call=self._declare(op, op.operations)), op.node))
+
+    def _declare(self, op: HostCall, operations: int) -> str:
+        """Declare the call with its subgraph; returns its name."""
+        name, model = f"f{len(self.code.calls)}", f"h{sum(name.startswith('h') for name in self.tensors)}"
+        self.tensors[model] = self.graph.constants[op.model]
         feeds = tuple((t, self._place(v)) for t, v in op.feeds)
         fetches = tuple((t, self._place(v)) for t, v in op.fetches)
-        self.code.calls.append(Call(f"f{number}", model, feeds, fetches, op.operations))
-        self.stream.append((isa.CallHost(call=f"f{number}"), op.node))
+        self.code.calls.append(Call(name, model, feeds, fetches, operations))
+        return name
+
+    def rows(self, op: HostCall) -> None:
+        """Receive, call and send row by row; with room for a next row meanwhile."""
+        height = op.shape[0]
+        self.code.rows = height
+        body: list[tuple[Instr, str]] = []
+        for index, value in enumerate(op.inputs):
+            if value in self.name:
+                continue
+            self.name[value] = f"v{len(self.name)}"
+            self._held(self.name[value], self.graph[value], ROWS_AHEAD)
+            slab_row = self.code.row(self.name[value]).row
+            for wire in self.wires.recvs.get((self.number, op.name, index), []):
+                slab = self.code.part_of(self.name[value], slab_row, wire.cols, wire.chans_at_reader)
+                until = replace(slab_row, b=slab_row.b + slab_row.d)
+                body.append((isa.Recv(dst=slab, channel=wire.name, until=until), op.node))
+        self.name[op.name] = f"v{len(self.name)}"
+        self._held(self.name[op.name], op, ROWS_AHEAD)
+        call = self._declare(op, -(-op.operations // height))
+        row = self.code.row(self.name[op.name]).row
+        body.append((isa.CallRow(call=call, row=row), op.node))
+        for wire in self.wires.sends.get((self.number, op.name), []):
+            src = self.code.part_of(self.name[op.name], row, wire.cols, wire.chans)
+            body.append((isa.Send(channel=wire.name, src=src), op.node))
+        self.stream += [(isa.Loop(times=height), ""), *body, (isa.End(), "")] if height > 1 else body
 
     def _receive(self, op: HostCall, index: int, value: str, images: int) -> None:
         if value in self.name:
@@ -116,10 +152,11 @@ class _Host:
         self.stream += [(isa.Loop(times=rows), ""), *body, (isa.End(), "")] if rows > 1 else body
 
     def _whole(self, name: str, op: Op, images: int) -> None:
+        self._held(name, op, images * op.shape[0])
+
+    def _held(self, name: str, op: Op, slots: int) -> None:
         h, w, c = op.shape
-        self.code.buffers.append(
-            Buffer(name, op.element.name, h, w, c, (0, w), (0, c), images * h, self.views[op.name])
-        )
+        self.code.buffers.append(Buffer(name, op.element.name, h, w, c, (0, w), (0, c), slots, self.views[op.name]))
 
     def _place(self, value: str) -> str:
         return value if value.startswith("$") else self.name[value]

@@ -11,7 +11,7 @@ from pimc_isa.binary.words import SPACES
 from pimc_isa.check.stream import walk
 from pimc_isa.define import Context, Field, Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import End, Halt, Loop
+from pimc_isa.instructions import CallRow, End, Halt, Loop
 from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
@@ -82,6 +82,8 @@ class _Checker:
                 yield from self.slab(name, spec, getattr(instr, name), times)
             elif spec.kind == "until":
                 yield from _row_expr(name, getattr(instr, name))
+                if isinstance(instr, CallRow):
+                    yield from self.row(name, instr, times)
         yield from self.types(instr)
         yield from self.shapes(instr)
         yield from instr.problems(self.ctx)
@@ -110,6 +112,16 @@ class _Checker:
             if not 0 <= slab.row.at(i) < held.rows:
                 row = f"row {show_row(slab.row)} is {slab.row.at(i)}" + (f" for i={i}" if slab.row.a else "")
                 yield f"{name}: {row}, buffer '{held.name}' has rows 0:{held.rows}"
+
+    def row(self, name: str, instr: CallRow, times: int) -> Iterator[str]:
+        """A row that every buffer of the call must have."""
+        row, call = instr.row, self.tile.call[instr.call]
+        for _, held in call.inputs + call.outputs:
+            rows = self.tile.buffer[held].rows if held in self.known["buffer"] else _INT32
+            for i in (0, times - 1):
+                if not 0 <= row.at(i) < rows:
+                    at = f" for i={i}" if row.a else ""
+                    yield f"{name}: row {show_row(row)} is {row.at(i)}{at}, buffer '{held}' has rows 0:{rows}"
 
     def types(self, instr: Instr) -> Iterator[str]:
         """Declared element types; operands without one have the same."""

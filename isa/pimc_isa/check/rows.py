@@ -16,7 +16,7 @@ from pimc_isa.check.code import place
 from pimc_isa.check.stream import walk
 from pimc_isa.define import Context, Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, End, Loop, Recv, executed_instructions
+from pimc_isa.instructions import CallHost, CallRow, End, Loop, Recv, executed_instructions
 from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Range, RowExpr, Slab, Window
 from pimc_isa.program import Tile
@@ -155,6 +155,8 @@ def _accesses(ctx: Context) -> Iterator[_Access]:
             received.setdefault(instr.channel, []).append((position, instr, when, until))
         elif isinstance(instr, CallHost):
             yield from _call_accesses(tile, position, instr, when)
+        elif isinstance(instr, CallRow):
+            yield from _call_row_accesses(tile, position, instr, when, i)
         else:
             yield from _field_accesses(ctx, position, instr, when, i)
     for recvs in received.values():
@@ -219,6 +221,13 @@ def _call_accesses(tile: Tile, position: int, instr: CallHost, when: Array) -> I
                 b = tile.buffer[name]
                 first = np.zeros(len(when), np.int64)
                 yield _Access(position, name, write, when, first, first + b.rows, b.cols, b.chans)
+
+
+def _call_row_accesses(tile: Tile, position: int, instr: CallRow, when: Array, i: Array) -> Iterator[_Access]:
+    call, first = tile.call[instr.call], _at(instr.row, i)
+    for pairs, write in ((call.inputs, False), (call.outputs, True)):
+        for b in (tile.buffer[name] for _, name in pairs):
+            yield _Access(position, b.name, write, when, first, first + 1, b.cols, b.chans)
 
 
 def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> Iterator[_Access]:

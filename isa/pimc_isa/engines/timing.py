@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pimc_isa.define import Instr
-from pimc_isa.instructions import CallHost, Mvm, Mvma
+from pimc_isa.instructions import HostWork, Mvm, Mvma
 from pimc_isa.route import Link
 
 __all__ = ["TileTiming", "Timing", "unit_of"]
@@ -20,7 +20,7 @@ def unit_of(instr: Instr) -> str:
     """The unit of its tile that executes an instruction: one per matrix group, one per host call, else by kind."""
     if isinstance(instr, Mvm | Mvma):
         return f"matrix.{instr.group}"
-    if isinstance(instr, CallHost):
+    if isinstance(instr, HostWork):
         return f"host.{instr.call}"
     return instr.unit
 

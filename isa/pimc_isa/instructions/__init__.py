@@ -1,7 +1,7 @@
 """All instructions, one file per unit. Importing this package fills the registry."""
 
 from pimc_isa.instructions.control import End, Halt, Loop, Stretch, blocks, executed_instructions
-from pimc_isa.instructions.host import CallHost
+from pimc_isa.instructions.host import CallHost, CallRow, HostWork
 from pimc_isa.instructions.matrix import Mvm, Mvma
 from pimc_isa.instructions.move import Copy
 from pimc_isa.instructions.network import Recv, Send
@@ -10,9 +10,11 @@ from pimc_isa.instructions.vector import Add, Lut, Mul, PerElement, PoolAvg, Poo
 __all__ = [
     "Add",
     "CallHost",
+    "CallRow",
     "Copy",
     "End",
     "Halt",
+    "HostWork",
     "Loop",
     "Lut",
     "Mul",

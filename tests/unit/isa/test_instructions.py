@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pimc_isa.define import Context, Touch
-from pimc_isa.instructions import Add, CallHost, Copy, Lut, Mvm, PoolMax, PoolSum, Recv, Send
+from pimc_isa.instructions import Add, CallHost, CallRow, Copy, Lut, Mvm, PoolMax, PoolSum, Recv, Send
 from pimc_isa.operands import Buffer, Call, Group, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program, Tile
 from tests.unit.isa.engines.tiny import ROW0, machine, slab
@@ -37,6 +37,7 @@ CTX = Context(Program(machine(), (TILE,), (), (), (), (), (), {}), TILE)  # bus 
         (PoolMax(slab("x"), "x", "k"), 23),  # 15 x 6 taps on 4 lanes
         (PoolSum(Slab("sums", ROW0, (1, 3)), "x", "k"), 9),
         (CallHost("head"), 42),  # 6 x 5 x (3 + 8) elements, each buffer once, at 8 a cycle
+        (CallRow("head", RowExpr(1)), 7),  # 5 x (3 + 8) elements at 8 a cycle
     ],
 )
 def test_cycles(instr: Copy, cycles: int) -> None:
@@ -57,6 +58,7 @@ def test_cycles(instr: Copy, cycles: int) -> None:
         (PoolMax(slab("x"), "x", "k"), {"pool_element": 90, "memory_byte": 15 + 90}),
         (PoolSum(slab("sums"), "x", "k"), {"vector_element": 90, "memory_byte": 60 + 90}),
         (CallHost("head"), {}),
+        (CallRow("head", RowExpr(1)), {}),
     ],
 )
 def test_actions(instr: Copy, actions: dict[str, int]) -> None:
@@ -66,6 +68,13 @@ def test_actions(instr: Copy, actions: dict[str, int]) -> None:
 def test_a_call_reads_and_writes_whole_buffers() -> None:
     assert CallHost("head").reads(CTX, 3) == [Touch("x", (0, 6))]
     assert CallHost("head").writes(CTX, 3) == [Touch("wide", (0, 6)), Touch("x", (0, 6))]
+
+
+def test_a_call_by_rows_touches_its_row_of_each_buffer() -> None:
+    call = CallRow("head", RowExpr(1, 1))
+    assert call.reads(CTX, 3) == [Touch("x", (4, 5))]
+    assert call.writes(CTX, 3) == [Touch("wide", (4, 5)), Touch("x", (4, 5))]
+    assert [p for p in call.problems(CTX)][:1] == ["call 'head' uses the port $in, which has no rows: run it whole"]
 
 
 @pytest.mark.parametrize(("until", "rows"), [(-3, 0), (0, 0), (5, 5), (6, 6), (7, 6)])

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from pimc.frontend.by_row import row_model
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, Concat, Conv, Gap, HostCall, Lut, MaxPool, TensorType
 from pimc_isa.operands import View
@@ -22,7 +23,7 @@ def _identity(source: str, result: str, shape: tuple[int, ...]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _float_operator(source: str, result: str, operator: str, shape: tuple[int, int, int]) -> bytes:
+def _float_operator(source: str, result: str, operator: str, shape: tuple[int, int, int]) -> onnx.ModelProto:
     """DequantizeLinear, the operator, QuantizeLinear."""
     scales = [
         helper.make_tensor("s", TensorProto.FLOAT, [], [0.03]),
@@ -44,13 +45,13 @@ def _float_operator(source: str, result: str, operator: str, shape: tuple[int, i
     c, h, w = shape
     after = (c, 2 * h, 2 * w) if operator == "resize" else shape
     ports = [
-        helper.make_tensor_value_info(n, TensorProto.UINT8, ("N", *dims))
+        helper.make_tensor_value_info(n, TensorProto.UINT8, (1, *dims))
         for n, dims in ((source, shape), (result, after))
     ]
     graph = helper.make_graph(nodes, operator, ports[:1], ports[1:], scales)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return model
 
 
 class Net:
@@ -158,12 +159,13 @@ class Net:
             )
         )
 
-    def island(self, x: str, operator: str) -> str:
+    def island(self, x: str, operator: str, by_row: bool = False) -> str:
         """A float operator between layers, on the host: 'softmax' over channels or a bilinear 'resize' by 2."""
         h, w, c = self.graph[x].shape
         name = self._name()
         shape = (2 * h, 2 * w, c) if operator == "resize" else (h, w, c)
         model = _float_operator(x, name, operator, (c, h, w))
+        row = row_model(model, h, {x: 2}, name, 2) if by_row else None
         return self.graph.add(
             HostCall(
                 name=name,
@@ -171,11 +173,12 @@ class Net:
                 type=TensorType("u8", shape),
                 node=name,
                 views=self._views(name, shape),
-                model=self._constant(f"{name}.model", np.frombuffer(model, np.uint8)),
+                model=self._constant(f"{name}.model", np.frombuffer(row or model.SerializeToString(), np.uint8)),
                 feeds=((x, x),),
                 fetches=((name, name),),
                 why=operator,
                 operations=9 * h * w * c if operator == "softmax" else 37 * h * w * c,
+                by_row=row is not None,
             )
         )
 

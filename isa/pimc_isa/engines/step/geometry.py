@@ -19,6 +19,7 @@ __all__ = [
     "held_elements",
     "nbytes",
     "row_at",
+    "row_elements",
     "rows_seen",
     "slab_row",
     "tap_positions",
@@ -65,6 +66,11 @@ def elements(tile: Tile, slab: Slab) -> int:
 def held_elements(buffer: Buffer) -> int:
     """Elements of all rows of a buffer, as far as it holds them."""
     return buffer.rows * (buffer.cols[1] - buffer.cols[0]) * (buffer.chans[1] - buffer.chans[0])
+
+
+def row_elements(buffer: Buffer) -> int:
+    """Elements of one row of a buffer, as far as it holds them."""
+    return (buffer.cols[1] - buffer.cols[0]) * (buffer.chans[1] - buffer.chans[0])
 
 
 def held_as(dtype: str) -> tuple[int, type[np.generic]]:

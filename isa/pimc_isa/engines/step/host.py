@@ -16,9 +16,17 @@ Array = np.ndarray
 
 
 def run_call(
-    program: Program, tile: Tile, name: str, buffers: Mapping[str, Array], inputs: Mapping[str, Array]
+    program: Program,
+    tile: Tile,
+    name: str,
+    buffers: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    by_row: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Run a call on one image: whole buffers [rows, columns, channels] and program inputs; returns both kinds."""
+    """Run a call on one image: whole buffers [rows, columns, channels] and program inputs; returns both kinds.
+
+    ``by_row``: the buffers are one row of each.
+    """
     import onnxruntime as ort
 
     call = tile.call[name]
@@ -32,7 +40,7 @@ def run_call(
     feeds = {
         tensor: inputs[place[1:]][None]
         if place.startswith("$")
-        else _tensor(buffers[place], tile.buffer[place], tensor)
+        else _tensor(buffers[place], tile.buffer[place], tensor, by_row)
         for tensor, place in call.inputs
     }
     results = session.run([tensor for tensor, _ in call.outputs], feeds)
@@ -42,7 +50,7 @@ def run_call(
         if place.startswith("$"):
             outputs[place[1:]] = value[0]
         else:
-            made[place] = _rows(value[0], tile.buffer[place], tensor)
+            made[place] = _rows(value[0], tile.buffer[place], tensor, by_row)
     return made, outputs
 
 
@@ -52,16 +60,17 @@ def _view(buffer: Buffer, tensor: str) -> View:
     return next((v for v in buffer.views if v.tensor == tensor), buffer.views[0] if buffer.views else plain)
 
 
-def _tensor(rows: Array, buffer: Buffer, tensor: str) -> Array:
+def _tensor(rows: Array, buffer: Buffer, tensor: str, by_row: bool) -> Array:
     view = _view(buffer, tensor)
     if view.offset:
         rows = (rows.astype(np.int32) - view.offset).astype(np.int8)
-    return (np.moveaxis(rows, 2, 0) if view.order == "CHW" else rows).reshape(1, *view.shape)
+    ordered = np.moveaxis(rows, 2, 0) if view.order == "CHW" else rows
+    return np.ascontiguousarray(ordered)[None] if by_row else ordered.reshape(1, *view.shape)
 
 
-def _rows(value: Array, buffer: Buffer, tensor: str) -> Array:
-    view = _view(buffer, tensor)
+def _rows(value: Array, buffer: Buffer, tensor: str, by_row: bool) -> Array:
+    view, rows = _view(buffer, tensor), 1 if by_row else buffer.rows
     stored = value.astype(np.int32) + view.offset
     if view.order == "CHW":
-        return np.moveaxis(stored.reshape(buffer.channels, buffer.rows, buffer.width), 0, 2)
-    return stored.reshape(buffer.rows, buffer.width, buffer.channels)
+        return np.moveaxis(stored.reshape(buffer.channels, rows, buffer.width), 0, 2)
+    return stored.reshape(rows, buffer.width, buffer.channels)

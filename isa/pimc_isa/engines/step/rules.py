@@ -13,6 +13,8 @@ from pimc_isa.engines.step.geometry import (
     elements,
     held_elements,
     nbytes,
+    row_at,
+    row_elements,
     slab_row,
     window_rows,
 )
@@ -21,6 +23,7 @@ from pimc_isa.engines.step.values import Values
 from pimc_isa.instructions import (
     Add,
     CallHost,
+    CallRow,
     Copy,
     Lut,
     Mul,
@@ -65,6 +68,10 @@ def _whole_buffers(place: InTile, pairs: tuple[tuple[str, str], ...]) -> set[Row
     return {(buffer.name, row) for buffer in buffers for row in range(buffer.rows)}
 
 
+def _one_row(place: InTile, pairs: tuple[tuple[str, str], ...], row: int) -> set[Row]:
+    return {(name, row) for _, name in pairs if name in place.tile.buffer}
+
+
 # ---- cycles ----
 
 
@@ -105,6 +112,13 @@ def _call_cycles(p: InTile, instr: CallHost) -> int:
     call = p.tile.call[instr.call]
     names = {name for _, name in call.inputs + call.outputs if not name.startswith("$")}
     host, held = p.program.machine.host, sum(held_elements(p.tile.buffer[name]) for name in names)
+    return max(over(held, host.elements_per_cycle), over(call.operations, host.operations_per_cycle))
+
+
+def _call_row_cycles(p: InTile, instr: CallRow) -> int:
+    call = p.tile.call[instr.call]
+    names = {name for _, name in call.inputs + call.outputs}
+    host, held = p.program.machine.host, sum(row_elements(p.tile.buffer[name]) for name in names)
     return max(over(held, host.elements_per_cycle), over(call.operations, host.operations_per_cycle))
 
 
@@ -200,5 +214,15 @@ restate(
         lambda place, instr, i: _whole_buffers(place, place.tile.call[instr.call].inputs),
         lambda place, instr, i: _whole_buffers(place, place.tile.call[instr.call].outputs),
         lambda instr, v: v.call(instr.call),
+    ),
+)
+restate(
+    CallRow,
+    Restatement(
+        lambda instr: f"host.{instr.call}",
+        _call_row_cycles,
+        lambda place, instr, i: _one_row(place, place.tile.call[instr.call].inputs, row_at(instr.row, i)),
+        lambda place, instr, i: _one_row(place, place.tile.call[instr.call].outputs, row_at(instr.row, i)),
+        lambda instr, v: v.call_row(instr.call, instr.row),
     ),
 )

@@ -11,7 +11,7 @@ from pimc_isa.engines.step.geometry import InTile, channels, columns, held_as, r
 from pimc_isa.engines.step.host import run_call
 from pimc_isa.errors import RunError
 from pimc_isa.instructions import Mvm, Mvma
-from pimc_isa.operands import Buffer, Slab
+from pimc_isa.operands import Buffer, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
 __all__ = ["Memory", "Ring", "Values"]
@@ -166,6 +166,16 @@ class Values:
             ring = self.memory.rings[place]
             part = slice(None), slice(None)
             self._writes += [(ring, row, part, values[row]) for row in range(ring.buffer.rows)]
+
+    def call_row(self, name: str, at: RowExpr) -> None:
+        """Run a host call for one row."""
+        row = row_at(at, self.iteration)
+        alone = {
+            place: self.memory.rings[place].load(self.image, row)[None] for _, place in self.tile.call[name].inputs
+        }
+        made, _ = run_call(self.program, self.tile, name, alone, self.inputs, by_row=True)
+        for place, values in made.items():
+            self._writes.append((self.memory.rings[place], row, (slice(None), slice(None)), values[0]))
 
     def _taps(self, dst: Slab, window: str, column: int) -> list[tuple[int, int]]:
         return tap_positions(self.tile.window[window], row_at(dst.row, self.iteration), column)

@@ -264,15 +264,16 @@ def _generic(p: ValuePlanner, op: GenericOp) -> None:
 
 def _call(p: ValuePlanner, op: CallOp) -> None:
     tile = p.program.tile[op.tile]
-    host = OrtCall(p.program, tile, tile.call[op.name])
+    host = OrtCall(p.program, tile, tile.call[op.name], rows=op.rows is not None)
     feeds = {}
     for place, content in op.feeds.items():
         b = tile.buffer[place]
-        feeds[place] = p.operand(content, Region(0, 1, b.rows, b.cols, b.chans))
+        rows = np.arange(b.rows) if op.rows is None else op.rows
+        feeds[place] = p.operand(content, Region.of(rows, b.cols, b.chans))
 
     def call(frame: Frame) -> None:
         buffers = {place: _array(frame, *where) for place, where in feeds.items()}
-        made, sent = host(buffers, frame.ports)
+        made, sent = host(buffers, frame.ports) if op.rows is None else (host.by_row(buffers), {})
         for place, value in op.made.items():
             frame.arrays[value] = made[place]
         frame.outputs.update(sent)

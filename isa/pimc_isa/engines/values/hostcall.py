@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from pimc_isa.engines.values.tensors import from_onnx, to_onnx, view_for
 from pimc_isa.errors import RunError
 from pimc_isa.meta import session_entries
-from pimc_isa.operands import Call
+from pimc_isa.operands import Buffer, Call
 from pimc_isa.program import Port, Program, Tile
 
 __all__ = ["OrtCall"]
@@ -23,12 +24,12 @@ class OrtCall:
     """One ``call`` of the host tile, ready to run. The session is made once.
 
     Session entries come from the program's ``meta['ort_config']`` (a JSON object). A subgraph with a fixed batch of 1
-    is run image by image.
+    is run image by image. ``rows``: it is a subgraph for one row.
     """
 
-    def __init__(self, program: Program, tile: Tile, call: Call) -> None:
+    def __init__(self, program: Program, tile: Tile, call: Call, rows: bool = False) -> None:
         self.call = call
-        self._tile = tile
+        self._buffer = {name: _one_row(b) if rows else b for name, b in tile.buffer.items()}
         self._session = _session(program, call)
         self._fixed = any(i.shape and i.shape[0] == 1 for i in self._session.get_inputs())
         self._known = {i.name for i in self._session.get_inputs()}
@@ -56,9 +57,15 @@ class OrtCall:
             elif not isinstance(value, np.ndarray) or value.dtype.name not in _STORED or len(value) != images:
                 raise RunError(f"host call {self.call.name}: '{name}' is no batch of 8-bit or i32 values")
             else:
-                buffer = self._tile.buffer[place]
+                buffer = self._buffer[place]
                 made[place] = from_onnx(value, buffer, view_for(buffer, name))
         return made, sent
+
+    def by_row(self, buffers: Mapping[str, Array]) -> dict[str, Array]:
+        """Run on each row alone: rows of inputs [images, rows, columns, channels] to those of outputs."""
+        images, rows = next(iter(buffers.values())).shape[:2]
+        made, _ = self({place: held.reshape(-1, 1, *held.shape[2:]) for place, held in buffers.items()}, {})
+        return {place: value.reshape(images, rows, *value.shape[2:]) for place, value in made.items()}
 
     def _fitting(self, value: Any, port: Port, images: int) -> Array:
         """An output that is what the program declares."""
@@ -71,7 +78,7 @@ class OrtCall:
     def _feed(self, name: str, place: str, buffers: Mapping[str, Array], ports: Mapping[str, Array]) -> Array:
         if place.startswith("$"):
             return ports[place[1:]]
-        return to_onnx(buffers[place], view_for(self._tile.buffer[place], name))
+        return to_onnx(buffers[place], view_for(self._buffer[place], name))
 
     def _run(self, names: list[str], feeds: dict[str, Array]) -> list[Array]:
         images = len(next(iter(feeds.values()))) if feeds else 1
@@ -79,6 +86,15 @@ class OrtCall:
             return list(self._session.run(names, feeds))
         each = [self._session.run(names, {k: v[n : n + 1] for k, v in feeds.items()}) for n in range(images)]
         return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+
+
+def _one_row(buffer: Buffer) -> Buffer:
+    """A buffer of one row, with the views of that."""
+    views = []
+    for view in buffer.views:
+        axis = 1 if view.order == "CHW" else 0
+        views.append(replace(view, shape=(*view.shape[:axis], 1, *view.shape[axis + 1 :])))
+    return replace(buffer, rows=1, views=tuple(views))
 
 
 def _session(program: Program, call: Call) -> Any:

@@ -145,12 +145,13 @@ class GenericOp:
 
 @dataclass(frozen=True, eq=False)
 class CallOp:
-    """A host call: contents of input buffers, values of output buffers."""
+    """A host call: contents of input buffers, values of output buffers; ``rows`` where it is one for each row."""
 
     tile: int
     name: str
     feeds: dict[str, Content]
     made: dict[str, int]
+    rows: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,13 +169,25 @@ class RowwiseTile:
         """Hand one row part to the network."""
         self.deliver(channel, self.read(src)[:, 0].copy())
 
-    def call(self, name: str) -> None:
+    def call(self, name: str, row: RowExpr | None = None) -> None:
         """Run a host call."""
+        if row is not None:
+            self._call_row(name, row.at(self._i))
+            return
         made, sent = OrtCall(self.program, self.tile, self.tile.call[name])(self.buffers, self.ports)
         for buffer, value in made.items():
             self.buffers[buffer][...] = value
             self._written[buffer][:] = True
         self.results.update(sent)
+
+    def _call_row(self, name: str, row: int) -> None:
+        call = self.tile.call[name]
+        for _, place in call.inputs:
+            self._check(place, row, row + 1)
+        rows = {place: self.buffers[place][:, row : row + 1] for _, place in call.inputs}
+        for place, value in OrtCall(self.program, self.tile, call, rows=True).by_row(rows).items():
+            self.buffers[place][:, row : row + 1] = value
+            self._written[place][row] = True
 
 
 def _count(inside: Array, g: WindowGeometry) -> Array:

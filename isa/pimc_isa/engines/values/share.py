@@ -39,7 +39,7 @@ from pimc_isa.engines.values.operations import (
 from pimc_isa.engines.values.signatures import Signer
 from pimc_isa.engines.values.trace import Step, StepId
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import Add, CallHost, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant
+from pimc_isa.instructions import Add, CallRow, HostWork, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant
 from pimc_isa.operands import Range, Slab
 from pimc_isa.program import Tile
 
@@ -109,7 +109,7 @@ class _Builder:
             self._tiles(first.tiles)
             return
         instr = self._step(first.step).instr
-        if isinstance(instr, CallHost):
+        if isinstance(instr, HostWork):
             self._call(first.step, instr)
             return
         steps = [unit.step for unit in members if unit.step is not None]
@@ -247,17 +247,19 @@ class _Builder:
         whole = replace(op.part, k=(before.part.k[0], op.part.k[1]), cuts=cuts)
         return replace(op, part=whole, base=before.base)
 
-    def _call(self, step: StepId, instr: CallHost) -> None:
+    def _call(self, step: StepId, instr: HostWork) -> None:
         tile = self._tile(step)
         call = tile.call[instr.call]
         feeds = {p: self.holdings.read(step, p) for _, p in call.inputs if not p.startswith("$")}
+        rows = self._step(step).rows(instr.row) if isinstance(instr, CallRow) else None
         made = {}
         for _, place in call.outputs:
             if not place.startswith("$"):
                 b = tile.buffer[place]
-                made[place] = self.holdings.new_value(Region(0, 1, b.rows, b.cols, b.chans), b.dtype)
+                region = Region.of(np.arange(b.rows) if rows is None else rows, b.cols, b.chans)
+                made[place] = self.holdings.new_value(region, b.dtype)
                 self.holdings.value_of[step, place] = made[place]
-        self.operations.append(CallOp(tile.number, instr.call, feeds, made))
+        self.operations.append(CallOp(tile.number, instr.call, feeds, made, rows))
 
     def _tiles(self, numbers: tuple[int, ...]) -> None:
         """Row-wise tiles: every channel between them and the rest is a whole value."""

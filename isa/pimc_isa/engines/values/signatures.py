@@ -13,7 +13,7 @@ import numpy as np
 
 from pimc_isa.engines.values.lift import Lifted
 from pimc_isa.engines.values.trace import Read, Step, StepId, Write
-from pimc_isa.instructions import Add, CallHost, Copy, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant, Recv, Send
+from pimc_isa.instructions import Add, Copy, HostWork, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant, Recv, Send
 from pimc_isa.operands import Slab
 from pimc_isa.program import Tile
 
@@ -118,7 +118,7 @@ def _shift(sources: frozenset[Source], rows: Hashable, cols: int, chans: int) ->
 def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:
     """What a step computes apart from its inputs and its part; None if it cannot be merged."""
     instr = step.instr
-    dst = tile.buffer[instr.destination.buffer] if not isinstance(instr, CallHost) else None
+    dst = tile.buffer[instr.destination.buffer] if not isinstance(instr, HostWork) else None
     size = (dst.rows, dst.width, dst.channels) if dst is not None else ()
     match instr:
         case Mvm() | Mvma():

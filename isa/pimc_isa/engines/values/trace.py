@@ -12,7 +12,7 @@ import numpy as np
 
 from pimc_isa.define import Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, Recv, Send, blocks
+from pimc_isa.instructions import CallRow, HostWork, Recv, Send, blocks
 from pimc_isa.operands import Range, RowExpr
 from pimc_isa.program import Program, Tile
 
@@ -93,8 +93,8 @@ def trace_tile(program: Program, tile: Tile) -> TileTrace:
             continue
         if isinstance(instr, Send):
             trace.messages.setdefault(instr.channel, []).append((step.id, step.rows(instr.src.row), step.times))
-        if isinstance(instr, CallHost):
-            _call_accesses(trace, step, instr)
+        if isinstance(instr, HostWork):
+            rewrites |= _call_accesses(trace, step, instr)
             continue
         rewrites |= _accesses(trace, step)
     for steps in takers.values():
@@ -154,19 +154,22 @@ def _window_read(trace: TileTrace, step: Step, name: str, source: str, window_na
     return Read(step.id, name, buffer.name, first, last, cols, buffer.chans)
 
 
-def _call_accesses(trace: TileTrace, step: Step, instr: CallHost) -> None:
-    call, at = trace.tile.call[instr.call], int(step.times[0])
-    for _, place in call.inputs:
-        if not place.startswith("$"):
-            b = trace.tile.buffer[place]
-            when = np.full(b.rows, at, np.int64)
-            trace.reads.append(Read(step.id, place, place, when, when, b.cols, b.chans))
-    for _, place in call.outputs:
-        if not place.startswith("$"):
-            b = trace.tile.buffer[place]
-            when = np.full(b.rows, at, np.int64)
-            write = Write(step.id, place, np.arange(b.rows), when, b.cols, b.chans)
-            trace.writes.setdefault(place, []).append(write)
+def _call_accesses(trace: TileTrace, step: Step, instr: HostWork) -> bool:
+    """Record the buffers of a call, whole or by rows; returns whether its rows repeat or are uneven."""
+    call, rewrites = trace.tile.call[instr.call], False
+    for pairs, writes in ((call.inputs, False), (call.outputs, True)):
+        for b in [trace.tile.buffer[place] for _, place in pairs if not place.startswith("$")]:
+            rows = step.rows(instr.row) if isinstance(instr, CallRow) else np.arange(b.rows)
+            times = step.times if isinstance(instr, CallRow) else np.full(b.rows, step.times[0], np.int64)
+            if writes:
+                when = np.full(b.rows, -1, np.int64)
+                when[rows] = times
+                rewrites |= not _is_progression(rows)
+                trace.writes.setdefault(b.name, []).append(Write(step.id, b.name, rows, when, b.cols, b.chans))
+            else:
+                first, last = _spread(b.rows, rows, times)
+                trace.reads.append(Read(step.id, b.name, b.name, first, last, b.cols, b.chans))
+    return rewrites
 
 
 def _receipts(trace: TileTrace, steps: list[Step]) -> None:

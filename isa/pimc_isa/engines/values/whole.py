@@ -99,6 +99,6 @@ class WholeRows:
         """Moves are resolved before anything runs."""
         raise NotImplementedError
 
-    def call(self, name: str) -> None:
+    def call(self, name: str, row: RowExpr | None = None) -> None:
         """Host calls have an operation of their own."""
         raise NotImplementedError
