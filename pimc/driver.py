@@ -16,7 +16,7 @@ from pimc.progress import heard_by, tell
 from pimc.targets import find_target
 from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.machine import Machine
-from pimc_isa.program import Program
+from pimc_isa.program import Port, Program
 from pimc_isa.threads import limited_blas
 
 if TYPE_CHECKING:
@@ -237,6 +237,13 @@ class RunResult:
         return {name: self.images * parts[name] for name in sorted(parts, key=lambda n: (-parts[n], n))}
 
 
+def _is_alone(ports: Sequence[Port], inputs: Any) -> bool:
+    """Whether inputs are as a model without an axis of images takes them."""
+    arrays = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+    ranks = {np.ndim(array) for array in arrays}
+    return ranks <= {len(port.shape) for port in ports} and (len(ports) != 1 or ranks == {len(ports[0].shape)})
+
+
 def _tell_sends(sent: int, sends: int) -> None:
     tell(f"timing: row {sent} of {sends} sent")
 
@@ -340,7 +347,10 @@ class CompiledProgram:
             done += inputs_of.image_count(piece)
             if progress:
                 progress(f"image {done} of {total}")
-        return {port.name: np.concatenate([p[port.name] for p in parts]) for port in self.program.outputs}
+        made = {port.name: np.concatenate([p[port.name] for p in parts]) for port in self.program.outputs}
+        if self.program.meta.get("unbatched") and _is_alone(self.program.inputs, inputs):
+            return {name: array[0] for name, array in made.items()}
+        return made
 
     def run(
         self,
@@ -352,7 +362,7 @@ class CompiledProgram:
     ) -> RunResult:
         """Run images: arrays by input name (batch first), or one array for the only input. Raises RunError."""
         outputs = self.values(inputs, batch=batch, noise=noise, progress=progress)
-        images = len(next(iter(outputs.values()))) if outputs else 0
+        images = inputs_of.image_count(inputs_of.bind(self.program.inputs, inputs))
         with heard_by(progress):
             tell("timing")
             return RunResult(

@@ -81,7 +81,7 @@ class _Shift(TensorOp):
         """As the input."""
         return shapes[0]
 
-    def geometry(self, shapes: Any) -> Geometry:
+    def geometry(self, shapes: Any, constants: Any) -> Geometry:
         """A row for a row."""
         return Geometry()
 

@@ -29,6 +29,7 @@ __all__ = [
     "Instr",
     "Meaning",
     "Touch",
+    "byte",
     "count",
     "field_of",
     "fields_of",
@@ -45,12 +46,12 @@ WORD_BITS = 64
 OPCODE_BITS = 8
 
 #: Bits of each kind of operand in the word. Slabs and row expressions are interned in per-tile tables.
-KIND_BITS = {"slab": 14, "until": 14, "ref": 10, "count": 24}
+KIND_BITS = {"slab": 14, "until": 14, "ref": 10, "count": 24, "byte": 8}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One operand: its ``kind`` (slab, until, ref, count), what it refers to, how it is accessed, and a doc line.
+    """One operand: its ``kind`` (slab, until, ref, count, byte), what it refers to, how it is accessed, and a doc line.
 
     ``space`` is for refs: buffer, window, group, requant, elementwise, table, call or channel. ``access`` is '', 'r',
     'w' or 'rw'. ``window`` names the field whose window decides which rows of a buffer ref are read. ``dtype`` is the
@@ -101,6 +102,11 @@ def row_number(doc: str) -> Any:
 def count(doc: str) -> Any:
     """A positive number."""
     return dataclasses.field(metadata={"isa": Field("count", doc)})
+
+
+def byte(doc: str) -> Any:
+    """A stored value, 0 to 255."""
+    return dataclasses.field(metadata={"isa": Field("byte", doc)})
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ class Context:
 REGISTRY: dict[str, type[Instr]] = {}
 
 
-@dataclass_transform(field_specifiers=(slab, source, ref, until, count), frozen_default=True)
+@dataclass_transform(field_specifiers=(slab, source, ref, until, count, row_number, byte), frozen_default=True)
 class Instr:
     """Base of all instructions.
 

@@ -92,7 +92,13 @@ def _details(cls: type[Instr]) -> str:
 
 
 def _field(spec: Field) -> str:
-    kinds = {"slab": "row part", "until": "row expression", "count": "count", "ref": spec.space}
+    kinds = {
+        "slab": "row part",
+        "until": "row expression",
+        "count": "count",
+        "byte": "value",
+        "ref": spec.space,
+    }
     access = {"r": ", read", "w": ", written", "rw": ", read and written"}.get(spec.access, "")
     dtype = f", {spec.dtype}" if spec.dtype else ""
     return f"{kinds[spec.kind]}{access}{dtype}: {spec.doc}"

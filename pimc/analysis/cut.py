@@ -108,6 +108,8 @@ def _most_columns(facts: Facts, index: int, strips: int) -> int:
 
 
 def _held_channels(facts: Facts, part: int, index: int) -> int:
+    if facts.reach is not None:
+        return _most_channels(facts, part, index)
     if facts.is_conv and facts.groups == 1:
         return facts.in_shapes[index][2]
     if facts.is_conv:
@@ -115,9 +117,19 @@ def _held_channels(facts: Facts, part: int, index: int) -> int:
     return part
 
 
+@lru_cache(maxsize=1 << 16)
+def _most_channels(facts: Facts, part: int, index: int) -> int:
+    """Channels of an input that a movement to so many channels reads, at most."""
+    needed = (facts.input_channels(r, index) for r in split(facts.shape[2], -(-facts.shape[2] // part)))
+    return max(last - first for first, last in needed)
+
+
 def ring_slots(facts: Facts, index: int, loose: bool) -> int:
     """Rows of input ``index`` a tile keeps: the window's, and with ``loose`` those of the next step."""
-    w = facts.window
+    w, reach = facts.window, facts.reach
+    if reach is not None:
+        step = max(segment.steps[index] for segment in reach.segments)
+        return min(facts.in_shapes[index][0], reach.slots(index) + (step if loose else 0))
     tall = (w.kernel[0] - 1) * w.dilation[0] + 1
     return min(facts.in_shapes[index][0], tall + (w.stride[0] if loose else 0))
 
@@ -197,6 +209,9 @@ def row_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     """Cycles between two output rows in the matrix or vector unit of the busiest tile."""
     width = -(-facts.shape[1] // cut.strips)
     part = max(b - a for a, b in parts_of(facts, cut.parts, res))
+    if facts.reach is not None:
+        moved = -(-width * part // res.machine.tile.bus_bytes_per_cycle)
+        return max(1, moved, -(-facts.reach.row_copies // (cut.strips * cut.parts)))
     vector = -(-width * part * max(facts.taps, 1) // res.machine.tile.vector_lanes)
     if not facts.is_conv:
         return max(1, vector)

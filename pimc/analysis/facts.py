@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Geometry, Op
+from pimc.ir.ops import Geometry, Op, Reach
 from pimc_isa.element import U8, Element
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
@@ -89,12 +89,19 @@ class Facts:
         return self.k > 0
 
     @property
+    def reach(self) -> Reach | None:
+        """What it reads, for a movement of data."""
+        return self.geometry.reach
+
+    @property
     def channelwise(self) -> bool:
         """Whether an output channel needs only the input channels of its own convolution group."""
         return not self.is_conv or self.groups > 1
 
     def input_channels(self, chans: Range, index: int = 0) -> Range:
         """Input channels that output channels ``chans`` need."""
+        if self.reach is not None:
+            return self.reach.channels(index, chans)
         if not self.is_conv:
             return chans
         per_group = self.in_shapes[index][2] // self.groups
@@ -122,7 +129,7 @@ def facts_of(graph: Graph, op: Op) -> Facts:
         op.name,
         shapes,
         op.shape,
-        op.geometry(shapes),
+        op.geometry(shapes, graph.constants),
         tuple(value.element for value in read),
         op.element,
         max(1, _readers(graph, op.name)),
@@ -145,6 +152,8 @@ def needed_rows(facts: Facts, index: int, row: int) -> int:
     height = facts.in_shapes[index][0]
     if index in facts.geometry.whole:
         return height
+    if facts.reach is not None:
+        return facts.reach.until[index][row]
     w = facts.window
     last = row * w.stride[0] - w.pads[0] + (w.kernel[0] - 1) * w.dilation[0] + 1
     return max(0, min(last, height))
@@ -155,6 +164,8 @@ def needed_columns(facts: Facts, index: int, cols: Range) -> Range:
     width = facts.in_shapes[index][1]
     if index in facts.geometry.whole:
         return 0, width
+    if facts.reach is not None:
+        return facts.reach.columns(index, cols)
     first, last = facts.window.cols(cols, width)
     return (first, last) if last > first else (min(first, width - 1), min(first, width - 1) + 1)
 

@@ -120,21 +120,27 @@ def _work(graph: Graph, op: HostCall, res: Resources) -> float:
 def _run(
     op: Op, facts: Facts, cut: Cut, res: Resources, ends: dict[str, Array], taken: dict[tuple[str, int], Array]
 ) -> None:
-    """Rows of one op: row i starts when row i-1 is done and the rows it needs are there."""
+    """Rows of one op: row i starts when row i-1 is done and the rows it needs are there.
+
+    A movement of data takes the rows that it does not need last of all, input by input.
+    """
     rows = facts.shape[0]
-    duration = row_cycles(facts, cut, res)
+    duration = np.full(rows, row_cycles(facts, cut, res))
     needs = [np.array([needed_rows(facts, n, i) for i in range(rows)]) for n in range(len(op.inputs))]
-    ready = np.zeros(rows)
+    if facts.reach is not None:
+        needs = [np.append(need, shape[0]) for need, shape in zip(needs, facts.in_shapes, strict=True)]
+        duration = np.append(duration, 0)
+    ready = np.zeros(len(duration))
     for need, value in zip(needs, op.inputs, strict=True):
         arrival = np.concatenate([[0.0], np.maximum.accumulate(ends[value])])
         ready = np.maximum(ready, arrival[need])
-    steps = np.arange(rows) * duration
+    steps = np.cumsum(duration) - duration
     done = np.maximum.accumulate(ready - steps) + steps + duration + lag_cycles(facts, res)
     before = np.concatenate([[0.0], done[:-1]])
-    in_order = np.zeros(rows)
+    in_order = np.zeros(len(duration))
     for n, (need, value) in enumerate(zip(needs, op.inputs, strict=True)):
         taken[op.name, n], in_order = _taken(need, ends[value], before, in_order)
-    ends[op.name] = done
+    ends[op.name] = done[:rows]
 
 
 def _taken(need: Array, arrival: Array, before: Array, in_order: Array) -> tuple[Array, Array]:

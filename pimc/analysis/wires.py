@@ -6,7 +6,7 @@ intersection. Tiles of one reader that need the same intersection share one mult
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pimc.analysis.facts import Facts, needed_columns
 from pimc.ir.graph import Graph
@@ -91,9 +91,13 @@ def pieces(graph: Graph, value: str, shift: int = 0) -> list[Piece]:
     op = graph[value]
     if op.is_virtual:
         found, first = [], 0
-        for v in op.inputs:
-            found += pieces(graph, v, shift + first)
-            first += graph[v].shape[2]
+        for n, lo, hi in op.parts([graph[v].shape[2] for v in op.inputs]):
+            for piece in pieces(graph, op.inputs[n]):
+                chans = _meet((piece.chans[0] + piece.shift, piece.chans[1] + piece.shift), (lo, hi))
+                if chans is not None:
+                    own = chans[0] - piece.shift, chans[1] - piece.shift
+                    found.append(replace(piece, chans=own, shift=piece.shift + shift + first - lo))
+            first += hi - lo
         return found
     if op.is_host:
         return [Piece(value, host_tile_of(graph, op), (0, op.shape[1]), (0, op.shape[2]), shift, op.element)]

@@ -13,7 +13,7 @@ from pimc.frontend.session import run
 from pimc.frontend.source import Array, Source
 from pimc.frontend.subgraph import BATCH, Typed, cut
 
-__all__ = ["batched", "demand_runs", "inferred", "typed", "zeros"]
+__all__ = ["batched", "demand_runs", "fixed_batch", "inferred", "typed", "zeros"]
 
 
 def typed(value: onnx.ValueInfoProto, batch: int | str) -> Typed:
@@ -69,6 +69,17 @@ def batched(
     if _keeps_batch(source, cut(source, nodes, [typed(v, 2) for v in inputs], loose, copies)):
         return cut(source, nodes, [typed(v, BATCH) for v in inputs], loose, copies)
     return cut(source, nodes, [typed(v, 1) for v in inputs], outputs, copies)
+
+
+def fixed_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model for one image, with the shapes of its outputs."""
+    one = onnx.ModelProto()
+    one.CopyFrom(model)
+    for value in one.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    for value in one.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(one, data_prop=True)
 
 
 def _keeps_batch(source: Source, model: onnx.ModelProto) -> bool:

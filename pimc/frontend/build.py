@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx
 
-from pimc.frontend.errors import FrontendError, NotOnChipError
+from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.host import HostBuilder, ports
 from pimc.frontend.host_cost import count_operations
 from pimc.frontend.lowering import Lowering, cuts_range
@@ -23,11 +24,8 @@ from pimc.ir.fields import constants_of
 from pimc.ir.graph import Graph
 from pimc_isa.operands import View
 
-__all__ = ["HEAD", "Built", "Taken", "build", "refusals"]
+__all__ = ["HEAD", "Built", "Taken", "build"]
 
-
-#: Operators of models whose ranges are found at run time.
-_DYNAMIC = frozenset({"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"})
 
 HEAD = "part of the model's head"
 
@@ -46,7 +44,7 @@ class Built:
     """The graph and, by node number, what became of every node.
 
     ``host`` are quantised nodes that the host runs, and why; ``from_chip`` the tensors that the host makes from results
-    of the chip; ``blocking`` the nodes with weights that need such a tensor, which is what a model cannot have.
+    of the chip.
     """
 
     graph: Graph
@@ -54,14 +52,13 @@ class Built:
     taken: dict[int, Taken] = field(default_factory=dict)
     host: dict[int, NotOnChipError] = field(default_factory=dict)
     from_chip: set[str] = field(default_factory=set)
-    blocking: list[int] = field(default_factory=list)
 
 
 def build(model: onnx.ModelProto) -> Built:
     """Lower all that rules can take.
 
-    A quantised operator that no rule takes runs on the host if nothing with weights depends on it; `refusals` names
-    those that do not.
+    What no rule takes runs on the host: behind the last layer with weights in one call, between layers in a call of
+    its own for each 8-bit tensor that a unit reads.
     """
     source = Source(model)
     qdq = _is_qdq(source)
@@ -69,11 +66,10 @@ def build(model: onnx.ModelProto) -> Built:
     graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
     lw = Lowering(source, graph, HostBuilder(source, config))
-    built = Built(graph, source)
+    built = Built(graph, source, from_chip=lw.from_chip)
     _lower_all(lw, built)
-    if not built.blocking and not _is_all_host(graph):
-        graph.outputs = make_tail(lw)
-        _prune(graph)
+    graph.outputs = make_tail(lw)
+    _prune(graph)
     count_operations(graph)
     if lw.inexact:
         graph.meta["inexact"] = json.dumps(lw.inexact, sort_keys=True)
@@ -98,13 +94,14 @@ def _is_signed(source: Source, *, qdq: bool) -> bool:
 def _lower_all(lw: Lowering, built: Built) -> None:
     source = built.source
     found = dict(match(source))
+    needed = _read_by_weights(source, found)
     from_chip = built.from_chip
     for number, node in enumerate(source.nodes):
         part = found.get(number)
         reads_chip = any(name in lw.refs or name in from_chip for name in node.input)
         if part is not None:
             try:
-                _lower(lw, built, part)
+                _lower(lw, built, part, islands=number in needed)
                 continue
             except NotOnChipError as error:
                 error.node = error.node or part.node
@@ -112,27 +109,40 @@ def _lower_all(lw: Lowering, built: Built) -> None:
                     built.host.setdefault(covered, error)
                 reads = _reads(part)
                 reads_chip = any(name in lw.refs or name in from_chip for name in reads)
-                if isinstance(part, Unit) and error.blocked and RULES.get(part.op, TABLE).weighted:
-                    built.blocking.append(number)
         if reads_chip:
             from_chip.update(node.output)
+
+
+def _read_by_weights(source: Source, found: Mapping[int, Unit | Refused]) -> set[int]:
+    """Numbers of the nodes that are layers with weights or that such layers depend on."""
+    wanted: set[str] = set()
+    needed: set[int] = set()
+    for number in range(len(source.nodes) - 1, -1, -1):
+        node, part = source.nodes[number], found.get(number)
+        weighted = isinstance(part, Unit) and RULES.get(part.op, TABLE).weighted
+        if weighted or wanted & set(node.output):
+            needed.add(number)
+            wanted.update(name for name in node.input if name)
+    return needed
 
 
 def _reads(part: Unit | Refused) -> list[str]:
     return [o.tensor for o in part.inputs if o] if isinstance(part, Unit) else list(part.reads)
 
 
-def _lower(lw: Lowering, built: Built, part: Unit | Refused) -> None:
+def _lower(lw: Lowering, built: Built, part: Unit | Refused, *, islands: bool) -> None:
+    """Lower an operator; ``islands``: it may read what the host makes of values of the chip."""
     if isinstance(part, Refused):
         raise NotOnChipError(part.reason, part.node)
     if not part.activations:
         raise NotOnChipError("it depends on no input")
     for operand in part.activations:
-        if operand.tensor in built.from_chip:
+        if operand.tensor in built.from_chip and operand.tensor not in lw.refs and not islands:
             raise NotOnChipError(f"reads {operand.tensor}, which the host makes", blocked=True)
     rule = RULES.get(part.op, TABLE)
     if rule.where == "relabel" and part.activations[0].tensor not in lw.refs:
         raise NotOnChipError(HEAD)
+    lw.order = "HWC" if part.op in ("MatMul", "QLinearMatMul") else "CHW"
     ref = rule.lower(lw, part)
     for node in part.after:
         ref = relabelled(node, ref, lw.integers)
@@ -163,38 +173,3 @@ def _prune(graph: Graph) -> None:
     used = {name for op in graph.ops() for name in constants_of(op)}
     for name in [n for n in graph.constants if n not in used]:
         del graph.constants[name]
-
-
-def refusals(built: Built) -> FrontendError | None:
-    """The error for a model that cannot be compiled, naming every node in the way; None for one that can."""
-    if built.blocking:
-        return FrontendError(_list_nodes(built))
-    if _is_all_host(built.graph):
-        return FrontendError(f"No operator of the model has a place on the chip.\n{_why_none(built)}")
-    return None
-
-
-def _is_all_host(graph: Graph) -> bool:
-    return all(op.is_host for op in graph.ops())
-
-
-def _why_none(built: Built) -> str:
-    dynamic = [n for n in built.source.nodes if n.op_type in _DYNAMIC]
-    if dynamic:
-        return (
-            f"{dynamic[0].name or dynamic[0].output[0]} ({dynamic[0].op_type}): it is quantised anew for each image. "
-            "Give the float model, or quantise it statically."
-        )
-    return _list_nodes(built) if built.host else "It has no quantised operator with constant 8-bit weights."
-
-
-def _list_nodes(built: Built) -> str:
-    lines: dict[str, None] = {}
-    for _, error in sorted(built.host.items()):
-        if error.blocked or error.reason == HEAD:
-            continue
-        node = error.node
-        assert node is not None
-        lines[f"  {node.name or node.output[0]} ({node.op_type}): {error.reason}"] = None
-    head = "These nodes stand between layers and have no unit on the chip:"
-    return "\n".join([head, *lines])

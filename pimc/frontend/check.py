@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from pimc.frontend.build import HEAD, Built, build, refusals
+from pimc.frontend.build import HEAD, Built, build
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_model
 from pimc.frontend.macs import chip_macs, host_macs
@@ -66,14 +66,13 @@ def check_model(
     load_extensions()
     model = quantised_model(source, calibration, input_shapes, progress or (lambda text: None)).model
     built = build(model)
-    error = refusals(built)
     macs = host_macs(built)
     nodes = [
         _report(built, number, node, macs)
         for number, node in enumerate(built.source.nodes)
         if node.op_type != "Constant" and not _makes_constants(built.source, node)
     ]
-    return CheckReport(tuple(nodes), str(error) if error else "")
+    return CheckReport(tuple(nodes))
 
 
 def _makes_constants(source: Source, node: onnx.NodeProto) -> bool:
@@ -103,7 +102,7 @@ def _verdict(built: Built, node: onnx.NodeProto, error: NotOnChipError) -> tuple
         return "host", error.reason
     if error.node is not node:
         return "host", f"with {error.node.name or error.node.output[0]}"
-    return "unsupported" if built.blocking else "host", error.reason
+    return "host", error.reason
 
 
 def _error_of(built: Built, number: int, node: onnx.NodeProto) -> NotOnChipError | None:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from pimc.frontend.batch import batched, demand_runs, inferred, typed
+from pimc.frontend.batch import batched, demand_runs, fixed_batch, inferred, typed
+from pimc.frontend.by_row import row_model
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lowering import Lowering, stem_of
-from pimc.frontend.ref import Ref, image_like, vector_like
+from pimc.frontend.ref import Ref, image_like, tensor_like, vector_like
 from pimc.frontend.session import run
 from pimc.frontend.source import Array, Source
 from pimc.frontend.subgraph import BATCH, Typed, as_constant, cut, nodes_between
@@ -22,7 +23,7 @@ from pimc_isa.element import U8
 from pimc_isa.operands import View
 from pimc_isa.program import Port
 
-__all__ = ["HostBuilder", "ports", "why"]
+__all__ = ["HostBuilder", "described", "ports", "why"]
 
 UINT8, INT8 = onnx.TensorProto.UINT8, onnx.TensorProto.INT8
 
@@ -34,9 +35,13 @@ class HostBuilder:
         self._source = source
         self._config = config
 
-    def head(self, lw: Lowering, tensor: str) -> Ref:
+    def head(self, lw: Lowering, tensor: str, order: str) -> Ref:
         """Make a value of a tensor that depends on the model's inputs only."""
-        return _head(lw, tensor)
+        return _call(lw, tensor, order)
+
+    def island(self, lw: Lowering, tensor: str, order: str) -> Ref:
+        """Make a value of a tensor that depends on values of the chip."""
+        return _call(lw, tensor, order)
 
     def fixed(self, lw: Lowering, operand: Operand) -> Ref:
         """Make a value of a constant 8-bit tensor."""
@@ -58,11 +63,18 @@ def _port(value: onnx.ValueInfoProto) -> Port:
     return Port(value.name, dtype.name, tuple(d.dim_value for d in tensor.shape.dim)[1:])
 
 
-def _head(lw: Lowering, tensor: str) -> Ref:
-    """Make a value of an 8-bit tensor that depends on the model's inputs only."""
+def _call(lw: Lowering, tensor: str, order: str) -> Ref:
+    """Make a value of an 8-bit tensor by a call, from values of the chip so far and the model's inputs.
+
+    ``order`` says which axis of a tensor with other than two or four axes is the channels.
+    """
     source = lw.source
-    nodes, read = nodes_between(source, [tensor], [])
-    given = [v for v in source.inputs if v.name in read]
+    nodes, read = nodes_between(source, [tensor], lw.refs)
+    held = sorted(read & lw.refs.keys())
+    given = [
+        *(described(name, lw.refs[name]) for name in held),
+        *(v for v in source.inputs if v.name in read - lw.refs.keys()),
+    ]
     if not given:
         raise NotOnChipError(f"{tensor} depends on no input")
     fixed = [typed(v, 1) for v in given]
@@ -70,28 +82,55 @@ def _head(lw: Lowering, tensor: str) -> Ref:
     if elem not in (UINT8, INT8):
         kind = onnx.helper.tensor_dtype_to_np_dtype(elem).name
         raise NotOnChipError(f"{tensor} is {kind}; the chip's activations have 8 bits")
-    if dims is None or len(dims) not in (2, 4) or dims[0] != 1 or 0 in dims:
-        raise NotOnChipError(f"{tensor} has shape {dims}, not batch x channels x rows x columns or batch x channels")
-    offset = 128 if elem == INT8 else 0
-    like = image_like((dims[2], dims[3], dims[1]), offset) if len(dims) == 4 else vector_like(dims[1], offset)
+    if not dims or dims[0] != 1 or 0 in dims:
+        raise NotOnChipError(f"{tensor} has shape {dims}, which does not begin with the batch")
+    like = tensor_like(dims[1:], 128 if elem == INT8 else 0, order)
     model = batched(source, nodes, given, [Typed(tensor, elem, dims)], "in")
     demand_runs(model, tensor)
     name = lw.unique(_head_name(source, tensor))
-    feeds = tuple((f"{v.name}.in" if v.name == tensor else v.name, f"${v.name}") for v in given)
-    lw.graph.add(
-        HostCall(
-            name=name,
-            inputs=(),
-            type=TensorType(U8.name, like.shape),
-            node=_last_name(source, tensor),
-            views=(View(tensor, like.order, like.dims, offset),),
-            model=lw.constant(f"{name}.onnx", as_constant(model)),
-            feeds=feeds,
-            fetches=((tensor, name),),
-            why=why(source, nodes) or "the model's input",
-        )
+    feeds = tuple((f"{v.name}.in" if v.name == tensor else v.name, _place(lw, v.name)) for v in given)
+    call = HostCall(
+        name=name,
+        inputs=tuple(dict.fromkeys(lw.refs[t].value for t in held)),
+        type=TensorType(U8.name, like.shape),
+        node=_last_name(source, tensor),
+        views=(View(tensor, like.order, like.dims, like.offset),),
+        model="",
+        feeds=feeds,
+        fetches=((tensor, name),),
+        why=why(source, nodes) or "the model's input",
     )
+    row = _by_row(lw, call, model) if held else None
+    data = as_constant(model) if row is None else np.frombuffer(row, np.uint8)
+    lw.graph.add(replace(call, model=lw.constant(f"{name}.onnx", data), by_row=row is not None))
     return replace(like, value=name)
+
+
+def _place(lw: Lowering, tensor: str) -> str:
+    return lw.refs[tensor].value if tensor in lw.refs else f"${tensor}"
+
+
+def _by_row(lw: Lowering, call: HostCall, model: onnx.ModelProto) -> bytes | None:
+    """The subgraph for one row, where all values are maps of equal height whose rows it keeps apart."""
+    views = {view.tensor: (view, call.shape) for view in call.views}
+    for tensor, place in call.feeds:
+        if place.startswith("$"):
+            return None
+        op = lw.graph[place]
+        views |= {v.tensor: (v, op.shape) for v in op.views if v.tensor == tensor}
+    axes: dict[str, int] = {}
+    for tensor, (view, (h, w, c)) in views.items():
+        if view.shape not in ((c, h, w), (h, w, c)) or view.channel or h != call.shape[0]:
+            return None
+        axes[tensor] = 2 if view.order == "CHW" else 1
+    (result,) = [tensor for tensor, _ in call.fetches]
+    axis = axes.pop(result)
+    return row_model(fixed_batch(model), call.shape[0], axes, result, axis)
+
+
+def described(name: str, ref: Ref) -> onnx.ValueInfoProto:
+    """An 8-bit tensor of the chip as ONNX describes it, for one image."""
+    return onnx.helper.make_tensor_value_info(name, INT8 if ref.offset else UINT8, (1, *ref.dims))
 
 
 def _fixed(lw: Lowering, operand: Operand) -> Ref:

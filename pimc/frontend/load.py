@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.frontend.admit import admit_model, admit_quantised
-from pimc.frontend.build import build, refusals
+from pimc.frontend.build import build
 from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
+from pimc.frontend.forms import settle_batch
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
@@ -49,13 +50,12 @@ def load_model(
     read = quantised_model(source, calibration, input_shapes, say, compare=True)
     say("lowering")
     built = build(read.model)
-    error = refusals(built)
-    if error:
-        raise error
     if calibrate or calibration is not None:
         built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
     note_macs(built)
     built.graph.reference = read.data
+    if read.unbatched:
+        built.graph.meta["unbatched"] = "1"
     built.graph.meta["model_sha256"] = hashlib.sha256(read.data).hexdigest()
     if read.fidelity is not None:
         built.graph.meta["quantisation"] = read.fidelity.to_json()
@@ -66,12 +66,16 @@ def load_model(
 
 @dataclass(frozen=True)
 class Quantised:
-    """A quantised model, its bytes, whether it came as a float one, and how well it then does what that did."""
+    """A quantised model, its bytes, whether it came as a float one, and how well it then does what that did.
+
+    ``unbatched``: the model as it was given has no axis of images.
+    """
 
     model: onnx.ModelProto
     data: bytes
     was_float: bool
     fidelity: QuantisationFidelity | None = None
+    unbatched: bool = False
 
 
 def quantised_model(
@@ -89,6 +93,9 @@ def quantised_model(
         data = None
     if mend(model):
         data = None
+    changed, unbatched = settle_batch(model)
+    if changed:
+        data = None
     was_float, fidelity = is_float(model), None
     admit_model(model, [v.name for v in model_inputs(model)], is_float=was_float)
     if explicit_windows(model):
@@ -104,4 +111,4 @@ def quantised_model(
         data = None
     if unshare_weights(model):
         data = None
-    return Quantised(model, data or model.SerializeToString(deterministic=True), was_float, fidelity)
+    return Quantised(model, data or model.SerializeToString(deterministic=True), was_float, fidelity, unbatched)

@@ -24,8 +24,12 @@ __all__ = ["HostSide", "Lowering", "cuts_range", "demand_no_overflow", "output_o
 class HostSide(Protocol):
     """What the host does for the chip."""
 
-    def head(self, lw: Lowering, tensor: str) -> Ref:
+    def head(self, lw: Lowering, tensor: str, order: str) -> Ref:
         """Make a value of a tensor that depends on the model's inputs only."""
+        ...
+
+    def island(self, lw: Lowering, tensor: str, order: str) -> Ref:
+        """Make a value of a tensor that depends on values of the chip, by a call between layers."""
         ...
 
     def fixed(self, lw: Lowering, operand: Operand) -> Ref:
@@ -40,7 +44,9 @@ class HostSide(Protocol):
 class Lowering:
     """The graph being built, and the tensors on the chip so far.
 
-    ``inexact`` says of tensors why onnxruntime may differ by one step.
+    ``inexact`` says of tensors why onnxruntime may differ by one step; ``from_chip`` are the tensors that the host
+    makes from values of the chip; ``order`` is how the operator being lowered reads a tensor of other than two or four
+    axes that the host makes for it.
     """
 
     def __init__(self, source: Source, graph: Graph, host: HostSide) -> None:
@@ -49,6 +55,8 @@ class Lowering:
         self.host = host
         self.refs: dict[str, Ref] = {}
         self.inexact: dict[str, str] = {}
+        self.from_chip: set[str] = set()
+        self.order = "CHW"
         self.converted: dict[tuple[str, str], str] = {}  # (value, table): tensors brought to a scale, made once
         self._tables: dict[bytes, str] = {}
 
@@ -57,7 +65,8 @@ class Lowering:
         if operand.is_constant:
             return self.host.fixed(self, operand)
         if operand.tensor not in self.refs:
-            self.refs[operand.tensor] = self.host.head(self, operand.tensor)
+            make = self.host.island if operand.tensor in self.from_chip else self.host.head
+            self.refs[operand.tensor] = make(self, operand.tensor, self.order)
         found = self.refs[operand.tensor]
         for node in operand.through:
             found = relabelled(node, found, self.integers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-__all__ = ["Ref", "Shape", "image_like", "vector_like"]
+__all__ = ["Ref", "Shape", "image_like", "tensor_like", "vector_like"]
 
 Shape = tuple[int, int, int]
 NO_PADS = (0, 0, 0, 0)
@@ -50,6 +51,20 @@ class Ref:
 def image_like(shape: Shape, offset: int) -> Ref:
     """The result of an operator on maps; its value is still to be made."""
     return Ref("", shape, "CHW", (shape[2], shape[0], shape[1]), offset)
+
+
+def tensor_like(dims: tuple[int, ...], offset: int, order: str) -> Ref:
+    """A tensor of any number of axes, batch left out; ``order`` says where the channels are, first or last.
+
+    The two axes that are left are rows and columns: the last two, or all but the last, seen as one.
+    """
+    if len(dims) < 2:
+        return Ref("", (1, 1, math.prod(dims)), "CHW", dims, offset)
+    if order == "HWC" and len(dims) != 3:
+        return Ref("", (1, math.prod(dims[:-1]), dims[-1]), "HWC", dims, offset)
+    if len(dims) == 2:
+        return Ref("", (1, dims[1], dims[0]), "CHW", dims, offset)
+    return Ref("", (dims[-2], dims[-1], math.prod(dims[:-2])), "CHW", dims, offset)
 
 
 def vector_like(channels: int, offset: int) -> Ref:

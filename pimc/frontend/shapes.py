@@ -10,7 +10,7 @@ from pimc.frontend.admit.sizes import skeleton
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.subgraph import BATCH
 
-__all__ = ["fix_input_shapes", "free_batch", "model_inputs"]
+__all__ = ["fix_input_shapes", "forget_shapes", "free_batch", "model_inputs"]
 
 
 def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -33,7 +33,7 @@ def fix_input_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
     for value in inputs.values():
         _demand_known(value)
     if any(changed):
-        _forget_shapes(model)
+        forget_shapes(model)
     return any(changed)
 
 
@@ -58,8 +58,8 @@ def _apply(value: onnx.ValueInfoProto, shape: Sequence[int]) -> bool:
             f"Input {value.name!r} has {len(tensor.shape.dim)} dimensions [{', '.join(_dims(value))}]; "
             f"the shape given has {len(shape)}: {list(shape)}."
         )
-    if not shape or shape[0] != 1 or min(shape) < 1:
-        raise FrontendError(f"Input {value.name!r}: shape {list(shape)} must begin with batch 1 and have no zeros.")
+    if min(shape, default=1) < 1:
+        raise FrontendError(f"Input {value.name!r}: shape {list(shape)} must be of positive sizes.")
     if not tensor.HasField("shape"):
         for size in shape:
             tensor.shape.dim.add().dim_value = size
@@ -80,21 +80,15 @@ def _demand_known(value: onnx.ValueInfoProto) -> None:
     if not tensor.HasField("shape"):
         raise FrontendError(f"Input {value.name!r} has no shape. Give it with {_option(value)}")
     dims = tensor.shape.dim
-    if len(dims) < 2:
-        raise FrontendError(
-            f"{_described(value)}: wrong rank; images are batch x channels x rows x columns, vectors batch x channels."
-        )
-    if any(d.dim_value < 1 for d in dims[1:]):
+    known = dims if len(dims) < 2 else dims[1:]
+    if any(not d.HasField("dim_value") or d.dim_value < 0 for d in known):
         raise FrontendError(f"{_described(value)}, which is not fixed. Give it with {_option(value)}")
-    if dims[0].dim_value > 1:
-        raise FrontendError(
-            f"{_described(value)}: the first dimension must be a batch of 1 or an open one.\n"
-            f"Give {_option(value)} or export the model so."
-        )
+    if any(d.dim_value == 0 for d in known):
+        raise FrontendError(f"{_described(value)}: it holds nothing. Leave the input out.")
 
 
-def _forget_shapes(model: onnx.ModelProto) -> None:
-    """Sizes of other tensors no longer hold."""
+def forget_shapes(model: onnx.ModelProto) -> None:
+    """Forget the sizes of tensors that are no inputs, in place."""
     del model.graph.value_info[:]
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
@@ -106,7 +100,7 @@ def free_batch(model: onnx.ModelProto) -> bool:
     Returns False, and leaves the model alone, where an output would lose its batch.
     """
     trial, names = skeleton(model), {value.name for value in model_inputs(model)}
-    _forget_shapes(trial)
+    forget_shapes(trial)
     _keep_batch_in_reshapes(trial)
     for value in trial.graph.input:
         if value.name in names:
@@ -117,7 +111,7 @@ def free_batch(model: onnx.ModelProto) -> bool:
         return False
     if not all(_first(v) == 2 for v in inferred.graph.output):
         return False
-    _forget_shapes(model)
+    forget_shapes(model)
     _keep_batch_in_reshapes(model)
     del model.graph.output[:]
     model.graph.output.extend(inferred.graph.output)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import onnx
 
 from pimc.frontend.batch import batched, demand_runs, inferred, typed
-from pimc.frontend.host import why
+from pimc.frontend.host import described, why
 from pimc.frontend.lowering import Lowering
-from pimc.frontend.ref import Ref
 from pimc.frontend.subgraph import Typed, as_constant, cut, nodes_between
 from pimc.ir.ops import HostCall
 from pimc_isa.program import Port
 
 __all__ = ["make_tail"]
-
-UINT8, INT8 = onnx.TensorProto.UINT8, onnx.TensorProto.INT8
 
 
 def make_tail(lw: Lowering) -> tuple[Port, ...]:
@@ -23,7 +20,7 @@ def make_tail(lw: Lowering) -> tuple[Port, ...]:
     nodes, read = nodes_between(source, source.outputs, lw.refs)
     tensors = sorted(read & lw.refs.keys())
     direct = [v for v in source.inputs if v.name in read and v.name not in lw.refs]
-    values = [_described(name, lw.refs[name]) for name in tensors] + direct
+    values = [described(name, lw.refs[name]) for name in tensors] + direct
     declared = {v.name: v.type.tensor_type.elem_type for v in source.model.graph.output}
     fixed = cut(source, nodes, [typed(v, 1) for v in values], [Typed(n, declared[n], None) for n in source.outputs])
     found = {n: inferred(fixed, o.name) for n, o in zip(source.outputs, fixed.graph.output, strict=True)}
@@ -43,10 +40,6 @@ def make_tail(lw: Lowering) -> tuple[Port, ...]:
         )
     )
     return tuple(_output_port(t) for t in outputs)
-
-
-def _described(name: str, ref: Ref) -> onnx.ValueInfoProto:
-    return onnx.helper.make_tensor_value_info(name, INT8 if ref.offset else UINT8, (1, *ref.dims))
 
 
 def _output_port(typed: Typed) -> Port:

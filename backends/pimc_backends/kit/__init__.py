@@ -5,6 +5,7 @@
 
 from pimc_backends.kit.backend import ScheduledBackend
 from pimc_backends.kit.emit import Emitter, emit, next_row, writes
+from pimc_backends.kit.moves import move
 from pimc_backends.kit.target import (
     analog_pipeline,
     encoding_of,
@@ -24,6 +25,7 @@ __all__ = [
     "emit",
     "encoding_of",
     "make_target",
+    "move",
     "next_row",
     "packaged_machine",
     "scheduled_flow",

@@ -245,9 +245,10 @@ def _all_views(graph: Graph) -> dict[str, tuple[View, ...]]:
         if not op.is_virtual:
             continue
         first = 0
-        for value in op.inputs:
-            views[value] += [replace(v, channel=v.channel + first) for v in views[op.name]]
-            first += graph[value].shape[2]
+        for n, lo, hi in op.parts([graph[v].shape[2] for v in op.inputs]):
+            if lo == 0 and hi == graph[op.inputs[n]].shape[2]:
+                views[op.inputs[n]] += [replace(v, channel=v.channel + first) for v in views[op.name]]
+            first += hi - lo
     return {name: tuple(v) for name, v in views.items()}
 
 

@@ -150,7 +150,7 @@ class _Decoder:
 
     def operand(self, position: int, word: int, cls: type[Instr], place: BitPlace) -> Any:
         bits = (word >> place.shift) & (place.limit - 1)
-        if place.spec.kind == "count":
+        if place.spec.kind in ("count", "byte"):
             return bits
         table = self.values[place.spec.space or place.spec.kind]
         if bits >= len(table):

@@ -84,6 +84,8 @@ class _Checker:
                 yield from _row_expr(name, getattr(instr, name))
                 if isinstance(instr, CallRow):
                     yield from self.row(name, instr, times)
+            elif spec.kind == "byte" and not 0 <= getattr(instr, name) <= 255:
+                yield f"{name} is {getattr(instr, name)}, outside 0..255"
         yield from self.types(instr)
         yield from self.shapes(instr)
         yield from instr.problems(self.ctx)

@@ -3,7 +3,7 @@
 from pimc_isa.instructions.control import End, Halt, Loop, Stretch, blocks, executed_instructions
 from pimc_isa.instructions.host import CallHost, CallRow, HostWork
 from pimc_isa.instructions.matrix import Mvm, Mvma
-from pimc_isa.instructions.move import Copy
+from pimc_isa.instructions.move import Copy, Fill
 from pimc_isa.instructions.network import Recv, Send
 from pimc_isa.instructions.vector import Add, Lut, Mul, PerElement, PoolAvg, PoolMax, PoolSum, Quant
 
@@ -13,6 +13,7 @@ __all__ = [
     "CallRow",
     "Copy",
     "End",
+    "Fill",
     "Halt",
     "HostWork",
     "Loop",

@@ -82,12 +82,13 @@ _SHOW: dict[str, Callable[..., str]] = {
     "ref": lambda spec, value, name: quoted(value),
     "until": lambda spec, value, name: f"{name}={show_row(value)}",
     "count": lambda spec, value, name: f"i, {value}",
+    "byte": lambda spec, value, name: f"{name}={value}",
 }
 
 
 def usage(cls: type[Instr]) -> str:
     """What an instruction looks like, for messages and the manual."""
-    forms = {"slab": "{}[row]", "ref": "{}", "until": "{}=rows", "count": "i, {}"}
+    forms = {"slab": "{}[row]", "ref": "{}", "until": "{}=rows", "count": "i, {}", "byte": "{}=0..255"}
     operands = [
         forms[spec.kind if spec.access or spec.kind != "slab" else "ref"].format(name) for name, spec in fields_of(cls)
     ]
@@ -143,6 +144,14 @@ def _read_until(taken: _Operands, spec: Field, name: str) -> RowExpr:
     return operand.row
 
 
+def _read_byte(taken: _Operands, spec: Field, name: str) -> int:
+    operand = taken.take("keyed", f"{name}=VALUE, like {name}=128")
+    row = operand.row
+    if operand.name != name or row is None or row.a or row.d != 1 or not 0 <= row.b <= 255:
+        raise WrongValue(f"{name}=VALUE, 0 to 255")
+    return row.b
+
+
 def _read_count(taken: _Operands, spec: Field, name: str) -> int:
     if taken.take("name", f"the counter i and {name}: i, 28").name != "i":
         raise WrongValue("the counter, which is called i")
@@ -154,4 +163,5 @@ _READ: dict[str, Callable[[_Operands, Field, str], object]] = {
     "ref": _read_ref,
     "until": _read_until,
     "count": _read_count,
+    "byte": _read_byte,
 }

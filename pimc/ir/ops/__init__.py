@@ -11,8 +11,9 @@ from pimc.ir.ops.conv import Conv
 from pimc.ir.ops.decided import CellPlan, Mapping, Part, Schedule
 from pimc.ir.ops.elementwise import Add, Mul, TwoInputs
 from pimc.ir.ops.host import HostCall
-from pimc.ir.ops.moves import Concat, Lut, Relay
+from pimc.ir.ops.moves import Concat, Lut, Move, Pick, Relay
 from pimc.ir.ops.pools import AvgPool, Gap, MaxPool
+from pimc.ir.ops.reach import Piece, Reach, Segment
 
 __all__ = [
     "OPS",
@@ -29,11 +30,16 @@ __all__ = [
     "Lut",
     "Mapping",
     "MaxPool",
+    "Move",
     "Mul",
     "Op",
     "Part",
+    "Pick",
+    "Piece",
+    "Reach",
     "Relay",
     "Schedule",
+    "Segment",
     "TensorOp",
     "TensorType",
     "TwoInputs",

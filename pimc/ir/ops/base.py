@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pimc.ir.ops.decided import Mapping as Cut
 from pimc.ir.ops.decided import Part, Schedule
+from pimc.ir.ops.reach import Reach
 from pimc.ir.ops.specs import constant, limit, scale, zero_point
 from pimc_isa.element import U8, Element, element
 from pimc_isa.operands import View, Window
@@ -68,7 +69,8 @@ class Geometry:
     """What an op's tiles need of its inputs: a window of all inputs but those in ``whole``, which are needed whole.
 
     ``taps`` of the window that cost time. ``k`` weight rows and ``n`` outputs of one of ``groups`` convolution groups;
-    0 where there are no weights. ``sums``: there are i32 sums beside the 8-bit result.
+    0 where there are no weights. ``sums``: there are i32 sums beside the 8-bit result. ``reach``: of a movement of
+    data, which has no window.
     """
 
     window: Window = ROW
@@ -78,6 +80,7 @@ class Geometry:
     groups: int = 1
     sums: bool = False
     whole: tuple[int, ...] = ()
+    reach: Reach | None = None
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,13 @@ class Op(_Declared):
         raise NotImplementedError
 
     @required
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """Return what tiles need of inputs of these shapes."""
         raise NotImplementedError
+
+    def parts(self, channels: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+        """Of a virtual op: the ranges (input, first, behind the last) of the inputs' channels that it puts in a row."""
+        raise TypeError(f"{self.kind} is not virtual")
 
     def problems(self, graph: Graph) -> Iterator[str]:
         """Yield what else is wrong with the op in a graph, one line each; most have nothing to say."""

@@ -59,7 +59,7 @@ class Conv(TensorOp, op="q.conv"):
             raise InferError(f"weights {weights.shape} in {self.groups} groups do not fit {shape[2]} input channels")
         return (*positions(self.window, shape[:2]), outputs)
 
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """Windows, and the weights of each convolution group."""
         k = shapes[0][2] // self.groups * self.kernel[0] * self.kernel[1]
         return Geometry(self.window, 1, k, self.shape[2] // self.groups, self.groups, sums=True)

@@ -38,7 +38,7 @@ class TwoInputs(TensorOp):
             raise InferError(f"operands {a} and {b} do not match: the second must be equal, or one row and column")
         return a
 
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """A row of each for a row; a second operand of one row and column is needed whole."""
         return Geometry(whole=() if shapes[0] == shapes[1] else (1,))
 

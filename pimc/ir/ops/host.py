@@ -42,7 +42,7 @@ class HostCall(Op, op="host.call"):
         """What it says itself: the front end has asked onnx."""
         return self.shape
 
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """Everything before anything, but for a call by rows."""
         return Geometry() if self.by_row else Geometry(whole=tuple(range(len(shapes))))
 

@@ -38,7 +38,7 @@ class MaxPool(TensorOp, op="q.maxpool"):
         rows, columns, channels = single(shapes)
         return (*positions(self.window, (rows, columns)), channels)
 
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """Windows, each tap of which costs."""
         return Geometry(self.window, self.kernel[0] * self.kernel[1])
 
@@ -73,7 +73,7 @@ class AvgPool(TensorOp, op="q.avgpool"):
         rows, columns, channels = single(shapes)
         return (*positions(self.window, (rows, columns)), channels)
 
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """Windows, each tap of which costs."""
         return Geometry(self.window, self.kernel[0] * self.kernel[1])
 
@@ -117,7 +117,7 @@ class Gap(TensorOp, op="q.gap"):
         """One position."""
         return (1, 1, single(shapes)[2])
 
-    def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+    def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """One window over everything."""
         rows, columns, _ = shapes[0]
         return Geometry(Window("w", (rows, columns)), rows * columns, sums=True)

@@ -63,7 +63,7 @@ def test_fields_say_what_they_may_hold() -> None:
         def infer(self, shapes: Sequence[Shape], constants: Constants) -> Shape:
             return shapes[0]
 
-        def geometry(self, shapes: Sequence[Shape]) -> Geometry:
+        def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
             return Geometry()
 
         def evaluate(self, x: list[Array], run: Evaluation) -> Array:

@@ -115,6 +115,8 @@ def operand(spec: Field, tile: Tile, channels: tuple[Channel, ...]) -> st.Search
         return rows
     if spec.kind == "count":
         return st.integers(0, 2**24 - 1)
+    if spec.kind == "byte":
+        return st.integers(0, 255)
     held = channels if spec.space == "channel" else getattr(tile, SPACES[spec.space])
     return st.sampled_from([d.name for d in held])
 

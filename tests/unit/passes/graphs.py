@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from pimc.frontend.by_row import row_model
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Add, Concat, Conv, Gap, HostCall, Lut, MaxPool, TensorType
+from pimc.ir.ops import Add, Concat, Conv, Gap, HostCall, Lut, MaxPool, Move, Pick, TensorType
 from pimc_isa.operands import View
 from pimc_isa.program import Port
 
@@ -196,6 +196,32 @@ class Net:
                 bias=self._constant(f"{name}.b", np.array([-7 * h * w], np.int32)),
                 y_zero=7,
             )
+        )
+
+    def move(self, index: np.ndarray, *values: str, fill: int = 0) -> str:
+        """Any movement of the values' elements (see `pimc.ir.ops.Move`)."""
+        name = self._name()
+        shape = tuple(int(n) for n in index.shape)
+        assert len(shape) == 3
+        return self.graph.add(
+            Move(
+                name=name,
+                inputs=values,
+                type=TensorType("u8", shape),
+                node=name,
+                views=self._views(name, shape),
+                index=self._constant(f"{name}.index", index.astype(np.int32)),
+                fill=fill,
+            )
+        )
+
+    def pick(self, ranges: tuple[tuple[int, int, int], ...], *values: str) -> str:
+        """Ranges of the values' channels."""
+        name = self._name()
+        shape = (*self.graph[values[0]].shape[:2], sum(last - first for _, first, last in ranges))
+        views = self._views(name, shape)
+        return self.graph.add(
+            Pick(name=name, inputs=values, type=TensorType("u8", shape), node=name, views=views, ranges=ranges)
         )
 
     def concat(self, *values: str) -> str:

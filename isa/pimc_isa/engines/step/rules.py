@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pimc_isa.engines.step.arithmetic import add_rows, average, multiply_rows, requantise
 from pimc_isa.engines.step.geometry import (
     InTile,
@@ -25,6 +27,7 @@ from pimc_isa.instructions import (
     CallHost,
     CallRow,
     Copy,
+    Fill,
     Lut,
     Mul,
     Mvm,
@@ -142,6 +145,10 @@ def _quant(instr: Quant, v: Values) -> None:
     v.write(instr.dst, requantise(sums, multiplier, bias, q))
 
 
+def _fill(instr: Fill, v: Values) -> None:
+    v.write(instr.dst, np.full((len(columns(v.tile, instr.dst)), len(channels(v.tile, instr.dst))), instr.value))
+
+
 def _add(instr: Add, v: Values) -> None:
     v.write(instr.dst, add_rows(v.read(instr.a), v.read(instr.b), v.tile.elementwise[instr.scales]))
 
@@ -196,6 +203,10 @@ restate(
         _row_of("dst"),
         lambda instr, v: v.write(instr.dst, v.read(instr.src)),
     ),
+)
+restate(
+    Fill,
+    Restatement(lambda instr: "mover", _bus("dst"), lambda place, instr, i: [], _row_of("dst"), _fill),
 )
 restate(Mvm, _matrix(_seen, _mvm))
 restate(Mvma, _matrix(_seen_and_sums, _mvma))
