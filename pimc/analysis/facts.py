@@ -113,7 +113,8 @@ def is_fused(graph: Graph, op: Op) -> bool:
     if not op.is_table:
         return False
     producer = graph[op.inputs[0]]
-    return not (producer.is_host or producer.is_virtual) and len(graph.users(producer.name)) == 1
+    fits = producer.takes_tables and not (producer.is_host or producer.is_virtual)
+    return fits and len(graph.users(producer.name)) == 1
 
 
 def on_tiles(graph: Graph, op: Op) -> bool:

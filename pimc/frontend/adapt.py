@@ -4,7 +4,8 @@
   windows over the whole map and come out as QLinearGlobalAveragePool.
 * It drops a Relu or Clip whose input other nodes read too, though their ranges differ, and a Clip whose limits leave
   out 0, which no range of an 8-bit tensor does: such a one is kept in float.
-* It leaves MaxPool and reshapes behind float operators in float: quantisation moves in front of them (it is monotonic).
+* It leaves MaxPool and movements of data behind float operators in float: quantisation moves in front of them.
+* It gives the result of a movement a range of its own: it keeps that of what is moved, so that nothing is computed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from pimc.frontend.source import QUANTISE, Source, attributes
+from pimc.frontend.moving import is_movement
+from pimc.frontend.source import DEQUANTISE, QUANTISE, Source, attributes
 
 __all__ = ["after_quantiser", "before_quantiser", "kept_in_float"]
 
-_MOVABLE = frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+_KEPT = frozenset({"MaxPool", "Dropout", "Identity"})
+"""Operators other than movements that give back values they were given."""
 
 
 def before_quantiser(model: onnx.ModelProto) -> None:
@@ -75,6 +78,7 @@ def after_quantiser(model: onnx.ModelProto, shapes: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type in ("QLinearAveragePool", "AveragePool") and _whole_map(node, known):
             _make_global(node)
+    _keep_scales(model)
     while _move_one(model):
         pass
 
@@ -93,12 +97,38 @@ def _make_global(node: onnx.NodeProto) -> None:
         node.attribute.append(helper.make_attribute("channels_last", 0))
 
 
+def _gives_back(node: onnx.NodeProto) -> bool:
+    """Whether a node's results are values of its first input, so that quantising before it does no harm."""
+    filled = node.op_type == "Pad" and attributes(node).get("mode", "constant") == "constant"
+    return node.op_type in _KEPT or (is_movement(node) and node.op_type != "Concat" and not filled)
+
+
+def _keep_scales(model: onnx.ModelProto) -> None:
+    """Give results of movements between DequantizeLinear and QuantizeLinear the scale of what is moved, in place."""
+    source = Source(model)
+    parameters = {t.name: t for t in model.graph.initializer}
+    for node in source.nodes:
+        before = source.maker(node.input[0]) if node.op_type == QUANTISE else None
+        if before is None or not is_movement(before) or before.op_type == "Concat":
+            continue
+        origin = source.maker(before.input[0])
+        if origin is None or origin.op_type != DEQUANTISE:
+            continue
+        if before.op_type == "Pad" and attributes(before).get("mode", "constant") == "constant":
+            continue
+        for old, new in zip(node.input[1:], origin.input[1:], strict=False):
+            if old in parameters and new in parameters:
+                name = parameters[old].name
+                parameters[old].CopyFrom(parameters[new])
+                parameters[old].name = name
+
+
 def _move_one(model: onnx.ModelProto) -> bool:
     """Move one QuantizeLinear from behind a movable float node to its front; whether there was one."""
     source = Source(model)
     for number, node in enumerate(source.nodes):
         before = source.maker(node.input[0]) if node.op_type == QUANTISE else None
-        if before is None or before.op_type not in _MOVABLE or not source.private(node.input[0]):
+        if before is None or not _gives_back(before) or not source.private(node.input[0]):
             continue
         if not _behind_dequantise(source, before.input[0]):
             continue

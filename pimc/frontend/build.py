@@ -14,7 +14,6 @@ from pimc.frontend.host_cost import count_operations
 from pimc.frontend.lowering import Lowering, cuts_range
 from pimc.frontend.match import Refused, match
 from pimc.frontend.ref import Ref
-from pimc.frontend.relabels import relabelled
 from pimc.frontend.rules import RULES, TABLE
 from pimc.frontend.session import ort_config
 from pimc.frontend.source import QUANTISE, Source
@@ -22,6 +21,7 @@ from pimc.frontend.tail import make_tail
 from pimc.frontend.unit import Unit
 from pimc.ir.fields import constants_of
 from pimc.ir.graph import Graph
+from pimc.ir.ops import Move, Pick
 from pimc_isa.operands import View
 
 __all__ = ["HEAD", "Built", "Taken", "build"]
@@ -32,7 +32,7 @@ HEAD = "part of the model's head"
 
 @dataclass(frozen=True)
 class Taken:
-    """A node on the chip: the operator it belongs to, the value of its result, and where: chip, table or relabel."""
+    """A node on the chip: its operator, the value of its result, and where: chip, table, relabel or move."""
 
     unit: Unit
     value: str
@@ -140,21 +140,25 @@ def _lower(lw: Lowering, built: Built, part: Unit | Refused, *, islands: bool) -
         if operand.tensor in built.from_chip and operand.tensor not in lw.refs and not islands:
             raise NotOnChipError(f"reads {operand.tensor}, which the host makes", blocked=True)
     rule = RULES.get(part.op, TABLE)
-    if rule.where == "relabel" and part.activations[0].tensor not in lw.refs:
+    if rule.where in ("relabel", "move") and part.activations[0].tensor not in lw.refs:
         raise NotOnChipError(HEAD)
     lw.order = "HWC" if part.op in ("MatMul", "QLinearMatMul") else "CHW"
     ref = rule.lower(lw, part)
     for node in part.after:
-        ref = relabelled(node, ref, lw.integers)
+        ref = lw.renamed(node, ref)
     lw.refs[part.output.tensor] = ref
     if not ref.is_padded:
         lw.graph.add_view(ref.value, View(part.output.tensor, ref.order, ref.dims, ref.offset))
     reason = part.inexact or _cut_range(lw, part, ref)
     if reason:
         lw.inexact[part.output.tensor] = reason
-    is_table = lw.graph[ref.value].is_table and rule.where != "relabel"
+    where, op = rule.where, lw.graph[ref.value]
+    if where in ("relabel", "move"):
+        where = "move" if isinstance(op, Move | Pick) else "relabel"
+    elif op.is_table:
+        where = "table"
     for covered in part.nodes:
-        built.taken[covered] = Taken(part, ref.value, "table" if is_table else rule.where)
+        built.taken[covered] = Taken(part, ref.value, where)
 
 
 def _cut_range(lw: Lowering, unit: Unit, ref: Ref) -> str:

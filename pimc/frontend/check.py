@@ -21,7 +21,7 @@ __all__ = ["CheckReport", "NodeReport", "check_model"]
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One ONNX node: ``where`` is chip, table (256 entries), relabel (no work), host or unsupported.
+    """One ONNX node: ``where`` is chip, table (256 entries), relabel (no work), move (copies only) or host.
 
     ``reason`` says why it is not on the chip, or what it is part of; ``macs`` are multiply-accumulates of one image.
     """

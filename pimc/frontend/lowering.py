@@ -6,9 +6,11 @@ import math
 from typing import Any, Protocol
 
 import numpy as np
+import onnx
 
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.integers import known_integers
+from pimc.frontend.moving import is_movement
 from pimc.frontend.ref import Ref
 from pimc.frontend.relabels import relabelled
 from pimc.frontend.source import Array, Source, quantise_linear
@@ -69,10 +71,21 @@ class Lowering:
             self.refs[operand.tensor] = make(self, operand.tensor, self.order)
         found = self.refs[operand.tensor]
         for node in operand.through:
-            found = relabelled(node, found, self.integers)
+            found = self.renamed(node, found)
         if operand.offset is not None and operand.offset != found.offset:
             raise NotOnChipError(f"{operand.tensor} is read as another 8-bit type than it is")
         return found
+
+    def renamed(self, node: onnx.NodeProto, x: Ref, *, fill: int = 0, result: str = "") -> Ref:
+        """The result of an operator that names or moves the elements of ``x``: the same value, or a movement."""
+        from pimc.frontend.lower.move import movement
+
+        try:
+            return relabelled(node, x, self.integers)
+        except NotOnChipError:
+            if x.is_padded or not is_movement(node):
+                raise
+        return movement(self, node, [x], fill=fill, result=result)
 
     def integers(self, tensor: str) -> Array | None:
         """The value of an integer tensor that depends on constants and shapes only."""

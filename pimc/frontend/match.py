@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.moving import MOVING, is_movement
 from pimc.frontend.relabels import RELABELS
 from pimc.frontend.rules import ELEMENTWISE, RULES
 from pimc.frontend.source import DEQUANTISE, QUANTISE, Array, Source, attributes, input_at
@@ -180,7 +181,7 @@ def _limited(source: Source, unit: Unit, tensor: str) -> Unit | None:
         unit = replace(unit, nodes=(number, *unit.nodes), inexact=reason)
         if _dequantised(source, node.input[0]) is not None:
             break
-        if node.op_type in RELABELS:
+        if node.op_type in RELABELS or (is_movement(node) and node.op_type != "Concat"):
             unit, tensor = replace(unit, after=(node, *unit.after)), node.input[0]
             continue
         if node.op_type not in _LIMITS:
@@ -222,7 +223,7 @@ def _real(operand: Operand) -> Array | None:
 
 
 #: Inputs that are operands; others (a target shape, axes) are parameters of the operator.
-_OPERANDS = {"Reshape": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceMean": 1, "Clip": 1, "Dropout": 1, "Pad": 1}
+_OPERANDS = {"ReduceMean": 1, "Clip": 1, "Dropout": 1, **dict.fromkeys(MOVING - {"Concat"}, 1)}
 
 
 def _with_operands(source: Source, unit: Unit, node: onnx.NodeProto) -> Unit | None:
@@ -254,7 +255,7 @@ def _behind_relabels(source: Source, tensor: str) -> tuple[Operand | None, list[
             known = bool(through) and operand.is_constant
             return (None, []) if known else (replace(operand, through=tuple(through)), covered)
         node = source.maker(tensor)
-        if node is None or node.op_type not in RELABELS or node.op_type == "Pad":
+        if node is None or node.op_type in ("Pad", "Concat") or not (node.op_type in RELABELS or is_movement(node)):
             return None, []
         through.insert(0, node)
         tensor = node.input[0]

@@ -23,6 +23,8 @@ def relabelled(node: onnx.NodeProto, x: Ref, integers: Integers) -> Ref:
     """The result of a relabelling node on ``x``, held by the same value. Raises NotOnChipError if bytes would move."""
     if x.is_padded:
         raise NotOnChipError(f"{node.op_type} of a padded tensor")
+    if node.op_type not in RELABELS:
+        raise NotOnChipError(f"{node.op_type} moves data")
     return RELABELS[node.op_type](node, x, integers)
 
 

@@ -18,9 +18,9 @@ __all__ = ["ELEMENTWISE", "RULES", "TABLE", "Rule", "add_rule"]
 class Rule:
     """How an op type is lowered.
 
-    ``where``: chip, table (256 entries), or relabel (no work). ``form`` is the input list of a QOperator node:
-    operands, their scales (``.s``) and zero points (``.z``), y for the result, ``*`` where triples follow to the end;
-    '' for an operator that stands between DequantizeLinear and QuantizeLinear. ``integers`` says that it may also
+    ``where``: chip, table (256 entries), relabel (no work), or move (copies). ``form`` is the input list of a QOperator
+    node: operands, their scales (``.s``) and zero points (``.z``), y for the result, ``*`` where triples follow to the
+    end; '' for an operator that stands between DequantizeLinear and QuantizeLinear. ``integers`` says that it may also
     be applied to 8-bit tensors directly. ``weighted`` operators hold weights on crossbars.
     """
 
@@ -57,6 +57,14 @@ _RULES: dict[str, Rule] = dict(
         "Identity": Rule(relabel.relabel, "relabel", integers=True),
         "Dropout": Rule(relabel.relabel, "relabel", integers=True),
         "Pad": Rule(relabel.pad, "relabel", integers=True),
+        "Slice": Rule(relabel.relabel, "move", integers=True),
+        "Gather": Rule(relabel.relabel, "move", integers=True),
+        "DepthToSpace": Rule(relabel.relabel, "move", integers=True),
+        "SpaceToDepth": Rule(relabel.relabel, "move", integers=True),
+        "Resize": Rule(relabel.relabel, "move", integers=True),
+        "Upsample": Rule(relabel.relabel, "move", integers=True),
+        "Expand": Rule(relabel.relabel, "move", integers=True),
+        "Tile": Rule(relabel.relabel, "move", integers=True),
         "Relu": Rule(table.table, "table", integers=True),
         "Clip": Rule(table.table, "table", integers=True),
         "QuantizeLinear": Rule(table.requantise, "table"),

@@ -6,9 +6,10 @@ must have been of that row. All rows of a loop are looked at together; tiles wit
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 
@@ -80,11 +81,11 @@ class RowChecker:
         accesses: dict[str, list[_Access]] = {}
         for access in _accesses(ctx):
             accesses.setdefault(access.buffer, []).append(access)
+        grids = {name: _Grid(tile.buffer[name], a) for name, a in accesses.items()}
         for name, a in accesses.items():
-            columns, channels = _cuts_of(tile.buffer[name], a)
-            count += _EACH * len(columns) * len(channels) * len(a)
+            count += _EACH * sum(map(grids[name].cells_of, a))
         self._refuse(where, count)
-        cells = [(tile.buffer[name], cell) for name, a in accesses.items() for cell in _cells(tile.buffer[name], a)]
+        cells = [(tile.buffer[name], cell) for name, a in accesses.items() for cell in grids[name].cells(a)]
         count += sum(_work(cell) for _, cell in cells)
         self._refuse(where, count)
         self.looked += count
@@ -247,21 +248,31 @@ def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> I
 # ---- comparison ----
 
 
-def _cuts_of(buffer: Buffer, accesses: list[_Access]) -> tuple[list[Range], list[Range]]:
-    """Column and channel ranges that every write covers whole or not at all."""
-    writes = [a for a in accesses if a.write]
-    return _cuts(buffer.cols, [w.cols for w in writes]), _cuts(buffer.chans, [w.chans for w in writes])
+class _Grid:
+    """The parts of a row that every write covers whole or not at all."""
 
+    def __init__(self, buffer: Buffer, accesses: list[_Access]) -> None:
+        writes = [a for a in accesses if a.write]
+        self.columns = _edges(buffer.cols, [w.cols for w in writes])
+        self.channels = _edges(buffer.chans, [w.chans for w in writes])
 
-def _cells(buffer: Buffer, accesses: list[_Access]) -> Iterator[list[_Access]]:
-    """The accesses of each part of a row that every write covers whole or not at all, where something is read."""
-    columns, channels = _cuts_of(buffer, accesses)
-    for cols in columns:
-        meeting = [a for a in accesses if _meet(a.cols, cols)]
-        for chans in channels:
-            inside = [a for a in meeting if _meet(a.chans, chans)]
-            if not all(a.write for a in inside):
-                yield inside
+    def cells_of(self, access: _Access) -> int:
+        """How many parts an access touches."""
+        return len(self._span(self.columns, access.cols)) * len(self._span(self.channels, access.chans))
+
+    def cells(self, accesses: list[_Access]) -> Iterator[list[_Access]]:
+        """The accesses of each part, where something is read."""
+        inside: dict[tuple[int, int], list[_Access]] = {}
+        for access in accesses:
+            for x in self._span(self.columns, access.cols):
+                for c in self._span(self.channels, access.chans):
+                    inside.setdefault((x, c), []).append(access)
+        yield from (found for _, found in sorted(inside.items(), key=itemgetter(0)) if not all(a.write for a in found))
+
+    def _span(self, edges: list[int], part: Range) -> range:
+        if part[0] >= part[1]:
+            return range(0)
+        return range(max(0, bisect_right(edges, part[0]) - 1), min(len(edges) - 1, bisect_left(edges, part[1])))
 
 
 def _work(accesses: list[_Access]) -> int:
@@ -269,13 +280,8 @@ def _work(accesses: list[_Access]) -> int:
     return sum(int(np.maximum(a.stop - a.first, 0).sum()) for a in accesses)
 
 
-def _cuts(whole: Range, parts: list[Range]) -> list[Range]:
-    edges = sorted({*whole, *(edge for part in parts for edge in part)})
-    return list(pairwise(edges))
-
-
-def _meet(a: Range, b: Range) -> bool:
-    return max(a[0], b[0]) < min(a[1], b[1])
+def _edges(whole: Range, parts: list[Range]) -> list[int]:
+    return sorted({*whole, *(edge for part in parts for edge in part)})
 
 
 def _rows(accesses: list[_Access]) -> tuple[Array, Array, Array]:

@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.lower.move import movement
 from pimc.frontend.lower.table import to_scale_of
 from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref
-from pimc.frontend.relabels import relabelled
-from pimc.frontend.source import input_at
+from pimc.frontend.source import attributes, input_at, quantise_linear
 from pimc.frontend.unit import Unit
+from pimc_isa.numerics import F32
 
 __all__ = ["pad", "relabel"]
 
 
 def relabel(lw: Lowering, unit: Unit) -> Ref:
-    """Name a value anew; a table first where the result has another scale."""
+    """Name a value anew, or move its elements; a table first where the result has another scale."""
+    return _renamed(lw, unit, 0)
+
+
+def _renamed(lw: Lowering, unit: Unit, fill: int) -> Ref:
     x = lw.ref(unit.operand(0))
-    new = relabelled(unit.node, x, lw.integers)
-    moved = to_scale_of(lw, unit, x, unit.operand(0), hidden=".scaled")
-    return replace(new, value=moved.value, offset=moved.offset)
+    scaled = to_scale_of(lw, unit, x, unit.operand(0), hidden=".scaled")
+    return lw.renamed(unit.node, scaled, fill=fill, result="" if unit.after else unit.output.tensor)
 
 
 def pad(lw: Lowering, unit: Unit) -> Ref:
-    """Pad with zeros in front of convolutions: they add them themselves."""
-    new = relabel(lw, unit)
+    """Pad with zeros in front of convolutions: they add them themselves. Other padding is a movement."""
+    if not _is_for_convolutions(lw, unit):
+        x = lw.ref(unit.operand(0))
+        scaled = to_scale_of(lw, unit, x, unit.operand(0), hidden=".scaled")
+        return movement(
+            lw,
+            unit.node,
+            [scaled],
+            fill=_stored_fill(lw, unit, scaled),
+            result="" if unit.after else unit.output.tensor,
+        )
+    return _renamed(lw, unit, 0)
+
+
+def _is_for_convolutions(lw: Lowering, unit: Unit) -> bool:
+    """Whether only convolutions read the result, for which the padding is zero."""
+    if attributes(unit.node).get("mode", "constant") != "constant":
+        return False
     readers = [r for name in (unit.output.tensor, *_floats(lw, unit)) for r in lw.source.readers(name)]
     if any(r.op_type not in ("Conv", "QLinearConv", "DequantizeLinear") for r in readers):
-        raise NotOnChipError("padding that others than convolutions read")
-    fill = lw.source.constant(input_at(unit.node, 2)) if input_at(unit.node, 2) else np.zeros(1)
-    zero = unit.operand(0).zero
-    in_float = zero is not None
-    if fill is None or (in_float and float(fill.reshape(-1)[0]) != 0.0):
-        raise NotOnChipError("padding with another value than zero")
-    if not in_float and any(_zero_of(lw, r.input[2]) != int(fill.reshape(-1)[0]) for r in readers):
-        raise NotOnChipError("padding with another value than the zero point")
-    return new
+        return False
+    fill = _fill(lw, unit)
+    if unit.operand(0).zero is not None:
+        return fill == 0.0
+    return all(_zero_of(lw, r.input[2]) == int(fill) for r in readers)
+
+
+def _fill(lw: Lowering, unit: Unit) -> float:
+    """The value that the padding has."""
+    given = attributes(unit.node)
+    if not input_at(unit.node, 2):
+        return float(given.get("value", 0.0))
+    value = lw.source.constant(input_at(unit.node, 2))
+    if value is None:
+        raise NotOnChipError("padding with a value that is computed")
+    return float(value.reshape(-1)[0])
+
+
+def _stored_fill(lw: Lowering, unit: Unit, x: Ref) -> int:
+    """The padding's value as it is stored at the result's scale."""
+    out = unit.output if unit.output.scale is not None else unit.operand(0)
+    value = np.array(_fill(lw, unit), F32)
+    if out.scale is None or out.zero is None:
+        return int(value) + x.offset
+    return int(quantise_linear(value, out.scale, out.zero)) + x.offset
 
 
 def _floats(lw: Lowering, unit: Unit) -> list[str]:

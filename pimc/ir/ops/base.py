@@ -140,6 +140,7 @@ class Op(_Declared):
     ``reads`` and ``makes``: element types of its inputs and of its result. Decisions of passes are fields that are
     ``None`` until a pass has made them; ``decides`` names those it gets. ``is_virtual``: only a matter of where senders
     put their channels. ``is_table``: can be applied where its input is made. ``is_host``: runs on the host.
+    ``takes_tables``: its tiles make row after row in one loop, where a table can be applied.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Op(_Declared):
     is_virtual: ClassVar[bool] = False
     is_table: ClassVar[bool] = False
     is_host: ClassVar[bool] = False
+    takes_tables: ClassVar[bool] = True
 
     @property
     def shape(self) -> Shape:

@@ -104,6 +104,8 @@ class Move(TensorOp, op="q.move"):
     index: str = constant(np.int32)
     fill: int = zero_point(default=0)
 
+    takes_tables: ClassVar[bool] = False
+
     def infer(self, shapes: Sequence[Shape], constants: Constants) -> Shape:
         """That of the index."""
         index = constants[self.index]

@@ -143,9 +143,10 @@ class Reach:
         return [self.pieces(row, (0, w), (0, c)) for row in range(len(self.index))]
 
     @cached_property
-    def copies(self) -> int:
-        """Pieces of all rows together."""
-        return sum(map(len, self._rows))
+    def instructions(self) -> int:
+        """Copies of a tile that does it all, those of a loop counted once."""
+        rows = (row for s in self.segments for row in range(s.first, s.first + s.period))
+        return sum(len(self._rows[row]) for row in rows)
 
     @cached_property
     def row_copies(self) -> int:

@@ -1,0 +1,91 @@
+"""Writes Split as Slices: one form of taking a part of a tensor is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from pimc.frontend.admit.sizes import skeleton
+from pimc.frontend.read import opset_of
+from pimc.frontend.source import Array, attributes, input_at
+
+__all__ = ["split_to_slices"]
+
+#: From this operator set on Slice takes its limits as inputs.
+INPUTS_SINCE = 10
+
+
+def split_to_slices(model: onnx.ModelProto) -> bool:
+    """Replace every Split whose parts are known, in place; returns whether there was one."""
+    if not any(node.op_type == "Split" for node in model.graph.node):
+        return False
+    shapes = _shapes(model)
+    constants = {t.name: t for t in model.graph.initializer}
+    nodes, changed = [], False
+    for node in model.graph.node:
+        sizes = _sizes(node, shapes, constants) if node.op_type == "Split" else None
+        if sizes is None:
+            nodes.append(node)
+            continue
+        nodes += _slices(model, node, sizes)
+        changed = True
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return changed
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    try:
+        graph = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
+    except Exception:  # said better where the model is admitted
+        return {}
+    return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.value_info)}
+
+
+def _sizes(
+    node: onnx.NodeProto, shapes: dict[str, list[int]], constants: dict[str, onnx.TensorProto]
+) -> list[int] | None:
+    """The lengths of the parts; None where they are not known."""
+    given = attributes(node)
+    if "split" in given:
+        return [int(n) for n in given["split"]]
+    name = input_at(node, 1)
+    if name:
+        return [int(n) for n in numpy_helper.to_array(constants[name])] if name in constants else None
+    shape, axis = shapes.get(node.input[0], []), int(given.get("axis", 0))
+    if not -len(shape) <= axis < len(shape) or not shape[axis]:
+        return None
+    whole, parts = shape[axis], len(node.output)
+    each = -(-whole // parts)
+    return [min(each, whole - n * each) for n in range(parts)]
+
+
+def _slices(model: onnx.ModelProto, node: onnx.NodeProto, sizes: Sequence[int]) -> list[onnx.NodeProto]:
+    axis = int(attributes(node).get("axis", 0))
+    ends = np.cumsum(sizes)
+    made = []
+    for n, name in enumerate(node.output):
+        if not name:
+            continue
+        first, last = int(ends[n]) - sizes[n], int(ends[n])
+        label = f"{node.name or node.output[0]}.{n}"
+        if opset_of(model) < INPUTS_SINCE:
+            made.append(
+                helper.make_node("Slice", [node.input[0]], [name], label, starts=[first], ends=[last], axes=[axis])
+            )
+            continue
+        limits = [
+            _constant(model, f"{label}.{what}", [value])
+            for what, value in (("starts", first), ("ends", last), ("axes", axis))
+        ]
+        made.append(helper.make_node("Slice", [node.input[0], *limits], [name], label))
+    return made
+
+
+def _constant(model: onnx.ModelProto, name: str, values: Sequence[int]) -> str:
+    array: Array = np.array(values, np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return name
