@@ -11,6 +11,7 @@ import onnx
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.host import HostBuilder, ports
 from pimc.frontend.host_cost import count_operations
+from pimc.frontend.lower.move import oversize
 from pimc.frontend.lowering import Lowering, cuts_range
 from pimc.frontend.match import Refused, match
 from pimc.frontend.ref import Ref
@@ -61,19 +62,32 @@ def build(model: onnx.ModelProto) -> Built:
     its own for each 8-bit tensor that a unit reads.
     """
     source = Source(model)
+    refused: dict[str, str] = {}
+    while True:
+        built, large = _build(source, refused)
+        if not large:
+            return built
+        refused |= large
+
+
+def _build(source: Source, refused: Mapping[str, str]) -> tuple[Built, dict[str, str]]:
+    """Build a graph in which the ``refused`` tensors are the host's, and say which movements are too large."""
     qdq = _is_qdq(source)
     config = ort_config(signed=_is_signed(source, qdq=qdq))
-    graph = Graph(model.graph.name or "model", "quantised", inputs=ports(source))
+    graph = Graph(source.model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
     lw = Lowering(source, graph, HostBuilder(source, config))
     built = Built(graph, source, from_chip=lw.from_chip)
-    _lower_all(lw, built)
+    _lower_all(lw, built, refused)
     graph.outputs = make_tail(lw)
     _prune(graph)
+    large = oversize(lw)
+    if large:
+        return built, large
     count_operations(graph)
     if lw.inexact:
         graph.meta["inexact"] = json.dumps(lw.inexact, sort_keys=True)
-    return built
+    return built, {}
 
 
 def _is_qdq(source: Source) -> bool:
@@ -91,7 +105,7 @@ def _is_signed(source: Source, *, qdq: bool) -> bool:
     return onnx.TensorProto.INT8 in types and not (qdq and onnx.TensorProto.UINT8 in types)
 
 
-def _lower_all(lw: Lowering, built: Built) -> None:
+def _lower_all(lw: Lowering, built: Built, refused: Mapping[str, str]) -> None:
     source = built.source
     found = dict(match(source))
     needed = _read_by_weights(source, found)
@@ -101,6 +115,7 @@ def _lower_all(lw: Lowering, built: Built) -> None:
         reads_chip = any(name in lw.refs or name in from_chip for name in node.input)
         if part is not None:
             try:
+                _refuse(part, refused)
                 _lower(lw, built, part, islands=number in needed)
                 continue
             except NotOnChipError as error:
@@ -111,6 +126,16 @@ def _lower_all(lw: Lowering, built: Built) -> None:
                 reads_chip = any(name in lw.refs or name in from_chip for name in reads)
         if reads_chip:
             from_chip.update(node.output)
+
+
+def _refuse(part: Unit | Refused, refused: Mapping[str, str]) -> None:
+    """Raise NotOnChipError for an operator that makes a refused tensor, also in passing."""
+    if not isinstance(part, Unit):
+        return
+    passing = [n for operand in part.inputs if operand is not None for n in operand.through]
+    for node in (part.node, *part.after, *passing):
+        if node.output[0] in refused:
+            raise NotOnChipError(refused[node.output[0]], node)
 
 
 def _read_by_weights(source: Source, found: Mapping[int, Unit | Refused]) -> set[int]:

@@ -21,6 +21,7 @@ from pimc.frontend.quantise import is_float, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.splits import split_to_slices
+from pimc.frontend.transposed import untranspose
 from pimc.frontend.unshare import unshare_weights
 from pimc.ir.graph import Graph
 
@@ -98,6 +99,8 @@ def quantised_model(
     if changed:
         data = None
     if split_to_slices(model):
+        data = None
+    if untranspose(model):
         data = None
     was_float, fidelity = is_float(model), None
     admit_model(model, [v.name for v in model_inputs(model)], is_float=was_float)

@@ -11,7 +11,7 @@ import onnx
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.integers import known_integers
 from pimc.frontend.moving import is_movement
-from pimc.frontend.ref import Ref
+from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.relabels import relabelled
 from pimc.frontend.source import Array, Source, quantise_linear
 from pimc.frontend.unit import Operand, Unit
@@ -48,7 +48,7 @@ class Lowering:
 
     ``inexact`` says of tensors why onnxruntime may differ by one step; ``from_chip`` are the tensors that the host
     makes from values of the chip; ``order`` is how the operator being lowered reads a tensor of other than two or four
-    axes that the host makes for it.
+    axes that the host makes for it; ``moved`` names the ONNX tensors that movements make, by value.
     """
 
     def __init__(self, source: Source, graph: Graph, host: HostSide) -> None:
@@ -59,6 +59,7 @@ class Lowering:
         self.inexact: dict[str, str] = {}
         self.from_chip: set[str] = set()
         self.order = "CHW"
+        self.moved: dict[str, str] = {}
         self.converted: dict[tuple[str, str], str] = {}  # (value, table): tensors brought to a scale, made once
         self._tables: dict[bytes, str] = {}
 
@@ -100,9 +101,19 @@ class Lowering:
         found = self.ref(operand)
         if found.is_padded and not padded:
             raise NotOnChipError(f"{operand.tensor} is padded; only a convolution can add that")
-        if not found.is_image:
-            raise NotOnChipError(f"{operand.tensor} is {list(found.dims)}, not a channels x rows x columns map")
-        return found
+        return self.as_image(found, operand.tensor)
+
+    def as_image(self, found: Ref, tensor: str) -> Ref:
+        """The same tensor, held as N x C x H x W."""
+        from pimc.frontend.lower.move import laid_out
+
+        if found.is_image:
+            return found
+        if len(found.dims) != 3 or found.is_padded:
+            raise NotOnChipError(f"{tensor} is {list(found.dims)}, not a channels x rows x columns map")
+        channels, rows, columns = found.dims
+        node = onnx.helper.make_node("Identity", [tensor], [f"{tensor}.image"], f"{tensor}.image")
+        return laid_out(self, found, image_like((rows, columns, channels), found.offset), node)
 
     def unique(self, stem: str) -> str:
         """A value name that is not taken."""

@@ -10,9 +10,9 @@ from onnx import helper, numpy_helper
 
 from pimc.frontend.admit.sizes import skeleton
 from pimc.frontend.read import opset_of
-from pimc.frontend.source import Array, attributes, input_at
+from pimc.frontend.source import attributes, input_at
 
-__all__ = ["split_to_slices"]
+__all__ = ["slice_node", "split_to_slices"]
 
 #: From this operator set on Slice takes its limits as inputs.
 INPUTS_SINCE = 10
@@ -72,20 +72,21 @@ def _slices(model: onnx.ModelProto, node: onnx.NodeProto, sizes: Sequence[int]) 
             continue
         first, last = int(ends[n]) - sizes[n], int(ends[n])
         label = f"{node.name or node.output[0]}.{n}"
-        if opset_of(model) < INPUTS_SINCE:
-            made.append(
-                helper.make_node("Slice", [node.input[0]], [name], label, starts=[first], ends=[last], axes=[axis])
-            )
-            continue
-        limits = [
-            _constant(model, f"{label}.{what}", [value])
-            for what, value in (("starts", first), ("ends", last), ("axes", axis))
-        ]
-        made.append(helper.make_node("Slice", [node.input[0], *limits], [name], label))
+        cut = slice_node(opset_of(model), node.input[0], name, label, ([first], [last], [axis]))
+        made.append(cut[0])
+        model.graph.initializer.extend(cut[1])
     return made
 
 
-def _constant(model: onnx.ModelProto, name: str, values: Sequence[int]) -> str:
-    array: Array = np.array(values, np.int64)
-    model.graph.initializer.append(numpy_helper.from_array(array, name))
-    return name
+def slice_node(
+    opset: int, source: str, result: str, label: str, limits: tuple[Sequence[int], Sequence[int], Sequence[int]]
+) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
+    """A Slice from starts to ends of axes, and the constants it reads."""
+    names = ("starts", "ends", "axes")
+    if opset < INPUTS_SINCE:
+        return helper.make_node("Slice", [source], [result], label, **dict(zip(names, limits, strict=True))), []
+    constants = [
+        numpy_helper.from_array(np.array(values, np.int64), f"{label}.{what}")
+        for what, values in zip(names, limits, strict=True)
+    ]
+    return helper.make_node("Slice", [source, *(t.name for t in constants)], [result], label), constants

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
+from pimc.frontend.lower.move import laid_out
+from pimc.frontend.lower.spatial import flattened
 from pimc.frontend.lower.window import sliding
 from pimc.frontend.lowering import Lowering, cuts_range, output_offset, stored_limits
 from pimc.frontend.ref import Ref, image_like
@@ -35,7 +37,7 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
     """Conv on N x C x H x W; weights O x I/groups x kh x kw become O x kh x kw x I/groups."""
     w = centred(unit.operand(1), 0)
     if w.ndim != 4:
-        raise NotOnChipError(f"a convolution over {w.ndim - 2} axes; the chip has two")
+        return _other_axes(lw, unit, w)
     x = lw.image(unit.operand(0), padded=True)
     groups = int(unit.attributes.get("group", 1))
     if w.shape[1] * groups != x.shape[2] or w.shape[0] % groups:
@@ -44,6 +46,19 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
     shape = (*window.size, w.shape[0])
     like = image_like(shape, output_offset(unit, 0))
     return _emit(lw, unit, x, like, w.transpose(0, 2, 3, 1), groups=groups, **window.fields())
+
+
+def _other_axes(lw: Lowering, unit: Unit, w: Array) -> Ref:
+    """Conv on N x C x L or N x C x D x H x W."""
+    given = lw.ref(unit.operand(0))
+    flat = flattened(unit, given.dims, given.offset, w)
+    groups = int(unit.attributes.get("group", 1))
+    x, w = laid_out(lw, given, flat.x, unit.node), flat.weights
+    if w.shape[1] * groups != x.shape[2] or w.shape[0] % groups:
+        raise NotOnChipError(f"weights {list(w.shape)} in {groups} groups on a map of {x.shape[2]} channels")
+    window = sliding(dict(flat.attributes), w.shape[2:], *x.shape[:2])
+    like = Ref("", (*window.size, w.shape[0]), "CHW", flat.result_dims(*window.size), output_offset(unit, 0))
+    return _emit(lw, flat.unit, x, like, w.transpose(0, 2, 3, 1), groups=groups, **window.fields())
 
 
 def gemm(lw: Lowering, unit: Unit) -> Ref:

@@ -40,6 +40,8 @@ def _pair(lw: Lowering, unit: Unit, kind: type[Add | Mul]) -> Ref:
     a, b = lw.ref(first), lw.ref(second)
     if _elements(a) < _elements(b):
         first, second, a, b = second, first, b, a
+    if a.shape != b.shape or a.order != b.order:
+        a, b = (lw.as_image(r, o.tensor) if len(r.dims) == 3 else r for r, o in ((a, first), (b, second)))
     broadcast = _broadcast(a, b)
     offset = output_offset(unit, 0)
     if {a.offset, b.offset} != {offset}:

@@ -6,6 +6,7 @@ What such an operator moves where is found by running it on the numbers of its i
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,13 +17,13 @@ from onnx import helper, numpy_helper
 from pimc.frontend.errors import FrontendError, NotOnChipError
 from pimc.frontend.lowering import Lowering
 from pimc.frontend.moving import check_movement
-from pimc.frontend.ref import Ref, tensor_like
+from pimc.frontend.ref import Ref, Shape, tensor_like
 from pimc.frontend.session import run
 from pimc.frontend.source import Array, attributes
 from pimc.frontend.unit import Operand, Unit
-from pimc.ir.ops import Move, Pick, Reach
+from pimc.ir.ops import Concat, Move, Pick, Reach
 
-__all__ = ["laid_out", "movement"]
+__all__ = ["laid_out", "movement", "oversize"]
 
 #: Pieces of channels up to which picking them is left to the messages.
 PICKED = 8
@@ -140,24 +141,75 @@ def _emit(
         return replace(like, value=refs[0].value)
     unit = Unit("Move", node, (), (), Operand(result or node.output[0]))
     hidden = "" if result else ".moved"
-    ranges = _channel_ranges(refs, index)
+    values, index, fill = _composed(lw, [ref.value for ref in refs], index, fill)
+    shapes = [lw.graph[value].shape for value in values]
+    inputs = tuple(replace(like, value=value) for value in values)
+    ranges = _channel_ranges(shapes, index)
     if ranges is not None and len(ranges) <= PICKED:
-        return lw.emit(Pick, unit, tuple(refs), like, hidden=hidden, ranges=ranges)
+        if ranges == ((0, 0, shapes[0][2]),) and len(values) == 1:
+            return replace(like, value=values[0])
+        return lw.emit(Pick, unit, inputs, like, hidden=hidden, ranges=ranges)
     index = np.ascontiguousarray(index, np.int32)
-    copies = Reach(index, [ref.shape for ref in refs]).instructions
-    if copies > COPIES:
-        raise NotOnChipError(f"it moves {index.size:,} elements by {copies:,} copies, more than a tile's program holds")
-    return lw.emit(Move, unit, tuple(refs), like, hidden=hidden, index=index, fill=fill)
+    made = lw.emit(Move, unit, inputs, like, hidden=hidden, index=index, fill=fill)
+    lw.moved[made.value] = node.output[0]
+    return made
 
 
-def _channel_ranges(refs: Sequence[Ref], index: Array) -> tuple[tuple[int, int, int], ...] | None:
+def _composed(lw: Lowering, values: list[str], index: Array, fill: int) -> tuple[list[str], Array, int]:
+    """Movements of what movements made, as one: its inputs, index and fill."""
+    for value in values:
+        op = lw.graph[value]
+        if not isinstance(op, Move | Pick | Concat):
+            continue
+        if isinstance(op, Move) and op.fill != fill and (index < 0).any() and (lw.graph.constants[op.index] < 0).any():
+            continue
+        place = values.index(value)
+        before = sum(math.prod(lw.graph[v].shape) for v in values[:place])
+        inner = _inner_index(lw, op)
+        outer_size, inner_size = inner.size, sum(math.prod(lw.graph[v].shape) for v in op.inputs)
+        mine = (index >= before) & (index < before + outer_size)
+        behind = index >= before + outer_size
+        through = inner.reshape(-1)[np.where(mine, index - before, 0)]
+        moved = np.where(through >= 0, through + before, -1)
+        index = np.where(mine, moved, np.where(behind, index + inner_size - outer_size, index))
+        if isinstance(op, Move) and (inner < 0).any():
+            fill = op.fill
+        values = [*values[:place], *op.inputs, *values[place + 1 :]]
+        return _composed(lw, values, index, fill)
+    return values, index, fill
+
+
+def _inner_index(lw: Lowering, op: Move | Pick | Concat) -> Array:
+    """Where each element of a movement's result comes from, through all its inputs."""
+    if isinstance(op, Move):
+        return lw.graph.constants[op.index].astype(np.int64)
+    shapes = [lw.graph[v].shape for v in op.inputs]
+    starts = np.cumsum([0, *map(math.prod, shapes)])
+    held = [np.arange(starts[n], starts[n + 1]).reshape(shape) for n, shape in enumerate(shapes)]
+    parts = [held[n][..., first:last] for n, first, last in op.parts([shape[2] for shape in shapes])]
+    return np.concatenate(parts, axis=2)
+
+
+def oversize(lw: Lowering) -> dict[str, str]:
+    """Movements with more copies than a tile's program holds: by the ONNX tensor they make, and why."""
+    found: dict[str, str] = {}
+    for op in lw.graph.of(Move):
+        index = lw.graph.constants[op.index]
+        copies = Reach(index, [lw.graph[v].shape for v in op.inputs]).instructions
+        if copies > COPIES:
+            elements = f"it moves {index.size:,} elements by {copies:,} copies"
+            found[lw.moved[op.name]] = f"{elements}, more than a tile's program holds"
+    return found
+
+
+def _channel_ranges(shapes: Sequence[Shape], index: Array) -> tuple[tuple[int, int, int], ...] | None:
     """The runs of channels that an index picks; None if it moves rows or columns as well."""
-    if len({ref.shape[:2] for ref in refs}) > 1 or index.shape[:2] != refs[0].shape[:2] or (index < 0).any():
+    if len({shape[:2] for shape in shapes}) > 1 or index.shape[:2] != shapes[0][:2] or (index < 0).any():
         return None
-    starts = np.cumsum([0, *(ref.shape[0] * ref.shape[1] * ref.shape[2] for ref in refs)])
+    starts = np.cumsum([0, *map(math.prod, shapes)])
     first = index[0, 0]
     sources = np.searchsorted(starts, first, side="right") - 1
-    counts = np.array([ref.shape[2] for ref in refs])[sources]
+    counts = np.array([shape[2] for shape in shapes])[sources]
     places = np.arange(index.shape[0] * index.shape[1]).reshape(index.shape[:2])
     if (first - starts[sources] >= counts).any() or (index != first + places[..., None] * counts).any():
         return None
