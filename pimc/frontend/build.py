@@ -25,7 +25,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Move, Pick
 from pimc_isa.operands import View
 
-__all__ = ["HEAD", "Built", "Taken", "build"]
+__all__ = ["HEAD", "Built", "Taken", "build", "quantised_on_host"]
 
 
 HEAD = "part of the model's head"
@@ -68,6 +68,13 @@ def build(model: onnx.ModelProto) -> Built:
         if not large:
             return built
         refused |= large
+
+
+def quantised_on_host(built: Built) -> set[str]:
+    """Names of operators that a quantiser made 8-bit ones of and that the host runs: in float they would be better."""
+    left = [node for n, node in enumerate(built.source.nodes) if n not in built.taken]
+    kinds = [node for node in left if node.op_type.startswith("QLinear") or node.op_type == "QGemm"]
+    return {node.name.removesuffix("_quant") for node in kinds}
 
 
 def _build(source: Source, refused: Mapping[str, str]) -> tuple[Built, dict[str, str]]:

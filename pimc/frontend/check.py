@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx
 
-from pimc.frontend.build import HEAD, Built, build
+from pimc.frontend.build import HEAD, Built
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.load import Progress, quantised_model
+from pimc.frontend.load import Progress, quantised_graph
 from pimc.frontend.macs import chip_macs, host_macs
 from pimc.frontend.source import Source
 from pimc_isa.extensions import load_extensions
@@ -64,8 +64,7 @@ def check_model(
     Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
     """
     load_extensions()
-    model = quantised_model(source, calibration, input_shapes, progress or (lambda text: None)).model
-    built = build(model)
+    _, built = quantised_graph(source, calibration, input_shapes, progress or (lambda text: None))
     macs = host_macs(built)
     nodes = [
         _report(built, number, node, macs)

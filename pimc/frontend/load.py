@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.frontend.admit import admit_model, admit_quantised
-from pimc.frontend.build import build
+from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
@@ -28,7 +28,7 @@ from pimc.ir.graph import Graph
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Progress", "load_model", "quantised_model"]
+__all__ = ["Progress", "load_model", "quantised_graph"]
 
 Progress = Callable[[str], None]
 
@@ -49,9 +49,7 @@ def load_model(
     being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
-    read = quantised_model(source, calibration, input_shapes, say, compare=True)
-    say("lowering")
-    built = build(read.model)
+    read, built = quantised_graph(source, calibration, input_shapes, say, compare=True)
     if calibrate or calibration is not None:
         built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
     note_macs(built)
@@ -80,41 +78,59 @@ class Quantised:
     unbatched: bool = False
 
 
-def quantised_model(
+#: Times that a float model is quantised anew because operators turned out to be the host's.
+ROUNDS = 3
+
+
+def quantised_graph(
     source: str | Path | bytes | onnx.ModelProto,
     calibration: Any,
     input_shapes: Mapping[str, Sequence[int]] | None,
     say: Progress,
     *,
     compare: bool = False,
-) -> Quantised:
-    """Read a model, fix its shapes, and quantise it if it is float; ``compare`` it with the float one then."""
+) -> tuple[Quantised, Built]:
+    """Read a model, quantise it if it is float, and lower it; ``compare`` the quantised model with the float one.
+
+    Of a float model only what the chip computes is quantised: the rest is found out by lowering.
+    """
     say("reading the model")
+    model, data, unbatched = _read(source, input_shapes)
+    if not is_float(model):
+        if join_pairs(model):
+            data = None
+        read = _finished(model, data, unbatched=unbatched)
+        say("lowering")
+        return read, build(read.model)
+    keep: set[str] = set()
+    for _ in range(ROUNDS):
+        made, arrays = quantise(model, calibration, say, keep)
+        admit_quantised(made)
+        read = _finished(made, None, unbatched=unbatched)
+        say("lowering")
+        built = build(read.model)
+        fresh = quantised_on_host(built) - keep
+        if not fresh:
+            break
+        keep |= fresh
+    fidelity = compare_with_float(model, read.model, arrays, say) if compare and not is_float(read.model) else None
+    return replace(read, was_float=True, fidelity=fidelity), built
+
+
+def _read(
+    source: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None
+) -> tuple[onnx.ModelProto, bytes | None, bool]:
+    """The model in forms that the rest can work on, its bytes if they are those given, and whether it has no images."""
     model, data = read_model(source)
-    if fix_input_shapes(model, input_shapes):
-        data = None
-    if mend(model):
-        data = None
-    changed, unbatched = settle_batch(model)
-    if changed:
-        data = None
-    if split_to_slices(model):
-        data = None
-    if untranspose(model):
-        data = None
-    was_float, fidelity = is_float(model), None
-    admit_model(model, [v.name for v in model_inputs(model)], is_float=was_float)
-    if explicit_windows(model):
-        data = None
-    if was_float:
-        given = model
-        model, arrays = quantise(given, calibration, say)
-        data = None
-        admit_quantised(model)
-        if compare:
-            fidelity = compare_with_float(given, model, arrays, say)
-    elif join_pairs(model):
-        data = None
+    changed = [fix_input_shapes(model, input_shapes), mend(model)]
+    settled, unbatched = settle_batch(model)
+    changed += [settled, split_to_slices(model), untranspose(model)]
+    admit_model(model, [v.name for v in model_inputs(model)], is_float=is_float(model))
+    changed.append(explicit_windows(model))
+    return model, None if any(changed) else data, unbatched
+
+
+def _finished(model: onnx.ModelProto, data: bytes | None, *, unbatched: bool) -> Quantised:
     if unshare_weights(model):
         data = None
-    return Quantised(model, data or model.SerializeToString(deterministic=True), was_float, fidelity, unbatched)
+    return Quantised(model, data or model.SerializeToString(deterministic=True), False, None, unbatched)

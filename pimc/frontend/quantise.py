@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ OPSET = 17
 SILENT, WARNINGS = 4, 2
 """Levels of onnxruntime's logger: fatal errors only, and its default."""
 
+LAYERS = ("Conv", "Gemm", "MatMul")
+"""Operators with weights."""
+
 QUANTISED_OPS = [  # not Softmax: at the end of a classifier 8 bits would cost accuracy for nothing
-    *("Conv", "Gemm", "MatMul"),
+    *LAYERS,
     *("Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"),
     *("Relu", "Clip", "LeakyRelu", "Sigmoid"),
     *("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
@@ -59,11 +62,11 @@ def is_float(model: onnx.ModelProto) -> bool:
 
 
 def quantise(
-    model: onnx.ModelProto, calibration: Any, say: Callable[[str], None]
+    model: onnx.ModelProto, calibration: Any, say: Callable[[str], None], keep: Collection[str] = ()
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Return the int8 model and the images it was calibrated on.
 
-    ``calibration`` as for `load_model`; ``say`` is told what is being done.
+    ``calibration`` as for `load_model`; ``say`` is told what is being done; ``keep`` names nodes that stay in float.
     """
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
@@ -73,7 +76,7 @@ def quantise(
     unread = _take_unread(model, clean)
     read = {name: array for name, array in arrays.items() if name not in unread}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        result = _quantise(clean, read, Path(folder), say)
+        result = _tried(clean, read, Path(folder), say, keep)
     inputs = {v.name: v for v in result.graph.input} | unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in model_inputs(model))
@@ -107,18 +110,14 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with constants folded. Raises FrontendError for what onnxslim cannot work on."""
+    """The model with constants folded; as it is where onnxslim cannot work on it."""
     import onnxslim
 
     try:
         slim: onnx.ModelProto | None = onnxslim.slim(model, model_check=False)
-    except Exception as error:  # onnxslim passes on what its own indexing and numpy raise
-        raise FrontendError(
-            f"onnxslim cannot simplify the model: {type(error).__name__}: {str(error)[:200]}"
-        ) from error
-    if slim is None:
-        raise FrontendError("onnxslim could not simplify the model.")
-    return slim
+    except Exception:  # onnxslim passes on what its own indexing and numpy raise
+        return model
+    return model if slim is None else slim
 
 
 def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -128,8 +127,32 @@ def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _tried(
+    model: onnx.ModelProto,
+    arrays: dict[str, np.ndarray],
+    folder: Path,
+    say: Callable[[str], None],
+    keep: Collection[str],
+) -> onnx.ModelProto:
+    """Quantise all that can be; where the quantiser fails, only layers with weights; without such, nothing."""
+    layers = any(node.op_type in LAYERS for node in model.graph.node)
+    if not arrays:
+        return model
+    try:
+        return _quantise(model, arrays, folder, say, QUANTISED_OPS, keep)
+    except FrontendError:
+        if not layers:
+            return model
+    return _quantise(model, arrays, folder, say, list(LAYERS), keep)
+
+
 def _quantise(
-    model: onnx.ModelProto, arrays: dict[str, np.ndarray], folder: Path, say: Callable[[str], None]
+    model: onnx.ModelProto,
+    arrays: dict[str, np.ndarray],
+    folder: Path,
+    say: Callable[[str], None],
+    kinds: list[str],
+    keep: Collection[str],
 ) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -146,8 +169,8 @@ def _quantise(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            op_types_to_quantize=QUANTISED_OPS,
-            nodes_to_exclude=kept_in_float(model),
+            op_types_to_quantize=kinds,
+            nodes_to_exclude=[*kept_in_float(model), *sorted(keep)],
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"WeightSymmetric": True},
         )

@@ -135,6 +135,7 @@ def convert_opset(model: onnx.ModelProto, version: int) -> None:
     from onnx import version_converter
 
     found = opset_of(model)
+    model.ir_version = max(model.ir_version, 8)  # before 4, constants had to be inputs too
     try:
         converted = version_converter.convert_version(model, version)
     except Exception as error:

@@ -84,7 +84,8 @@ def slice_node(
     """A Slice from starts to ends of axes, and the constants it reads."""
     names = ("starts", "ends", "axes")
     if opset < INPUTS_SINCE:
-        return helper.make_node("Slice", [source], [result], label, **dict(zip(names, limits, strict=True))), []
+        starts, ends, axes = (list(values) for values in limits)
+        return helper.make_node("Slice", [source], [result], label, starts=starts, ends=ends, axes=axes), []
     constants = [
         numpy_helper.from_array(np.array(values, np.int64), f"{label}.{what}")
         for what, values in zip(names, limits, strict=True)

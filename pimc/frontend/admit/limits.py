@@ -36,5 +36,5 @@ MAX_ELEMENTS = 1 << 30
 """Elements of any tensor of one image: 64 channels of 4096 x 4096."""
 MAX_LISTED = 1 << 18
 """Elements of all lists together that Concat nodes join."""
-MAX_FOLDED = 1 << 25
-"""Elements of all constants together that nodes compute from other constants."""
+MAX_FOLDED = 160_000_000
+"""Elements of all constants together that nodes compute from other constants; VGG-19 has 144,000,000 weights."""

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from pimc.frontend.admit.graphs import all_graphs, label
 from pimc.frontend.admit.limits import MAX_ELEMENTS, MAX_FOLDED, MAX_INPUT_ELEMENTS, MAX_LISTED
+from pimc.frontend.admit.quantised import with_known_shapes
 from pimc.frontend.admit.small import small_values
 from pimc.frontend.errors import FrontendError
 
@@ -95,7 +96,7 @@ def _admit_lists(bare: onnx.ModelProto, shapes: Shapes, where: str) -> None:
 def _shapes(model: onnx.ModelProto, where: str, *, values: bool = True) -> tuple[Shapes, onnx.NodeProto | None]:
     """Shapes that inference finds, and a node that may make much and whose result it does not know."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=values)
+        inferred = onnx.shape_inference.infer_shapes(with_known_shapes(model), data_prop=values)
     except Exception as error:  # onnx raises classes of its own, and ValueError
         raise FrontendError(f"{where}: shapes contradict each other: {_first_line(error)}") from None
     found: Shapes = {}
