@@ -24,7 +24,7 @@ import onnxruntime as ort
 from page_sections import put_section
 
 import pimc
-from pimc.frontend.load import quantised_model
+from pimc.frontend.load import quantised_graph
 from pimc_isa.engines.noise import parse_noise
 from pimc_isa.engines.values import Executor
 from pimc_models import locate, photographs
@@ -69,7 +69,7 @@ class Photographs:
         held = photographs.load(locate.NETWORKS[network].shape[2])
         self.x, self.right, self.calibration = held.images, held.right, held.calibration
         given = locate.load(network)
-        self.model = quantised_model(given, self.calibration, None, lambda _: None).data
+        self.model = quantised_graph(given, self.calibration, None, lambda _: None)[0].data
         self.int8 = self._logits(self.model, {"session.x64quantprecision": "1"})
         self.float32 = self._logits(given.SerializeToString(), {})
 

@@ -55,8 +55,16 @@ def zeros(model: onnx.ModelProto) -> dict[str, Array]:
 
 
 def demand_runs(model: onnx.ModelProto, what: str) -> None:
-    """Run a host model once on zeros. Raises FrontendError if it cannot run or a result has no batch axis."""
-    for value, result in zip(model.graph.output, run(model.SerializeToString(), zeros(model), {}), strict=True):
+    """Run a host model once, on zeros or, where those do not work, on ones.
+
+    Raises FrontendError if it cannot run or a result has no batch axis.
+    """
+    try:
+        results = run(model.SerializeToString(), zeros(model), {})
+    except FrontendError:
+        ones = {name: np.ones_like(array) for name, array in zeros(model).items()}
+        results = run(model.SerializeToString(), ones, {})
+    for value, result in zip(model.graph.output, results, strict=True):
         if np.ndim(result) == 0:
             raise FrontendError(f"{what}: {value.name!r} is a single number without a batch axis. Keep the first axis.")
 

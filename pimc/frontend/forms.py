@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from pimc.frontend.admit.sizes import skeleton
 from pimc.frontend.errors import FrontendError
+from pimc.frontend.raised import raised
 from pimc.frontend.session import run
 from pimc.frontend.shapes import forget_shapes, model_inputs
 from pimc.frontend.source import Array
@@ -35,7 +36,8 @@ def settle_batch(model: onnx.ModelProto) -> tuple[bool, bool]:
     first = [_dims(v)[0] if _dims(v) else 0 for v in inputs]
     ranks = [len(_dims(v)) for v in inputs]
     if not inputs:
-        return False, False
+        _add_axes(model)
+        return True, True
     if min(ranks) >= 2 and all(d <= 1 for d in first):
         if _keeps_batch(model):
             return False, False
@@ -111,22 +113,16 @@ def _random(value: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
 
 def _add_axes(model: onnx.ModelProto) -> None:
     """Put an axis of length one in front of every input and output, in place."""
-    graph = model.graph
     shapes = _output_shapes(model)
-    inside = {v.name: f"{v.name}.alone" for v in (*model_inputs(model), *graph.output)}
-    for node in graph.node:
-        _rename(node, inside)
-    before, after = [], []
+    graph, names = model.graph, {v.name for v in model_inputs(model)}
+    alone = [v.name for v in graph.output if v.name in names]
+    if alone:
+        raise FrontendError(f"Output {alone[0]!r} is an input of the model. Leave it out.")
+    nodes = raised(model, dict(zip((v.name for v in graph.output), shapes, strict=True)))
     for value in model_inputs(model):
-        dims = _dims(value)
-        before.append(_reshape(model, value.name, inside[value.name], dims))
-        _describe(value, dims)
+        _describe(value, _dims(value))
     for value, dims in zip(graph.output, shapes, strict=True):
-        if value.name in {v.name for v in model_inputs(model)}:
-            raise FrontendError(f"Output {value.name!r} is an input of the model. Leave it out.")
-        after.append(_reshape(model, inside[value.name], value.name, [1, *dims]))
         _describe(value, dims)
-    nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
 
@@ -157,22 +153,6 @@ def _output_shapes(model: onnx.ModelProto) -> list[list[int]]:
 def _zeros(value: onnx.ValueInfoProto) -> Array:
     dims = [d or 1 for d in _dims(value)]
     return np.zeros(dims, helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-
-
-def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
-    """Rename what a node and the graphs in it read and make."""
-    node.input[:] = [names.get(name, name) for name in node.input]
-    node.output[:] = [names.get(name, name) for name in node.output]
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                _rename(inner, names)
-
-
-def _reshape(model: onnx.ModelProto, source: str, result: str, dims: Sequence[int]) -> onnx.NodeProto:
-    shape = f"{result}.dims"
-    model.graph.initializer.append(numpy_helper.from_array(np.array(dims, np.int64), shape))
-    return helper.make_node("Reshape", [source, shape], [result], f"{result}.axis")
 
 
 def _describe(value: onnx.ValueInfoProto, dims: Sequence[int]) -> None:

@@ -104,7 +104,7 @@ def quantised_graph(
         return read, build(read.model)
     keep: set[str] = set()
     for _ in range(ROUNDS):
-        made, arrays = quantise(model, calibration, say, keep)
+        made, arrays = quantise(model, calibration, say, keep, batch=not unbatched)
         admit_quantised(made)
         read = _finished(made, None, unbatched=unbatched)
         say("lowering")

@@ -2,6 +2,7 @@
 
 * Node names that are given twice, which onnxruntime refuses.
 * Operators that onnxruntime's optimiser joined (FusedConv, FusedGemm): apart again.
+* Slopes per channel of PRelu before opset 7, which broadcast along the second axis.
 * Operators in channels-last layout (``channels_last`` of QLinearConv and pools, as onnxruntime's optimiser writes
   them): channels first between two transposes.
 """
@@ -13,9 +14,14 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper
 
-from pimc.frontend.source import attributes
+from pimc.frontend.admit.sizes import skeleton
+from pimc.frontend.read import opset_of
+from pimc.frontend.source import attributes, input_at
 
 __all__ = ["mend"]
+
+#: From this operator set on constants broadcast as numpy's do.
+BROADCASTS_SINCE = 7
 
 #: Operators of onnxruntime with the attribute, and the axes of their maps.
 _CHANNELS_LAST = frozenset({"QLinearConv", "QLinearAveragePool", "QLinearGlobalAveragePool"})
@@ -33,7 +39,7 @@ _ACTIVATIONS = {
 
 def mend(model: onnx.ModelProto) -> bool:
     """Mend a model in place; returns whether anything changed."""
-    renamed = _name_apart(model)
+    renamed = _name_apart(model) | _shape_slopes(model)
     nodes = [new for node in model.graph.node for split in _split(node) for new in _turned(split)]
     if all(a is b for a, b in zip(nodes, model.graph.node, strict=False)):
         return renamed
@@ -57,6 +63,31 @@ def _name_apart(model: onnx.ModelProto) -> bool:
             changed = True
         taken.add(node.name)
     return changed
+
+
+def _shape_slopes(model: onnx.ModelProto) -> bool:
+    """Give slopes per channel of old PRelu nodes the axes that newer operator sets broadcast along."""
+    if opset_of(model) >= BROADCASTS_SINCE or not any(node.op_type == "PRelu" for node in model.graph.node):
+        return False
+    constants = {t.name: t for t in model.graph.initializer}
+    ranks = _ranks(model)
+    changed = False
+    for node in model.graph.node:
+        slope, rank = constants.get(input_at(node, 1)), ranks.get(input_at(node, 0), 0)
+        if node.op_type == "PRelu" and slope is not None and len(slope.dims) == 1 and slope.dims[0] > 1 and rank > 2:
+            slope.dims.extend([1] * (rank - 2))
+            for value in [v for v in model.graph.input if v.name == slope.name]:
+                model.graph.input.remove(value)
+            changed = True
+    return changed
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    try:
+        graph = onnx.shape_inference.infer_shapes(skeleton(model)).graph
+    except Exception:  # said better where the model is admitted
+        return {}
+    return {v.name: len(v.type.tensor_type.shape.dim) for v in (*graph.input, *graph.value_info)}
 
 
 def _split(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:

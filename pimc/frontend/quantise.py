@@ -27,6 +27,9 @@ from pimc.frontend.shapes import free_batch, model_inputs
 
 __all__ = ["is_float", "quantise"]
 
+UNWANTED = ["FusionGemm"]
+"""Fusions of onnxslim that are left out: it reshapes the images of a batch into one; `join` does it without."""
+
 OPSET = 17
 """Float models of older operator sets are converted: the quantiser needs 13, newer ones have fewer special cases."""
 
@@ -62,16 +65,22 @@ def is_float(model: onnx.ModelProto) -> bool:
 
 
 def quantise(
-    model: onnx.ModelProto, calibration: Any, say: Callable[[str], None], keep: Collection[str] = ()
+    model: onnx.ModelProto,
+    calibration: Any,
+    say: Callable[[str], None],
+    keep: Collection[str] = (),
+    *,
+    batch: bool = True,
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Return the int8 model and the images it was calibrated on.
 
-    ``calibration`` as for `load_model`; ``say`` is told what is being done; ``keep`` names nodes that stay in float.
+    ``calibration`` as for `load_model`; ``say`` is told what is being done; ``keep`` names nodes that stay in float;
+    ``batch``: the model has an axis of images, which is opened where its operators allow it.
     """
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
     with _quiet():
-        clean = _clean(model)
+        clean = _clean(model, batch=batch)
     say("quantising")
     unread = _take_unread(model, clean)
     read = {name: array for name, array in arrays.items() if name not in unread}
@@ -91,7 +100,7 @@ def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, on
     return {v.name: v for v in model_inputs(model) if v.name not in read}
 
 
-def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+def _clean(model: onnx.ModelProto, *, batch: bool) -> onnx.ModelProto:
     """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch."""
     if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
         raise FrontendError("The model's weights are float16. Export it as float32, or quantise it before.")
@@ -105,7 +114,8 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     join(slim)
     rewrite(slim)
     again = _slim(slim)
-    free_batch(again)
+    if batch:
+        free_batch(again)
     return _sorted(again)
 
 
@@ -114,7 +124,7 @@ def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim
 
     try:
-        slim: onnx.ModelProto | None = onnxslim.slim(model, model_check=False)
+        slim: onnx.ModelProto | None = onnxslim.slim(model, model_check=False, skip_fusion_patterns=UNWANTED)
     except Exception:  # onnxslim passes on what its own indexing and numpy raise
         return model
     return model if slim is None else slim

@@ -60,8 +60,8 @@ def tensor_like(dims: tuple[int, ...], offset: int, order: str) -> Ref:
     """
     if len(dims) < 2:
         return Ref("", (1, 1, math.prod(dims)), "CHW", dims, offset)
-    if order == "HWC" and len(dims) != 3:
-        return Ref("", (1, math.prod(dims[:-1]), dims[-1]), "HWC", dims, offset)
+    if order == "HWC":
+        return Ref("", (math.prod(dims[:-2]), dims[-2], dims[-1]), "HWC", dims, offset)
     if len(dims) == 2:
         return Ref("", (1, dims[1], dims[0]), "CHW", dims, offset)
     return Ref("", (dims[-2], dims[-1], math.prod(dims[:-2])), "CHW", dims, offset)

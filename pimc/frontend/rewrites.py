@@ -182,6 +182,61 @@ def _gemm(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     return [helper.make_node("Gemm", inputs, node.output, node.name, **given)]
 
 
+def _matmul(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """A constant factor of more than two axes: one product side by side, or one for each part of the other factor."""
+    w, shape = r.source.constant(node.input[1]), r.shapes.get(node.input[0], [])
+    if w is None or w.ndim == 2 or len(shape) < 2 or not all(shape[1:]):
+        return None
+    stem = node.output[0]
+    if w.ndim == 1:
+        column = r.constant(f"{stem}.column", w.reshape(-1, 1))
+        target = r.constant(f"{stem}.dims", np.array([0, *shape[1:-1]], np.int64))
+        return [
+            helper.make_node("MatMul", [node.input[0], column], [f"{stem}.products"], node.name),
+            helper.make_node("Reshape", [f"{stem}.products", target], node.output, f"{stem}.flat"),
+        ]
+    rows, k, outputs = shape[-2], w.shape[-2], w.shape[-1]
+    outer = [1] * (w.ndim - len(shape)) + shape[:-2]
+    parts = [1] * (len(outer) - w.ndim + 2) + list(w.shape[:-2])
+    count = int(np.prod(parts[1:], dtype=np.int64))
+    if parts[0] != 1 or len(outer) < 1 or (outer[1:] != parts[1:] and any(n != 1 for n in outer[1:])):
+        return None
+    made = r.constant(f"{stem}.made", np.array([0, rows, count, outputs], np.int64))
+    target = r.constant(f"{stem}.dims", np.array([0, *parts[1:], rows, outputs], np.int64))
+    behind = [
+        helper.make_node("Reshape", [f"{stem}.products", made], [f"{stem}.parts"], f"{stem}.parts"),
+        helper.make_node("Transpose", [f"{stem}.parts"], [f"{stem}.turned"], f"{stem}.turned", perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"{stem}.turned", target], node.output, f"{stem}.result"),
+    ]
+    stacked = w.reshape(count, k, outputs)
+    if any(n != 1 for n in outer[1:]):
+        return [*_grouped(r, node, stacked, rows), *behind]
+    wide = r.constant(f"{stem}.wide", stacked.transpose(1, 0, 2).reshape(k, count * outputs))
+    given = r.constant(f"{stem}.given", np.array([0, rows, k], np.int64))
+    return [
+        helper.make_node("Reshape", [node.input[0], given], [f"{stem}.rows"], f"{stem}.rows"),
+        helper.make_node("MatMul", [f"{stem}.rows", wide], [f"{stem}.products"], node.name),
+        *behind,
+    ]
+
+
+def _grouped(r: Rewriter, node: onnx.NodeProto, w: Array, rows: int) -> Nodes:
+    """Products of parts x rows x k with parts x k x outputs, as a convolution in groups; rows x parts x outputs."""
+    (count, k, outputs), stem = w.shape, node.output[0]
+    kernel = r.constant(f"{stem}.kernel", w.transpose(0, 2, 1).reshape(count * outputs, k, 1, 1))
+    apart = r.constant(f"{stem}.apart", np.array([0, count, rows, k], np.int64))
+    maps = r.constant(f"{stem}.maps", np.array([0, count * k, rows, 1], np.int64))
+    flat = r.constant(f"{stem}.flat", np.array([0, count * outputs, rows], np.int64))
+    return [
+        helper.make_node("Reshape", [node.input[0], apart], [f"{stem}.a"], f"{stem}.a"),
+        helper.make_node("Transpose", [f"{stem}.a"], [f"{stem}.b"], f"{stem}.b", perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", [f"{stem}.b", maps], [f"{stem}.c"], f"{stem}.c"),
+        helper.make_node("Conv", [f"{stem}.c", kernel], [f"{stem}.d"], node.name, kernel_shape=[1, 1], group=count),
+        helper.make_node("Reshape", [f"{stem}.d", flat], [f"{stem}.e"], f"{stem}.e"),
+        helper.make_node("Transpose", [f"{stem}.e"], [f"{stem}.products"], f"{stem}.f", perm=[0, 2, 1]),
+    ]
+
+
 _RULES: dict[str, Callable[[Rewriter, onnx.NodeProto], Nodes | None]] = {
     "Sum": _sum,
     "AveragePool": _average_pool,
@@ -194,6 +249,7 @@ _RULES: dict[str, Callable[[Rewriter, onnx.NodeProto], Nodes | None]] = {
     "Div": _affine,
     "Dropout": _remove,
     "Gemm": _gemm,
+    "MatMul": _matmul,
 }
 
 

@@ -30,7 +30,7 @@ def split_to_slices(model: onnx.ModelProto) -> bool:
         if sizes is None:
             nodes.append(node)
             continue
-        nodes += _slices(model, node, sizes)
+        nodes += _slices(model, node, sizes, len(shapes.get(node.input[0], [])))
         changed = True
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -63,8 +63,9 @@ def _sizes(
     return [min(each, whole - n * each) for n in range(parts)]
 
 
-def _slices(model: onnx.ModelProto, node: onnx.NodeProto, sizes: Sequence[int]) -> list[onnx.NodeProto]:
+def _slices(model: onnx.ModelProto, node: onnx.NodeProto, sizes: Sequence[int], rank: int) -> list[onnx.NodeProto]:
     axis = int(attributes(node).get("axis", 0))
+    axis = axis % rank if rank else axis
     ends = np.cumsum(sizes)
     made = []
     for n, name in enumerate(node.output):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from pimc.frontend.lowering import Lowering, cuts_range, output_offset, stored_l
 from pimc.frontend.ref import Ref, image_like
 from pimc.frontend.source import Array, along
 from pimc.frontend.unit import Operand, Unit
-from pimc.ir.ops import Conv
+from pimc.ir.ops import Conv, Pick
 from pimc_isa.numerics import F32
 
 __all__ = ["convolution", "gemm", "matmul"]
@@ -100,7 +100,7 @@ def _dense(lw: Lowering, unit: Unit, w: Array, factors: Factors) -> Ref:
 
 
 def centred(operand: Operand, axis: int) -> Array:
-    """Constant weights with their zero points taken off, as int8."""
+    """Constant weights with their zero points taken off: int8, or int16 where they reach further."""
     value, zero = operand.value, operand.zero
     if value is None:
         raise NotOnChipError("its weights change from image to image; crossbars hold constant weights")
@@ -112,12 +112,21 @@ def centred(operand: Operand, axis: int) -> Array:
     if value.dtype == np.int8 and not zero.any():
         return value
     w = value.astype(np.int16) - along(zero.astype(np.int16), value.ndim, axis)
-    if w.size and (w.min() < -128 or w.max() > 127):
-        raise NotOnChipError(
-            f"weights minus their zero point reach {w.min()}..{w.max()}, outside int8; quantise weights as int8 "
-            "(or as uint8 with zero point 128)"
-        )
-    return w.astype(np.int8)
+    return w if w.size and (w.min() < -128 or w.max() > 127) else w.astype(np.int8)
+
+
+def _in_halves(lw: Lowering, unit: Unit, x: Ref, taps: Array, groups: int) -> tuple[Ref, Array]:
+    """Weights of 9 bits as two of 8 that are added: every input channel is read twice."""
+    low = np.clip(taps, -128, 127)
+    rest = taps - low
+    if rest.min() < -128 or rest.max() > 127:
+        raise NotOnChipError(f"weights minus their zero point reach {taps.min()}..{taps.max()}")
+    per_group = x.shape[2] // groups
+    ranges = tuple((0, g * per_group, (g + 1) * per_group) for g in range(groups) for _ in range(2))
+    shape = (*x.shape[:2], 2 * x.shape[2])
+    dims = (2 * x.shape[2], *x.shape[:2])
+    twice = lw.emit(Pick, unit, (x,), Ref("", shape, "CHW", dims, x.offset), hidden=".twice", ranges=ranges)
+    return replace(twice, pads=x.pads), np.concatenate([low, rest], axis=3).astype(np.int8)
 
 
 def _emit(
@@ -132,6 +141,8 @@ def _emit(
     **window: Any,
 ) -> Ref:
     source, weights, out = unit.operand(0), unit.operand(1), unit.output
+    if taps.dtype != np.int8:
+        x, taps = _in_halves(lw, unit, x, taps, int(window.get("groups", 1)))
     if weights.scale is None or weights.scale.size not in (1, taps.shape[0]):
         raise NotOnChipError("weight scales do not match the output channels")
     if out.scale is None:

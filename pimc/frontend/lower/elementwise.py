@@ -77,4 +77,6 @@ def _broadcast(a: Ref, b: Ref) -> bool:
         return False
     if a.is_image and b.is_image and b.shape == (1, 1, a.shape[2]):
         return True
+    if a.order == "HWC" and b.shape == (1, 1, a.shape[2]) and b.dims[-1] == a.shape[2] == a.dims[-1]:
+        return True
     raise NotOnChipError(f"operands {list(a.dims)} and {list(b.dims)}: only one value per channel can be broadcast")

@@ -161,7 +161,7 @@ class Executor:
                     f"but is {array.dtype} of shape {'x'.join(map(str, array.shape))}"
                 )
             arrays[name] = array
-        counts = {len(a) for a in arrays.values()}
+        counts = {len(a) for a in arrays.values()} if arrays else {1}  # a program without inputs runs once
         if len(counts) != 1 or 0 in counts:
             raise RunError(f"inputs must all hold the same number of images, at least one; they hold {sorted(counts)}")
         return arrays, counts.pop()
