@@ -23,6 +23,10 @@ WEIGHTED = (
 )
 
 
+#: Operators of models whose ranges are found at run time.
+_DYNAMIC = frozenset({"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"})
+
+
 class HostLayersWarning(UserWarning):
     """Layers with weights run on the host."""
 
@@ -33,16 +37,24 @@ def note_macs(built: Built) -> None:
     left = {n: count for n, count in host_macs(built).items() if count}
     share = on_chip / max(1, on_chip + sum(left.values()))
     built.graph.meta["crossbar_macs_share"] = f"{share:.6g}"
-    if left:
-        nodes = [built.source.nodes[n] for n in sorted(left, key=lambda n: -left[n])]
-        named = ", ".join(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes[:3])
-        more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
-        warnings.warn(
-            f"The host computes {named}{more}: {100 * (1 - share):.2g} % of the multiplications. "
-            "'pimc check' says why.",
-            HostLayersWarning,
-            stacklevel=5,
-        )
+    if left or all(op.is_host for op in built.graph.ops()):
+        warnings.warn(_said(built, left, share), HostLayersWarning, stacklevel=5)
+
+
+def _said(built: Built, left: Mapping[int, int], share: float) -> str:
+    """What the host computes, and what would change that."""
+    dynamic = [n for n in built.source.nodes if n.op_type in _DYNAMIC]
+    nodes = [built.source.nodes[n] for n in sorted(left, key=lambda n: -left[n])]
+    named = ", ".join(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes[:3])
+    more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
+    part = f"{named}{more}: {100 * (1 - share):.2g} % of the multiplications" if left else "the whole model"
+    if not dynamic:
+        return f"The host computes {part}. 'pimc check' says why."
+    first = dynamic[0]
+    return (
+        f"The host computes {part}: {first.name or first.output[0]} ({first.op_type}) is quantised anew for each "
+        "image. Give the float model, or quantise it statically."
+    )
 
 
 def chip_macs(built: Built, value: str) -> int:

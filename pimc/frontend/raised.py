@@ -81,6 +81,8 @@ class _Raiser:
             return self._broadcast(node)
         if node.op_type == "MatMul":
             return self._matmul(node)
+        if node.op_type == "QLinearMatMul":
+            return self._quantised_matmul(node)
         return node.op_type == "Gemm" and self._gemm(node)
 
     def _broadcast(self, node: onnx.NodeProto) -> bool:
@@ -97,6 +99,13 @@ class _Raiser:
             return False
         shape = self.shapes[node.input[0]]
         self._product(node, node.input[0], shape, node.input[1], w, node.output[0])
+        return True
+
+    def _quantised_matmul(self, node: onnx.NodeProto) -> bool:
+        w = self.source.constant(node.input[3])
+        if w is None or not 2 <= w.ndim <= len(self.shapes.get(node.input[0], [])):
+            return False
+        self.nodes.append(node)
         return True
 
     def _product(self, node: onnx.NodeProto, x: str, shape: Sequence[int], weights: str, w: Array, result: str) -> None:

@@ -165,8 +165,10 @@ def _gemm(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
     weights = r.source.constant(node.input[1])
     has_bias = len(node.input) > 2 and bool(node.input[2])
     bias = r.source.constant(node.input[2]) if has_bias else None
-    if weights is None or weights.ndim != 2 or (has_bias and bias is None):
+    if weights is None or weights.ndim != 2:
         return None
+    if has_bias and bias is None:
+        return _gemm_and_sum(r, node)
     alpha, beta = given.pop("alpha", 1.0), given.pop("beta", 1.0)
     outputs = weights.shape[0 if given.get("transB", 0) else 1]
     if bias is not None and bias.size not in (1, outputs):
@@ -180,6 +182,19 @@ def _gemm(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
         spread = np.broadcast_to(bias.reshape(-1).astype(np.float64) * beta, (outputs,))
         inputs.append(r.constant(f"{stem}.bias", spread.astype(F32)))
     return [helper.make_node("Gemm", inputs, node.output, node.name, **given)]
+
+
+def _gemm_and_sum(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:
+    """An addend that changes from image to image is added behind the product."""
+    given, stem = attributes(node), node.output[0]
+    beta, added = given.pop("beta", 1.0), node.input[2]
+    product = helper.make_node("Gemm", node.input[:2], [f"{stem}.product"], node.name, **given)
+    nodes = _gemm(r, product) or [product]
+    if beta != 1.0:
+        factor = r.constant(f"{stem}.beta", np.array(beta, F32))
+        nodes.append(helper.make_node("Mul", [added, factor], [f"{stem}.addend"], f"{node.name}.factor"))
+        added = f"{stem}.addend"
+    return [*nodes, helper.make_node("Add", [f"{stem}.product", added], node.output, f"{node.name}.sum")]
 
 
 def _matmul(r: Rewriter, node: onnx.NodeProto) -> Nodes | None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.lower.move import laid_out
+from pimc.frontend.lower.move import laid_out, rearranged
 from pimc.frontend.lower.spatial import flattened
 from pimc.frontend.lower.window import sliding
 from pimc.frontend.lowering import Lowering, cuts_range, output_offset, stored_limits
-from pimc.frontend.ref import Ref, image_like
+from pimc.frontend.ref import Ref, image_like, tensor_like
 from pimc.frontend.source import Array, along
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Conv, Pick
@@ -76,10 +76,35 @@ def matmul(lw: Lowering, unit: Unit) -> Ref:
     operand = unit.operand(1)
     if not operand.is_constant:
         raise NotOnChipError("both factors change from image to image; crossbars hold constant weights")
-    w = centred(operand, 1)
+    value = operand.value
+    assert value is not None
+    w = centred(operand, value.ndim - 1)
+    if w.ndim > 2:
+        return _side_by_side(lw, unit, w)
     if w.ndim != 2:
         raise NotOnChipError(f"the constant factor has {w.ndim} axes, not two")
     return _dense(lw, unit, w.T, Factors())
+
+
+def _side_by_side(lw: Lowering, unit: Unit, w: Array) -> Ref:
+    """A product for each part of both factors, as convolution groups; the constant's parts are axes before the last."""
+    x = lw.ref(unit.operand(0))
+    parts, (k, outputs) = tuple(n for n in w.shape[:-2] if n != 1), w.shape[-2:]
+    rows, count = (x.dims[-2] if len(x.dims) > 1 else 1), math.prod(parts)
+    outer = x.dims[:-2]
+    if tuple(n for n in outer if n != 1) != parts or x.dims[-1] != k or w.ndim > len(x.dims) + 1:
+        raise NotOnChipError(f"a product of {list(x.dims)} with constants {list(w.shape)}")
+    weights = unit.operand(1)
+    if weights.scale is None or weights.scale.size != 1:
+        raise NotOnChipError("its constants have more than one scale")
+    flat = Ref("", (1, rows, count * k), "HWC", (rows, count * k), x.offset)
+    x = rearranged(lw, x, flat, unit.node, lambda n: n.reshape(count, rows, k).transpose(1, 0, 2))
+    like = Ref("", (1, rows, count * outputs), "HWC", (rows, count * outputs), output_offset(unit, 0))
+    taps = w.reshape(count, k, outputs).transpose(0, 2, 1).reshape(count * outputs, 1, 1, k)
+    made = _emit(lw, unit, x, like, taps, kernel=(1, 1), groups=count, hidden=".parts")
+    result = tensor_like((*outer, rows, outputs), made.offset, "HWC")
+    name = "" if unit.after else unit.output.tensor
+    return rearranged(lw, made, result, unit.node, lambda n: n.reshape(rows, count, outputs).transpose(1, 0, 2), name)
 
 
 def _dense(lw: Lowering, unit: Unit, w: Array, factors: Factors) -> Ref:
@@ -138,6 +163,7 @@ def _emit(
     *,
     kernel: tuple[int, int],
     factors: Factors | None = None,
+    hidden: str = "",
     **window: Any,
 ) -> Ref:
     source, weights, out = unit.operand(0), unit.operand(1), unit.output
@@ -167,6 +193,7 @@ def _emit(
         unit,
         (x,),
         like,
+        hidden=hidden,
         weights=taps,
         multiplier=multiplier,
         bias=bias,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from pimc.frontend.source import Array, attributes
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Concat, Move, Pick, Reach
 
-__all__ = ["laid_out", "movement", "oversize"]
+__all__ = ["laid_out", "movement", "oversize", "rearranged"]
 
 #: Pieces of channels up to which picking them is left to the messages.
 PICKED = 8
@@ -54,6 +54,14 @@ def laid_out(lw: Lowering, x: Ref, like: Ref, node: onnx.NodeProto) -> Ref:
     (numbers,) = _numbers([x])
     made = replace(like, value="", offset=x.offset)
     return _emit(lw, node, [x], made, _in_layout(made, numbers), 0, "")
+
+
+def rearranged(
+    lw: Lowering, x: Ref, like: Ref, node: onnx.NodeProto, order: Callable[[Array], Array], result: str = ""
+) -> Ref:
+    """The elements of a tensor in an order of one's own; ``order`` is given their numbers in ONNX shape."""
+    (numbers,) = _numbers([x])
+    return _emit(lw, node, [x], like, _in_layout(like, order(numbers[0])), 0, result)
 
 
 def _numbers(refs: Sequence[Ref]) -> list[Array]:
