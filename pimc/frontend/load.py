@@ -123,10 +123,9 @@ def _read(
     """The model in forms that the rest can work on, its bytes if they are those given, and whether it has no images."""
     model, data = read_model(source)
     changed = [fix_input_shapes(model, input_shapes), mend(model)]
-    settled, unbatched = settle_batch(model)
-    changed += [settled, split_to_slices(model), untranspose(model)]
     admit_model(model, [v.name for v in model_inputs(model)], is_float=is_float(model))
-    changed.append(explicit_windows(model))
+    settled, unbatched = settle_batch(model)
+    changed += [settled, split_to_slices(model), untranspose(model), explicit_windows(model)]
     return model, None if any(changed) else data, unbatched
 
 

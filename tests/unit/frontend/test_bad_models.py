@@ -9,7 +9,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from pimc.frontend import CalibrationWarning, FrontendError, load_model
+from pimc.frontend import FrontendError, check_model, load_model
+from pimc.frontend.macs import HostLayersWarning
+from pimc.ir.ops import Conv, HostCall
 from tests.differential.frontend_models import Net
 from tests.unit.frontend.float_models import conv_model, float_model, random
 
@@ -102,21 +104,10 @@ def test_unknown_input() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "part"),
-    [((1, 3, 8), "has 4 dimensions"), ((2, 3, 8, 8), "begin with batch 1"), ((1, 3, 0, 8), "no zeros")],
+    [((1, 3, 8), "has 4 dimensions"), ((1, 3, 0, 8), "of positive sizes")],
 )
 def test_bad_input_shape(shape: tuple[int, ...], part: str) -> None:
     assert part in message(conv_model(), input_shapes={"x": shape})
-
-
-def test_fixed_batch() -> None:
-    text = message(conv_model(shape=(8, 3, 8, 8)))
-    assert "must be a batch of 1" in text
-    assert "--input-shape x=1,3,8,8" in text
-
-
-def test_wrong_rank() -> None:
-    model = float_model([helper.make_node("Relu", ["x"], ["y"])], {}, shape=(5,))
-    assert "wrong rank" in message(model)
 
 
 def test_invalid_graph() -> None:
@@ -146,7 +137,7 @@ def test_newer_operator_set(version: int) -> None:
     assert onnx.ModelProto.FromString(graph.reference).ir_version <= 13
 
 
-def test_unsupported_nodes_all_named() -> None:
+def test_operators_without_a_unit_between_layers_are_calls() -> None:
     net = Net(2, qdq=True)
     y = net.conv(net.input(3, 8, 8), 4, (3, 3))
     for op in ("LRN", "InstanceNormalization"):
@@ -157,10 +148,13 @@ def test_unsupported_nodes_all_named() -> None:
         y = net.quantise(value, net.result(y.shape))
         y = net.conv(y, 4, (1, 1))
     net.output(y)
-    text = message(net.model())
-    assert "(LRN): no unit for LRN" in text
-    assert "(InstanceNormalization): no unit for InstanceNormalization" in text
-    assert "QLinearConv" not in text
+    graph = load_model(net.model())
+    calls = [op for op in graph.of(HostCall) if op.inputs and op.type is not None]
+    assert [call.why for call in calls] == [
+        "DequantizeLinear, LRN, QuantizeLinear",
+        "DequantizeLinear, InstanceNormalization, QuantizeLinear",
+    ]
+    assert [call.by_row for call in calls] == [True, False]
 
 
 def test_unsupported_at_the_end_runs_on_the_host() -> None:
@@ -170,28 +164,40 @@ def test_unsupported_at_the_end_runs_on_the_host() -> None:
     assert [op.kind for op in load_model(net.model()).ops()] == ["host.call", "q.conv", "host.call"]
 
 
-def test_weights_that_do_not_fit() -> None:
+def test_weights_of_nine_bits() -> None:
+    """Weights less their zero point beyond int8 are two layers' worth of int8 in one."""
     net = Net(3, qdq=True)
     x = net.input(3, 6, 5)
     weights = np.array([0, 255] * 6, np.uint8).reshape(4, 3, 1, 1)
     parameters = [net.const(np.asarray(0.01, np.float32)), net.const(np.asarray(100, np.uint8))]
     w = net.node("DequantizeLinear", [net.const(weights), *parameters])
     net.output(net.quantise(net.node("Conv", [net.dq(x), w]), net.result((1, 4, 6, 5))))
-    text = message(net.model())
-    assert "-100..155" in text
-    assert "quantise weights as int8" in text
+    graph = load_model(net.model())
+    (conv,) = graph.of(Conv)
+    assert graph.constants[conv.weights].shape == (4, 1, 1, 6)
+    assert (
+        graph.constants[conv.weights].reshape(4, 2, 3).astype(int).sum(axis=1).tolist()
+        == [
+            [-100, 155, -100],
+            [155, -100, 155],
+        ]
+        * 2
+    )
 
 
 def test_changing_weights() -> None:
     net = Net(4, qdq=True)
     a, b = net.input(6), net.input(6)
     net.output(net.quantise(net.node("Gemm", [net.dq(a), net.dq(b)], transB=1), net.result((1, 1))))
-    assert "crossbars hold constant weights" in message(net.model())
+    with pytest.warns(HostLayersWarning, match=r"\(Gemm\)"):
+        graph = load_model(net.model())
+    assert all(op.is_host for op in graph.ops())
 
 
 def test_nothing_for_the_chip() -> None:
     model = float_model([helper.make_node("Relu", ["x"], ["y"])], {}, shape=("n", 3, 4))
-    assert "No operator of the model has a place on the chip" in message(model, calibration=random(2, 3, 4))
+    with pytest.warns(HostLayersWarning, match="The host computes the whole model"):
+        assert [op.kind for op in load_model(model, calibration=random(2, 3, 4)).ops()] == ["host.call"]
 
 
 def test_scales_that_are_computed() -> None:
@@ -207,7 +213,8 @@ def test_scales_that_are_computed() -> None:
     nodes = [*model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend([*nodes[:place], computed, *nodes[place:]])
-    assert "'computed' is computed at run time" in message(model)
+    report = check_model(model)
+    assert any("'computed' is computed at run time" in n.reason for n in report.nodes if n.op_type == "QLinearConcat")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +235,10 @@ def test_biases(name: str, array: np.ndarray, part: str) -> None:
     shaped = array if name == "b" else array.reshape(-1)[:1].reshape(())
     made = onnx.numpy_helper.from_array(np.asarray(shaped), target)
     next(t for t in model.graph.initializer if t.name == target).CopyFrom(made)
-    assert part in message(model)
+    if name == "b":
+        assert part in message(model)
+        return
+    assert any(part in node.reason for node in check_model(model).nodes if node.op_type == "Conv")
 
 
 def test_an_output_without_a_batch() -> None:
@@ -238,12 +248,12 @@ def test_an_output_without_a_batch() -> None:
     assert "without a batch axis" in message(model)
 
 
-def test_an_onnxslim_failure_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_onnxslim_cannot_simplify_compiles_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxslim
 
     def broken(*_: object, **__: object) -> None:
         raise IndexError("list index out of range")
 
     monkeypatch.setattr(onnxslim, "slim", broken)
-    with pytest.warns(CalibrationWarning):
-        assert message(conv_model()) == "onnxslim cannot simplify the model: IndexError: list index out of range"
+    graph = load_model(conv_model(), calibration=random(2, 3, 8, 8))
+    assert any(isinstance(op, Conv) for op in graph.ops())
