@@ -100,6 +100,8 @@ def _call(lw: Lowering, tensor: str, order: str) -> Ref:
         fetches=((tensor, name),),
         why=why(source, nodes) or "the model's input",
     )
+    if held:
+        lw.inexact[tensor] = "the host computes it, apart from the rest"
     row = _by_row(lw, call, model) if held else None
     data = as_constant(model) if row is None else np.frombuffer(row, np.uint8)
     lw.graph.add(replace(call, model=lw.constant(f"{name}.onnx", data), by_row=row is not None))
