@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
+
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Geometry, Op, Reach
 from pimc_isa.element import U8, Element
@@ -12,7 +14,9 @@ from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Range, Window
 
-__all__ = ["Facts", "Resources", "facts_of", "is_fused", "needed_columns", "needed_rows", "on_tiles", "split"]
+Array = np.ndarray
+
+__all__ = ["Facts", "Resources", "facts_of", "is_fused", "needed_columns", "on_tiles", "rows_needed", "split"]
 
 
 @dataclass(frozen=True)
@@ -148,16 +152,16 @@ def _readers(graph: Graph, value: str) -> int:
     return sum(_readers(graph, u.name) if u.is_virtual or is_fused(graph, u) else 1 for u in users)
 
 
-def needed_rows(facts: Facts, index: int, row: int) -> int:
-    """How many rows of input ``index`` must have arrived before output row ``row`` can be made."""
-    height = facts.in_shapes[index][0]
+def rows_needed(facts: Facts, index: int) -> Array:
+    """How many rows of input ``index`` must have arrived before each output row can be made."""
+    height, rows = facts.in_shapes[index][0], facts.shape[0]
     if index in facts.geometry.whole:
-        return height
+        return np.full(rows, height)
     if facts.reach is not None:
-        return facts.reach.until[index][row]
+        return np.array(facts.reach.until[index])
     w = facts.window
-    last = row * w.stride[0] - w.pads[0] + (w.kernel[0] - 1) * w.dilation[0] + 1
-    return max(0, min(last, height))
+    last = np.arange(rows) * w.stride[0] - w.pads[0] + (w.kernel[0] - 1) * w.dilation[0] + 1
+    return np.clip(last, 0, height)
 
 
 def needed_columns(facts: Facts, index: int, cols: Range) -> Range:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pimc.analysis.cut import Cut, cut_cycles, lag_cycles, row_cycles
-from pimc.analysis.facts import Facts, Resources, is_fused, needed_rows
+from pimc.analysis.facts import Facts, Resources, is_fused, rows_needed
 from pimc.analysis.wires import islands_of
 from pimc.ir.graph import Graph
 from pimc.ir.ops import HostCall, Op, Relay
@@ -126,7 +126,7 @@ def _run(
     """
     rows = facts.shape[0]
     duration = np.full(rows, row_cycles(facts, cut, res))
-    needs = [np.array([needed_rows(facts, n, i) for i in range(rows)]) for n in range(len(op.inputs))]
+    needs = [rows_needed(facts, n) for n in range(len(op.inputs))]
     if facts.reach is not None:
         needs = [np.append(need, shape[0]) for need, shape in zip(needs, facts.in_shapes, strict=True)]
         duration = np.append(duration, 0)

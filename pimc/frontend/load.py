@@ -17,7 +17,7 @@ from pimc.frontend.forms import settle_batch
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
-from pimc.frontend.quantise import is_float, quantise
+from pimc.frontend.quantise import is_float, prepare, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.splits import split_to_slices
@@ -103,8 +103,9 @@ def quantised_graph(
         say("lowering")
         return read, build(read.model)
     keep: set[str] = set()
+    prepared = prepare(model, calibration, say, batch=not unbatched)
     for _ in range(ROUNDS):
-        made, arrays = quantise(model, calibration, say, keep, batch=not unbatched)
+        made = quantise(prepared, say, keep)
         admit_quantised(made)
         read = _finished(made, None, unbatched=unbatched)
         say("lowering")
@@ -113,7 +114,9 @@ def quantised_graph(
         if not fresh:
             break
         keep |= fresh
-    fidelity = compare_with_float(model, read.model, arrays, say) if compare and not is_float(read.model) else None
+    fidelity = (
+        compare_with_float(model, read.model, prepared.arrays, say) if compare and not is_float(read.model) else None
+    )
     return replace(read, was_float=True, fidelity=fidelity), built
 
 

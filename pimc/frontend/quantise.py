@@ -11,6 +11,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
 from pimc.frontend.shapes import free_batch, model_inputs
 
-__all__ = ["is_float", "quantise"]
+__all__ = ["Prepared", "is_float", "prepare", "quantise"]
 
 UNWANTED = ["FusionGemm"]
 """Fusions of onnxslim that are left out: it reshapes the images of a batch into one; `join` does it without."""
@@ -64,32 +65,41 @@ def is_float(model: onnx.ModelProto) -> bool:
     return not kinds & _QUANTISED_MARKS and not any(k.startswith(("QLinear", "QGemm")) for k in kinds)
 
 
-def quantise(
-    model: onnx.ModelProto,
-    calibration: Any,
-    say: Callable[[str], None],
-    keep: Collection[str] = (),
-    *,
-    batch: bool = True,
-) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """Return the int8 model and the images it was calibrated on.
+@dataclass(frozen=True)
+class Prepared:
+    """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards."""
 
-    ``calibration`` as for `load_model`; ``say`` is told what is being done; ``keep`` names nodes that stay in float;
+    model: onnx.ModelProto
+    arrays: dict[str, np.ndarray]
+    inputs: list[onnx.ValueInfoProto]
+    unread: dict[str, onnx.ValueInfoProto]
+
+
+def prepare(model: onnx.ModelProto, calibration: Any, say: Callable[[str], None], *, batch: bool = True) -> Prepared:
+    """Clean a float model up. ``calibration`` as for `load_model`; ``say`` is told what is being done.
+
     ``batch``: the model has an axis of images, which is opened where its operators allow it.
     """
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
     with _quiet():
         clean = _clean(model, batch=batch)
-    say("quantising")
     unread = _take_unread(model, clean)
-    read = {name: array for name, array in arrays.items() if name not in unread}
+    return Prepared(clean, arrays, list(model_inputs(model)), unread)
+
+
+def quantise(prepared: Prepared, say: Callable[[str], None], keep: Collection[str] = ()) -> onnx.ModelProto:
+    """Return the int8 model; ``keep`` names nodes that stay in float."""
+    say("quantising")
+    clean = onnx.ModelProto()
+    clean.CopyFrom(prepared.model)
+    read = {name: array for name, array in prepared.arrays.items() if name not in prepared.unread}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         result = _tried(clean, read, Path(folder), say, keep)
-    inputs = {v.name: v for v in result.graph.input} | unread
+    inputs = {v.name: v for v in result.graph.input} | prepared.unread
     del result.graph.input[:]
-    result.graph.input.extend(inputs[v.name] for v in model_inputs(model))
-    return result, arrays
+    result.graph.input.extend(inputs[v.name] for v in prepared.inputs)
+    return result
 
 
 def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

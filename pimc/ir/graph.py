@@ -36,6 +36,7 @@ class Graph:
     meta: dict[str, str] = field(default_factory=dict)
     calibration: dict[str, Array] = field(default_factory=dict)
     _dag: Any = field(default_factory=nx.DiGraph)
+    _order: list[str] | None = field(default=None, compare=False, repr=False)
 
     def copy(self) -> Graph:
         """A graph that can be changed without changing this one."""
@@ -47,6 +48,7 @@ class Graph:
         """Add an op whose inputs exist; returns its name."""
         if op.name in self._dag:
             raise ValueError(f"value {op.name} exists already")
+        self._order = None
         self._dag.add_node(op.name, op=op)
         for value in op.inputs:
             if value not in self._dag:
@@ -56,7 +58,11 @@ class Graph:
 
     def update(self, op: Op) -> None:
         """Replace the op of the same name; its inputs may have changed."""
+        known = self[op.name].inputs == op.inputs
         self._dag.nodes[op.name]["op"] = op
+        if known:
+            return
+        self._order = None
         self._dag.remove_edges_from(list(self._dag.in_edges(op.name)))
         self._dag.add_edges_from((value, op.name) for value in op.inputs)
 
@@ -71,6 +77,7 @@ class Graph:
         """Remove an op that nobody reads."""
         if self._dag.out_degree(name):
             raise ValueError(f"{name} is still read")
+        self._order = None
         self._dag.remove_node(name)
 
     def __getitem__(self, name: str) -> Op:
@@ -85,8 +92,10 @@ class Graph:
 
     def ops(self) -> Iterator[Op]:
         """Ops in an order in which inputs come first; the same graph always gives the same order."""
-        order = {name: n for n, name in enumerate(self._dag.nodes)}
-        for name in nx.lexicographical_topological_sort(self._dag, key=order.__getitem__):
+        if self._order is None:
+            order = {name: n for n, name in enumerate(self._dag.nodes)}
+            self._order = list(nx.lexicographical_topological_sort(self._dag, key=order.__getitem__))
+        for name in self._order:
             yield self[name]
 
     def of(self, kind: type[Op]) -> Iterable[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from pimc_isa.flow.microops import MicroOp, arguments
 
@@ -29,17 +30,17 @@ class Flow:
     latency: int
     ops: tuple[MicroOp, ...]
 
-    @property
+    @cached_property
     def pairs(self) -> bool:
         """Whether reads sample differences of two columns (W+ and W-)."""
         return any(op.op == "read" and op.args == ("pairs",) for op in self.ops)
 
-    @property
+    @cached_property
     def bipolar(self) -> bool:
         """Whether reads want two columns (W+ and W-) for each slice, so that weights must be bipolar."""
         return self.pairs or any(op.op == "read" and op.args == ("sides",) for op in self.ops)
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Physical columns of one output."""
         return len(self.slices) * (2 if self.bipolar else 1)

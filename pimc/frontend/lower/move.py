@@ -21,7 +21,8 @@ from pimc.frontend.ref import Ref, Shape, tensor_like
 from pimc.frontend.session import run
 from pimc.frontend.source import Array, attributes
 from pimc.frontend.unit import Operand, Unit
-from pimc.ir.ops import Concat, Move, Pick, Reach
+from pimc.ir.ops import Concat, Move, Pick
+from pimc.ir.ops.reach import reach_of
 
 __all__ = ["laid_out", "movement", "oversize", "rearranged"]
 
@@ -203,7 +204,7 @@ def oversize(lw: Lowering) -> dict[str, str]:
     found: dict[str, str] = {}
     for op in lw.graph.of(Move):
         index = lw.graph.constants[op.index]
-        copies = Reach(index, [lw.graph[v].shape for v in op.inputs]).instructions
+        copies = reach_of(index, [lw.graph[v].shape for v in op.inputs]).instructions
         if copies > COPIES:
             elements = f"it moves {index.size:,} elements by {copies:,} copies"
             found[lw.moved[op.name]] = f"{elements}, more than a tile's program holds"

@@ -7,10 +7,10 @@ inputs one after another, or -1 for a fixed value. Everything a compiler wants t
 from __future__ import annotations
 
 import itertools
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -231,13 +231,16 @@ class Reach:
         return Segment(first, period, times, steps, tuple(until))
 
 
-_KNOWN: weakref.WeakValueDictionary[tuple[int, tuple[Shape, ...]], Reach] = weakref.WeakValueDictionary()
-
-
 def reach_of(index: Array, shapes: Sequence[Shape]) -> Reach:
-    """The reach of an index; the same object for the same array, as long as somebody holds it."""
-    key = (id(index), tuple(shapes))
-    found = _KNOWN.get(key)
-    if found is None or found.index is not index:
-        found = _KNOWN[key] = Reach(index, shapes)
+    """The reach of an index; equal indexes into equal shapes share one."""
+    key = blake2b(np.ascontiguousarray(index).data, digest_size=16).digest(), index.shape, tuple(shapes)
+    found = _KNOWN.pop(key, None) or Reach(index, shapes)
+    _KNOWN[key] = found  # the last that was asked for is the last to go
+    while len(_KNOWN) > KEPT:
+        del _KNOWN[next(iter(_KNOWN))]
     return found
+
+
+#: Reaches that are kept for the next who asks.
+KEPT = 256
+_KNOWN: dict[tuple[object, ...], Reach] = {}
