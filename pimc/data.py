@@ -78,6 +78,8 @@ def _bind(port: Port, arrays: Mapping[str, Any], where: str) -> Array:
             f"{where}: no array {port.name!r}; found {_names(arrays)}\nname it {port.name!r}: {_wanted(port)}"
         )
     array = np.asarray(arrays[port.name])
+    if array.dtype == np.float16 and port.dtype == "float32":  # no value changes
+        array = array.astype(np.float32)
     if array.dtype != np.dtype(port.dtype):
         raise RunError(
             f"{where}: {port.name!r} is {array.dtype}, the program takes {port.dtype}\n"

@@ -14,6 +14,7 @@ from pimc.frontend.calibration import calibration_arrays
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
 from pimc.frontend.forms import settle_batch
+from pimc.frontend.halves import widen
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
@@ -114,9 +115,9 @@ def quantised_graph(
         if not fresh:
             break
         keep |= fresh
-    fidelity = (
-        compare_with_float(model, read.model, prepared.arrays, say) if compare and not is_float(read.model) else None
-    )
+    fidelity = None
+    if compare and not is_float(read.model):
+        fidelity = compare_with_float(model, read.model, prepared.arrays, say)
     return replace(read, was_float=True, fidelity=fidelity), built
 
 
@@ -125,7 +126,7 @@ def _read(
 ) -> tuple[onnx.ModelProto, bytes | None, bool]:
     """The model in forms that the rest can work on, its bytes if they are those given, and whether it has no images."""
     model, data = read_model(source)
-    changed = [fix_input_shapes(model, input_shapes), mend(model)]
+    changed = [fix_input_shapes(model, input_shapes), widen(model), mend(model)]
     admit_model(model, [v.name for v in model_inputs(model)], is_float=is_float(model))
     settled, unbatched = settle_batch(model)
     changed += [settled, split_to_slices(model), untranspose(model), explicit_windows(model)]

@@ -112,8 +112,6 @@ def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, on
 
 def _clean(model: onnx.ModelProto, *, batch: bool) -> onnx.ModelProto:
     """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch."""
-    if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
-        raise FrontendError("The model's weights are float16. Export it as float32, or quantise it before.")
     work = onnx.ModelProto()
     work.CopyFrom(model)
     for value in model_inputs(work):

@@ -115,14 +115,19 @@ def test_invalid_graph() -> None:
     assert "not a valid ONNX model" in message(model)
 
 
-def test_float16() -> None:
+@pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16])
+def test_half_precision_becomes_single(kind: int) -> None:
     nodes = [
-        helper.make_node("Cast", ["x"], ["half"], to=onnx.TensorProto.FLOAT16),
+        helper.make_node("Cast", ["x"], ["half"], to=kind),
         helper.make_node("Conv", ["half", "w"], ["z"]),
         helper.make_node("Cast", ["z"], ["y"], to=onnx.TensorProto.FLOAT),
     ]
-    model = float_model(nodes, {"w": random(4, 3, 3, 3).astype(np.float16)})
-    assert "float16" in message(model, calibration=random(1, 3, 8, 8))
+    model = float_model(nodes, {"w": random(4, 3, 3, 3)}, opset=22)
+    weights = model.graph.initializer[0]
+    half = helper.make_tensor("w", kind, weights.dims, onnx.numpy_helper.to_array(weights).reshape(-1))
+    weights.CopyFrom(half)
+    graph = load_model(model, calibration=random(2, 3, 8, 8).astype(np.float16))
+    assert any(isinstance(op, Conv) for op in graph.ops())
 
 
 @pytest.mark.parametrize("version", [27, 28])
