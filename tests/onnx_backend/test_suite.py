@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 
