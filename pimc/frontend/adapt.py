@@ -14,10 +14,14 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from pimc.frontend.admit.quantised import with_known_shapes
 from pimc.frontend.moving import is_movement
 from pimc.frontend.source import DEQUANTISE, QUANTISE, Source, attributes
 
-__all__ = ["after_quantiser", "before_quantiser", "kept_in_float"]
+__all__ = ["after_quantiser", "before_quantiser", "kept_in_float", "out_of_range"]
+
+FACTORS = (2.0**-32, 256.0)
+"""Of input scale over result scale and count, what onnxruntime's global average takes."""
 
 _KEPT = frozenset({"MaxPool", "Dropout", "Identity"})
 """Operators other than movements that give back values they were given."""
@@ -95,6 +99,23 @@ def _make_global(node: onnx.NodeProto) -> None:
     del node.attribute[:]
     if quantised:
         node.attribute.append(helper.make_attribute("channels_last", 0))
+
+
+def out_of_range(model: onnx.ModelProto) -> set[str]:
+    """Names (as before the quantiser) of global averages whose factor onnxruntime's kernel refuses."""
+    source = Source(model)
+    shapes = _shapes(onnx.shape_inference.infer_shapes(with_known_shapes(model), data_prop=True))
+    found = set()
+    for node in source.nodes:
+        if node.op_type != "QLinearGlobalAveragePool":
+            continue
+        x, y, shape = source.constant(node.input[1]), source.constant(node.input[3]), shapes.get(node.input[0], [])
+        if x is None or y is None or len(shape) != 4:
+            continue
+        factor = float(x.reshape(-1)[0]) / (float(y.reshape(-1)[0]) * shape[2] * shape[3])
+        if not FACTORS[0] <= factor < FACTORS[1]:
+            found.add(node.name.removesuffix("_quant"))
+    return found
 
 
 def _gives_back(node: onnx.NodeProto) -> bool:

@@ -12,6 +12,7 @@ from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.host import HostBuilder, ports
 from pimc.frontend.host_cost import count_operations
 from pimc.frontend.lower.move import oversize
+from pimc.frontend.lower.relabel import padded
 from pimc.frontend.lowering import Lowering, cuts_range
 from pimc.frontend.match import Refused, match
 from pimc.frontend.ref import Ref
@@ -176,8 +177,9 @@ def _lower(lw: Lowering, built: Built, part: Unit | Refused, *, islands: bool) -
         raise NotOnChipError(HEAD)
     lw.order = "HWC" if part.op in ("MatMul", "QLinearMatMul") else "CHW"
     ref = rule.lower(lw, part)
-    for node in part.after:
-        ref = lw.renamed(node, ref)
+    for n, node in enumerate(part.after, 1):
+        last = n == len(part.after)
+        ref = padded(lw, part, node, ref, last=last) if node.op_type == "Pad" else lw.renamed(node, ref)
     lw.refs[part.output.tensor] = ref
     if not ref.is_padded:
         lw.graph.add_view(ref.value, View(part.output.tensor, ref.order, ref.dims, ref.offset))

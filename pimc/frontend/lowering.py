@@ -77,7 +77,7 @@ class Lowering:
             raise NotOnChipError(f"{operand.tensor} is read as another 8-bit type than it is")
         return found
 
-    def renamed(self, node: onnx.NodeProto, x: Ref, *, fill: int = 0, result: str = "") -> Ref:
+    def renamed(self, node: onnx.NodeProto, x: Ref, *, result: str = "") -> Ref:
         """The result of an operator that names or moves the elements of ``x``: the same value, or a movement."""
         from pimc.frontend.lower.move import movement
 
@@ -86,7 +86,7 @@ class Lowering:
         except NotOnChipError:
             if x.is_padded or not is_movement(node):
                 raise
-        return movement(self, node, [x], fill=fill, result=result)
+        return movement(self, node, [x], result=result)
 
     def integers(self, tensor: str) -> Array | None:
         """The value of an integer tensor that depends on constants and shapes only."""

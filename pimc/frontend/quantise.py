@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float
+from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
@@ -157,7 +157,9 @@ def _tried(
     if not arrays:
         return model
     try:
-        return _quantise(model, arrays, folder, say, QUANTISED_OPS, keep)
+        made = _quantise(model, arrays, folder, say, QUANTISED_OPS, keep)
+        broken = out_of_range(made)
+        return _quantise(model, arrays, folder, say, QUANTISED_OPS, {*keep, *broken}) if broken else made
     except FrontendError:
         if not layers:
             return model

@@ -182,8 +182,6 @@ def _phases(w: Array, layer: Layer, fill: Array) -> Array:
 
 def _spread(values: Array, layer: Layer) -> Array:
     """One value for each output, repeated for its phases in the convolution's order."""
-    if values.size == 1:
-        return values
     phases = math.prod(a.stride for a in layer.axes)
     return np.repeat(values.reshape(layer.groups, 1, -1), phases, axis=1).reshape(-1)
 
@@ -214,8 +212,8 @@ def _dequantise(r: Rewriter, maker: onnx.NodeProto, stem: str, layer: Layer, *, 
     arranged = _phases(value, layer, zero) if is_kernel else _spread(value, layer)
     parts = [
         r.constant(f"{stem}.stored", arranged),
-        r.constant(f"{stem}.scale", _spread(scale, layer)),
-        r.constant(f"{stem}.zero", _spread(zero, layer)),
+        r.constant(f"{stem}.scale", scale if scale.size == 1 else _spread(scale, layer)),
+        r.constant(f"{stem}.zero", zero if zero.size == 1 else _spread(zero, layer)),
     ]
     return helper.make_node(DEQUANTISE, parts, [stem], f"{stem}.dequantise", axis=0)
 
