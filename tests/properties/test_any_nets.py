@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-import onnx
 import pytest
 
 import pimc
@@ -38,6 +37,10 @@ def test_three_thousand(first: int) -> None:
 
 
 def test_all_operators_come() -> None:
+    """The generator's own share: movements, host operators, units and layers all among the first 60 networks."""
     kinds = {node.op_type for seed in range(60) for node in any_net(seed)[0].graph.node}
-    assert len(kinds) > 35, sorted(kinds)
-    assert onnx.__version__
+    layers = {"Conv", "ConvTranspose", "MatMul", "BatchNormalization"}
+    moved = {"Slice", "Split", "Gather", "Pad", "Resize", "DepthToSpace", "SpaceToDepth", "Transpose", "Concat"}
+    host = {"Softmax", "LRN", "InstanceNormalization", "ReduceMax", "ReduceSum"}
+    units = {"Add", "Sub", "Mul", "Min", "PRelu", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool"}
+    assert layers | moved | host | units <= kinds
