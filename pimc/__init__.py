@@ -6,26 +6,43 @@ costs nothing.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pimc.comparison import compare
     from pimc.driver import CompiledProgram, RunResult, compile, load
+    from pimc.frontend import QuantiserOptions
+    from pimc.pictures import PictureFolder
 
 __version__ = "0.1.0"
-__all__ = ["CompiledProgram", "RunResult", "__version__", "compare", "compile", "load"]
+__all__ = [
+    "CompiledProgram",
+    "PictureFolder",
+    "QuantiserOptions",
+    "RunResult",
+    "__version__",
+    "compare",
+    "compile",
+    "load",
+]
+
+#: Where public names live.
+_HOMES = {
+    "CompiledProgram": "pimc.driver",
+    "PictureFolder": "pimc.pictures",
+    "QuantiserOptions": "pimc.frontend",
+    "RunResult": "pimc.driver",
+    "compare": "pimc.comparison",
+    "compile": "pimc.driver",
+    "load": "pimc.driver",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what a name stands for when it is first asked for."""
-    if name in {"CompiledProgram", "RunResult", "compile", "load"}:
-        from pimc import driver
-
-        return getattr(driver, name)
-    if name == "compare":
-        from pimc.comparison import compare
-
-        return compare
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pimc' has no attribute {name!r}")
 
 

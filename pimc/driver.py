@@ -20,6 +20,7 @@ from pimc_isa.program import Port, Program
 from pimc_isa.threads import limited_blas
 
 if TYPE_CHECKING:
+    from pimc.frontend import QuantiserOptions
     from pimc.ir.graph import Graph
     from pimc.passes.base import Pass
     from pimc.passes.target import Target
@@ -94,6 +95,7 @@ def lower(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     hooks: Hooks | None = None,
     plan: str | Path | None = None,
+    quantiser: QuantiserOptions | None = None,
 ) -> Graph:
     """Import a model (quantising it if it is float) and run the passes; returns the last graph.
 
@@ -114,6 +116,7 @@ def lower(
         input_shapes=input_shapes,
         progress=hooks.progress,
         calibrate=needs_calibration(target, passes),
+        quantiser=quantiser,
     )
     return run_passes(
         graph,
@@ -159,14 +162,16 @@ def compile(
     target_options: Mapping[str, Any] | None = None,
     machine: str | Path | Machine | None = None,
     plan: str | Path | None = None,
+    quantiser: QuantiserOptions | None = None,
     progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
     """Compile an ONNX model (path, bytes or ModelProto) to a program.
 
-    ``calibration`` (arrays by input name, or a .npz file) is needed for a float model, which is quantised first, and by
-    targets that choose converter ranges from data (``ranges``: 'gain', 'power2', 'published', or 'wide' for converters
-    that lose nothing; ``peripherals``: 'ideal', 'fitted' or 'trained'; both default to the target's own choice).
+    ``calibration`` (arrays by input name, a .npz file, a folder of pictures or a `PictureFolder`) is needed for a float
+    model, which is quantised first as ``quantiser`` says, and by targets that choose converter ranges from data
+    (``ranges``: 'gain', 'power2', 'published', or 'wide' for converters that lose nothing; ``peripherals``: 'ideal',
+    'fitted' or 'trained'; both default to the target's own choice).
     ``input_shapes`` fixes dimensions that the model leaves open. ``chips`` defaults to as many as one copy of the
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
     ``map-weights{option=value}``. ``target_options`` are further options of the target's own, or fields of its machine
@@ -178,7 +183,8 @@ def compile(
     options: dict[str, Any] = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
     options |= target_options or {}
     chosen, steps = choose(target, passes, machine=machine, **options)
-    graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, hooks=hooks, plan=plan)
+    how: dict[str, Any] = {"hooks": hooks, "plan": plan, "quantiser": quantiser}
+    graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, **how)
     return emit(graph, chosen)
 
 

@@ -39,8 +39,8 @@ Calibration = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
-        metavar="X.npz",
-        help="Typical inputs: they set scales and converter ranges.",
+        metavar="X.npz|FOLDER",
+        help="Typical inputs, arrays or pictures: they set scales and converter ranges.",
     ),
 ]
 InputShape = Annotated[

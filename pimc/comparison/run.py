@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from pimc.driver import CompiledProgram, emit
 from pimc.ir.graph import Graph
 from pimc.passes.manager import run_passes
 from pimc.passes.target import TargetError
+
+if TYPE_CHECKING:
+    from pimc.frontend import QuantiserOptions
 
 __all__ = ["Comparison", "compare"]
 
@@ -54,12 +57,14 @@ def compare(
     calibration: Any = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     replication: str | None = None,
+    quantiser: QuantiserOptions | None = None,
     progress: Say | None = None,
 ) -> Comparison:
     """Compare targets (``NAME`` or ``NAME:OPTION=VALUE``) on one network, each with the same area of tiles.
 
     ``area_mm2``: see `pimc.comparison.area`. Fidelity is measured on ``data`` (and accuracy with ``labels``), else on
-    ``images`` synthetic images; 0 images measure none. ``calibration`` and ``input_shapes`` are as for `pimc.compile`.
+    ``images`` synthetic images; 0 images measure none. ``calibration``, ``input_shapes`` and ``quantiser`` are as for
+    `pimc.compile`.
     Raises PimcError: for targets or options that do not exist, a network that does not fit the area, unfit data.
     """
     from pimc.frontend import load_model
@@ -75,6 +80,7 @@ def compare(
         calibration=calibration,
         input_shapes=input_shapes,
         progress=progress,
+        quantiser=quantiser,
         calibrate=any(needs_calibration(v.target, v.passes) for v in variants),
     )
     area = common_area(graph, variants) if area_mm2 is None else area_mm2

@@ -5,12 +5,15 @@ from pimc.frontend.check import CheckReport, NodeReport, check_model
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.external import external_files
 from pimc.frontend.load import load_model
+from pimc.frontend.quantise import CalibrationMethod, QuantiserOptions
 
 __all__ = [
+    "CalibrationMethod",
     "CalibrationWarning",
     "CheckReport",
     "FrontendError",
     "NodeReport",
+    "QuantiserOptions",
     "check_model",
     "external_files",
     "load_model",

@@ -1,4 +1,4 @@
-"""Calibration data for scales and converter ranges: a .npz file, arrays by name, one array, or seeded random ones."""
+"""Calibration data for scales and converter ranges: arrays, files or folders of them, or seeded random ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from pimc.arrayfile import ArrayFileError, one_or_all, read_array_file
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.shapes import model_inputs
 from pimc.frontend.source import Array
+from pimc.pictures import PictureFolder
 
 __all__ = ["CalibrationWarning", "batches", "calibration_arrays", "image_count"]
 
 SYNTHETIC_IMAGES = 8
 SEED = 20260101
+PICTURES = 100
+"""At most so many pictures of a folder, evenly spread over it."""
 BATCH_ELEMENTS = 4_000_000
 """Input elements per calibration run: keeps memory bounded."""
 
@@ -38,6 +41,7 @@ def calibration_arrays(model: onnx.ModelProto, given: Any, *, warn: bool = True)
         if warn:
             _warn()
         return {name: _random(value) for name, value in inputs.items()}
+    given = _pictures(given, list(inputs.values()))
     arrays = _arrays(given, list(inputs))
     if set(arrays) != set(inputs):
         raise FrontendError(
@@ -74,6 +78,20 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _pictures(given: Any, inputs: list[onnx.ValueInfoProto]) -> Any:
+    """The array of a folder's pictures; anything else as it is."""
+    if isinstance(given, str | Path) and Path(given).is_dir():
+        given = PictureFolder(Path(given), most=PICTURES)
+    if not isinstance(given, PictureFolder):
+        return given
+    if len(inputs) != 1:
+        raise FrontendError(f"{given.path}: pictures are for models of one input; this one has {len(inputs)}.")
+    try:
+        return given.arrays(_shape(inputs[0]), _dtype(inputs[0]))
+    except ArrayFileError as error:
+        raise FrontendError(f"Calibration data: {error}") from None
 
 
 def _arrays(given: Any, names: list[str]) -> dict[str, Array]:

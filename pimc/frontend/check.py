@@ -13,6 +13,7 @@ from pimc.frontend.build import HEAD, Built
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_graph
 from pimc.frontend.macs import chip_macs, host_macs
+from pimc.frontend.quantise import QuantiserOptions
 from pimc.frontend.source import Source
 from pimc_isa.extensions import load_extensions
 
@@ -58,16 +59,17 @@ def check_model(
     calibration: Any = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
+    quantiser: QuantiserOptions | None = None,
 ) -> CheckReport:
     """Report on every node; a float model is quantised first, as compiling would.
 
     Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
     """
     load_extensions()
-    _, built = quantised_graph(source, calibration, input_shapes, progress or (lambda text: None))
-    macs = host_macs(built)
+    _, built = quantised_graph(source, calibration, input_shapes, progress or (lambda text: None), quantiser=quantiser)
+    macs, ahead = host_macs(built), _ahead_of_chip(built)
     nodes = [
-        _report(built, number, node, macs)
+        _report(built, number, node, macs, between=number in ahead)
         for number, node in enumerate(built.source.nodes)
         if node.op_type != "Constant" and not _makes_constants(built.source, node)
     ]
@@ -79,7 +81,19 @@ def _makes_constants(source: Source, node: onnx.NodeProto) -> bool:
     return bool(node.input) and all(not name or source.constant(name) is not None for name in node.input)
 
 
-def _report(built: Built, number: int, node: onnx.NodeProto, host_macs: Mapping[int, int]) -> NodeReport:
+def _ahead_of_chip(built: Built) -> set[int]:
+    """Nodes whose results the chip reads, itself or through others of the host."""
+    wanted, found = set[str](), set[int]()
+    for number, node in reversed(list(enumerate(built.source.nodes))):
+        if number in built.taken or wanted.intersection(node.output):
+            found.add(number)
+            wanted.update(node.input)
+    return found
+
+
+def _report(
+    built: Built, number: int, node: onnx.NodeProto, host_macs: Mapping[int, int], *, between: bool
+) -> NodeReport:
     name = node.name or node.output[0]
     if number in built.taken:
         taken = built.taken[number]
@@ -91,7 +105,10 @@ def _report(built: Built, number: int, node: onnx.NodeProto, host_macs: Mapping[
     if error is not None:
         return NodeReport(name, node.op_type, *_verdict(built, node, error), macs)
     after = any(t in built.from_chip for t in node.output)
-    reason = "behind the last quantised operator" if after else "before the first quantised operator"
+    if after:
+        reason = "between quantised operators" if between else "behind the last quantised operator"
+    else:
+        reason = "before the first quantised operator"
     return NodeReport(name, node.op_type, "host", reason, macs)
 
 

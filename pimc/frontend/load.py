@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
+from pimc.frontend.errors import FrontendError
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
 from pimc.frontend.forms import settle_batch
@@ -18,7 +19,7 @@ from pimc.frontend.halves import widen
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
-from pimc.frontend.quantise import is_float, prepare, quantise
+from pimc.frontend.quantise import QuantiserOptions, is_float, prepare, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.splits import split_to_slices
@@ -41,16 +42,18 @@ def load_model(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
     calibrate: bool = False,
+    quantiser: QuantiserOptions | None = None,
 ) -> Graph:
     """Read a model and return its graph at stage 'quantised'.
 
-    ``calibration``: a .npz path, arrays by input name, or one array, each with a batch axis; used to quantise float
-    models, and kept in the graph for passes that choose converter ranges. ``calibrate``: the graph must have such data;
-    without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``progress`` is told what is
-    being done. Raises FrontendError.
+    ``calibration``: a path of a .npz file or a folder of pictures, arrays by input name, or one array, each with a
+    batch axis, or a `PictureFolder`; used to quantise float models, and kept in the graph for passes that choose
+    converter ranges. ``quantiser``: what a user decides of a float model's quantisation. ``calibrate``: the graph must
+    have such data; without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``progress``
+    is told what is being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
-    read, built = quantised_graph(source, calibration, input_shapes, say, compare=True)
+    read, built = quantised_graph(source, calibration, input_shapes, say, compare=True, quantiser=quantiser)
     if calibrate or calibration is not None:
         built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
     note_macs(built)
@@ -90,6 +93,7 @@ def quantised_graph(
     say: Progress,
     *,
     compare: bool = False,
+    quantiser: QuantiserOptions | None = None,
 ) -> tuple[Quantised, Built]:
     """Read a model, quantise it if it is float, and lower it; ``compare`` the quantised model with the float one.
 
@@ -98,13 +102,15 @@ def quantised_graph(
     say("reading the model")
     model, data, unbatched = _read(source, input_shapes)
     if not is_float(model):
+        if quantiser is not None and quantiser != QuantiserOptions():
+            raise FrontendError("The model is quantised already: no method and no nodes to keep in float apply to it.")
         if join_pairs(model):
             data = None
         read = _finished(model, data, unbatched=unbatched)
         say("lowering")
         return read, build(read.model)
     keep: set[str] = set()
-    prepared = prepare(model, calibration, say, batch=not unbatched)
+    prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser)
     for _ in range(ROUNDS):
         made = quantise(prepared, say, keep)
         admit_quantised(made)

@@ -7,11 +7,13 @@ integers at every optimisation level and whichever tensors are outputs, so all o
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
 from pimc.frontend.shapes import free_batch, model_inputs
 
-__all__ = ["Prepared", "is_float", "prepare", "quantise"]
+__all__ = ["CalibrationMethod", "Prepared", "QuantiserOptions", "is_float", "prepare", "quantise"]
 
 UNWANTED = ["FusionGemm"]
 """Fusions of onnxslim that are left out: it reshapes the images of a batch into one; `join` does it without."""
@@ -65,27 +67,95 @@ def is_float(model: onnx.ModelProto) -> bool:
     return not kinds & _QUANTISED_MARKS and not any(k.startswith(("QLinear", "QGemm")) for k in kinds)
 
 
+class CalibrationMethod(StrEnum):
+    """How the range of an activation follows from the values it takes on calibration images."""
+
+    MINMAX = "minmax"
+    ENTROPY = "entropy"
+    PERCENTILE = "percentile"
+
+
+@dataclass(frozen=True)
+class QuantiserOptions:
+    """What a user decides of the quantisation of a float model.
+
+    ``method``: ranges hold all values, or cut outliers by the least loss of entropy, or all but a share of
+    (100 - ``percentile``) %. ``keep_float`` names nodes that are not quantised; the host computes them.
+    """
+
+    method: CalibrationMethod | str = CalibrationMethod.MINMAX
+    percentile: float = 99.999
+    keep_float: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards."""
+    """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards.
+
+    ``keep`` names its nodes that stay in float whatever happens.
+    """
 
     model: onnx.ModelProto
     arrays: dict[str, np.ndarray]
     inputs: list[onnx.ValueInfoProto]
     unread: dict[str, onnx.ValueInfoProto]
+    options: QuantiserOptions
+    keep: frozenset[str]
 
 
-def prepare(model: onnx.ModelProto, calibration: Any, say: Callable[[str], None], *, batch: bool = True) -> Prepared:
+def prepare(
+    model: onnx.ModelProto,
+    calibration: Any,
+    say: Callable[[str], None],
+    *,
+    batch: bool = True,
+    options: QuantiserOptions | None = None,
+) -> Prepared:
     """Clean a float model up. ``calibration`` as for `load_model`; ``say`` is told what is being done.
 
-    ``batch``: the model has an axis of images, which is opened where its operators allow it.
+    ``batch``: the model has an axis of images, which is opened where its operators allow it. Raises FrontendError.
     """
+    options = options or QuantiserOptions()
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
     with _quiet():
         clean = _clean(model, batch=batch)
+    keep = _kept(options.keep_float, model, clean)
     unread = _take_unread(model, clean)
-    return Prepared(clean, arrays, list(model_inputs(model)), unread)
+    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep)
+
+
+def _kept(names: Sequence[str], model: onnx.ModelProto, clean: onnx.ModelProto) -> frozenset[str]:
+    """Nodes of the clean model that compute what nodes of the user's do. Raises FrontendError for what is not there."""
+    made = {output: node for node in clean.graph.node for output in node.output}
+    given = {node.name: node for node in model.graph.node if node.name}
+    there = {node.name for node in clean.graph.node}
+    kept = set()
+    for name in names:
+        heirs = {name} & there or _heirs(given[name], model, made) if name in given else set()
+        if name not in given:
+            near = difflib.get_close_matches(name, given, 3, 0.4)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+            raise FrontendError(f"The model has no node {name!r} to be kept in float{hint}")
+        if not heirs:
+            raise FrontendError(f"Node {name!r} cannot be kept in float: it is folded into its neighbours.")
+        kept |= heirs
+    return frozenset(kept)
+
+
+def _heirs(node: onnx.NodeProto, model: onnx.ModelProto, made: dict[str, onnx.NodeProto]) -> set[str]:
+    """The node of the clean model into which ``node`` and those behind it were folded: BatchNormalization, mostly."""
+    kind, seen = node.op_type, set[str]()
+    while node.output[0] not in seen:
+        seen.add(node.output[0])
+        if node.output[0] in made:
+            heir = made[node.output[0]]
+            return {heir.name} if heir.op_type == kind else set()
+        readers = [n for n in model.graph.node if node.output[0] in n.input]
+        if len(readers) != 1:
+            return set()
+        node = readers[0]
+    return set()
 
 
 def quantise(prepared: Prepared, say: Callable[[str], None], keep: Collection[str] = ()) -> onnx.ModelProto:
@@ -95,7 +165,8 @@ def quantise(prepared: Prepared, say: Callable[[str], None], keep: Collection[st
     clean.CopyFrom(prepared.model)
     read = {name: array for name, array in prepared.arrays.items() if name not in prepared.unread}
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        result = _tried(clean, read, Path(folder), say, keep)
+        quantiser = _Quantiser(clean, read, Path(folder), say, prepared.options)
+        result = quantiser.tried({*keep, *prepared.keep})
     inputs = {v.name: v for v in result.graph.input} | prepared.unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in prepared.inputs)
@@ -145,76 +216,90 @@ def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _tried(
-    model: onnx.ModelProto,
-    arrays: dict[str, np.ndarray],
-    folder: Path,
-    say: Callable[[str], None],
-    keep: Collection[str],
-) -> onnx.ModelProto:
-    """Quantise all that can be; where the quantiser fails, only layers with weights; without such, nothing."""
-    layers = any(node.op_type in LAYERS for node in model.graph.node)
-    if not arrays:
-        return model
-    try:
-        made = _quantise(model, arrays, folder, say, QUANTISED_OPS, keep)
-        broken = out_of_range(made)
-        return _quantise(model, arrays, folder, say, QUANTISED_OPS, {*keep, *broken}) if broken else made
-    except FrontendError:
-        if not layers:
-            return model
-    return _quantise(model, arrays, folder, say, list(LAYERS), keep)
+@dataclass(frozen=True)
+class _Quantiser:
+    """Onnxruntime's static quantiser on one model."""
 
+    model: onnx.ModelProto
+    arrays: dict[str, np.ndarray]
+    folder: Path
+    say: Callable[[str], None]
+    options: QuantiserOptions
 
-def _quantise(
-    model: onnx.ModelProto,
-    arrays: dict[str, np.ndarray],
-    folder: Path,
-    say: Callable[[str], None],
-    kinds: list[str],
-    keep: Collection[str],
-) -> onnx.ModelProto:
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    def tried(self, keep: Collection[str]) -> onnx.ModelProto:
+        """Quantise all that can be; where the quantiser fails, only layers with weights; without such, nothing."""
+        layers = any(node.op_type in LAYERS for node in self.model.graph.node)
+        if not self.arrays:
+            return self.model
+        try:
+            made = self.run(QUANTISED_OPS, keep)
+            broken = out_of_range(made)
+            return self.run(QUANTISED_OPS, {*keep, *broken}) if broken else made
+        except FrontendError:
+            if not layers:
+                return self.model
+        return self.run(list(LAYERS), keep)
 
-    open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(model))
-    output = folder / "int8.onnx"
-    shaped = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    before_quantiser(shaped)
-    try:
-        quantize_static(
-            shaped,
-            output,
-            _Reader(batches(arrays, None if open_batch else 1), image_count(arrays), say),
-            quant_format=QuantFormat.QOperator,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            op_types_to_quantize=kinds,
-            nodes_to_exclude=[*kept_in_float(model), *sorted(keep)],
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"WeightSymmetric": True},
-        )
-    except Exception as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-        raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
-    result = onnx.load(output)
-    after_quantiser(result, shaped)
-    return _without_unused_domains(result)
+    def run(self, kinds: list[str], keep: Collection[str]) -> onnx.ModelProto:
+        """Quantise operators of ``kinds`` but for those to ``keep`` in float. Raises FrontendError."""
+        from onnxruntime.quantization import CalibrationMethod as Method
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+        output = self.folder / "int8.onnx"
+        shaped = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
+        before_quantiser(shaped)
+        methods = {"minmax": Method.MinMax, "entropy": Method.Entropy, "percentile": Method.Percentile}
+        histograms = self.options.method != CalibrationMethod.MINMAX
+        cuts = {"CalibStridedMinMax": 1, "CalibPercentile": self.options.percentile} if histograms else {}
+        try:
+            quantize_static(
+                shaped,
+                output,
+                self._reader(),
+                quant_format=QuantFormat.QOperator,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=kinds,
+                nodes_to_exclude=[*kept_in_float(self.model), *sorted(keep)],
+                calibrate_method=methods[self.options.method],
+                extra_options={"WeightSymmetric": True, **cuts},
+            )
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+            raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
+        result = onnx.load(output)
+        after_quantiser(result, shaped)
+        return _without_unused_domains(result)
+
+    def _reader(self) -> _Reader:
+        open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.model))
+        feeds = list(batches(self.arrays, None if open_batch else 1))
+        return _Reader(feeds, image_count(self.arrays), self.say)
 
 
 class _Reader:
-    """onnxruntime's protocol of calibration data."""
+    """onnxruntime's protocol of calibration data: feeds, of which a range may be asked for."""
 
-    def __init__(self, feeds: Iterator[dict[str, np.ndarray]], images: int, say: Callable[[str], None]) -> None:
+    def __init__(self, feeds: list[dict[str, np.ndarray]], images: int, say: Callable[[str], None]) -> None:
         self._feeds, self._images, self._say = feeds, images, say
-        self._done = 0
+        self._next, self._end, self._done = 0, len(feeds), 0
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Go on with these feeds: histograms are added up feed by feed, so that memory stays bounded."""
+        self._next, self._end = start_index, end_index
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next feed, None at the end."""
-        feed = next(self._feeds, None)
-        if feed is not None:
-            self._done += image_count(feed)
-            self._say(f"quantising: calibration image {self._done} of {self._images}")
+        if self._next >= self._end:
+            return None
+        feed = self._feeds[self._next]
+        self._next += 1
+        self._done += image_count(feed)
+        self._say(f"quantising: calibration image {self._done} of {self._images}")
         return feed
 
 

@@ -9,6 +9,7 @@ import typer
 
 from pimc.cli.group import NO
 from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
+from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
 
 if TYPE_CHECKING:
     from pimc.frontend import CheckReport
@@ -25,9 +26,14 @@ PLACES = {
 }
 
 
+@with_pictures
+@with_quantiser
 def check(
+    *,
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model, float or 8-bit.")],
     calibration: Calibration = None,
+    pictures: Pictures,
+    quantiser: Quantiser,
     input_shape: InputShape = None,
     every: Annotated[
         bool, typer.Option("--all", help="List every node, not only those that are not on the chip.")
@@ -52,7 +58,13 @@ def check(
 
     shapes = input_shapes(input_shape)
     with progress("reading the model", quiet=quiet) as say:
-        report = check_model(model, calibration=calibration, input_shapes=shapes, progress=say)
+        report = check_model(
+            model,
+            calibration=pictures.calibration(calibration),
+            input_shapes=shapes,
+            progress=say,
+            quantiser=quantiser.options,
+        )
     if json:
         values = {
             "supported": report.supported,

@@ -9,6 +9,7 @@ import typer
 
 from pimc.cli.commands.compile import Replication
 from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
+from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
+@with_pictures
+@with_quantiser
 def compare(
+    *,
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model, float or 8-bit.")],
     targets: Annotated[
         str, typer.Option(metavar="T,T:OPTION=VALUE,...", help="The chips; 'pimc targets' lists them.")
@@ -34,6 +38,8 @@ def compare(
     images: Annotated[int, typer.Option(min=0, help="Synthetic images; 0 measures no fidelity.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic images.")] = 0,
     calibration: Calibration = None,
+    pictures: Pictures,
+    quantiser: Quantiser,
     input_shape: InputShape = None,
     replication: Annotated[
         Replication | None, typer.Option(help="How spare crossbars hold further copies of weights.")
@@ -67,7 +73,8 @@ def compare(
             labels=None if labels is None else load_labels(labels),
             images=images,
             seed=seed,
-            calibration=calibration,
+            calibration=pictures.calibration(calibration),
+            quantiser=quantiser.options,
             input_shapes=input_shapes(input_shape),
             replication=None if replication is None else replication.value,
             progress=say,

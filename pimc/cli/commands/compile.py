@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pimc.cli.options import Calibration, InputShape, Json, MachineFile, Quiet, Set, input_shapes, target_options
+from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
 
 if TYPE_CHECKING:
     from pimc.driver import CompiledProgram
@@ -52,13 +53,18 @@ class PeripheralsChoice(StrEnum):
     TRAINED = "trained"
 
 
+@with_pictures
+@with_quantiser
 def compile_command(
+    *,
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model, float or 8-bit.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="P.pim", help="Where to write (default: MODEL.pim here).")
     ] = None,
     target: Annotated[str, typer.Option(help="The chip; 'pimc targets' lists them.")] = "isaac",
     calibration: Calibration = None,
+    pictures: Pictures,
+    quantiser: Quantiser,
     input_shape: InputShape = None,
     chips: Annotated[
         int | None, typer.Option(min=1, help="Number of chips (default: what one copy of the weights needs).")
@@ -109,6 +115,10 @@ def compile_command(
 
       pimc compile net.onnx --calibration images.npz --input-shape image=1,3,224,224
 
+      pimc compile net.onnx --calibration photos/ --size 256 --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
+
+      pimc compile net.onnx --calibration images.npz --calibration-method percentile --keep-float /head/Conv
+
       pimc compile net.onnx --emit asm | less
 
       pimc compile net.onnx --stop-after map-weights
@@ -147,7 +157,9 @@ def compile_command(
             **target_options(set_),
         }
         chosen, steps = driver.choose(target, passes, machine=machine, **options)
-        graph = driver.lower(model, chosen, steps, calibration=calibration, input_shapes=shapes, hooks=hooks, plan=plan)
+        images = pictures.calibration(calibration)
+        how: dict[str, Any] = {"hooks": hooks, "plan": plan, "quantiser": quantiser.options}
+        graph = driver.lower(model, chosen, steps, calibration=images, input_shapes=shapes, **how)
         if write_plan is not None:
             write_text(write_plan, plan_text(graph, steps))
         text, values, program = "", {}, None

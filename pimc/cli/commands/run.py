@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pimc.cli.options import Json, Noise, NoiseModel, Program, Quiet
+from pimc.cli.shared import Pictures, with_pictures
 
 if TYPE_CHECKING:
     from pimc.driver import RunResult
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["result_values", "run"]
 
 
+@with_pictures
 def run(
+    *,
     program: Program,
     data: Annotated[Path, typer.Option("--input", "-i", metavar="X.npz", help="Inputs by name (.npz), or one (.npy).")],
+    pictures: Pictures,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="Y.npz", help="Write the outputs (.npz, or .npy for one).")
     ] = None,
@@ -39,11 +43,13 @@ def run(
 
       pimc run net.pim --input image.npy --json
 
+      pimc run net.pim --input photos/ --size 256 --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
+
       pimc run net.pim --input images.npz -o noisy.npz --noise 1 --noise-model sinad=50
     """
     from pimc.cli.files import judge_output, printing_beside
     from pimc.cli.output import progress
-    from pimc.data import load_arrays, save_arrays
+    from pimc.data import save_arrays
     from pimc.driver import load
     from pimc.report.layers import layer_report
     from pimc_isa.engines.noise import parse_noise
@@ -53,7 +59,7 @@ def run(
         loaded = load(program)
         say("running")
         chip = None if noise is None else parse_noise(noise, noise_model)
-        result = loaded.run(load_arrays(data), batch=batch, noise=chip, progress=say)
+        result = loaded.run(pictures.inputs(data, loaded.program.inputs), batch=batch, noise=chip, progress=say)
         table = layer_report(loaded.program, loaded.timing, loaded.energy, loaded.interval_cycles) if layers else []
     if output is not None:
         save_arrays(output, result.outputs)

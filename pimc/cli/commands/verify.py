@@ -9,6 +9,7 @@ import typer
 
 from pimc.cli.group import NO
 from pimc.cli.options import Json, Noise, NoiseModel, Program, Quiet
+from pimc.cli.shared import Pictures, with_pictures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["verify", "without_labels"]
 
 
+@with_pictures
 def verify(
+    *,
     program: Program,
     data: Annotated[Path | None, typer.Option(metavar="X.npz", help="Images (default: synthetic ones).")] = None,
+    pictures: Pictures,
     labels: Annotated[
         Path | None, typer.Option(metavar="Y.npy", help="A class for each image: gives accuracy.")
     ] = None,
@@ -59,7 +63,7 @@ def verify(
     """
     from pimc.cli.output import print_json, progress
     from pimc.cli.tables import print_trials, print_verdict
-    from pimc.data import load_arrays, load_labels
+    from pimc.data import load_labels
     from pimc.driver import load
     from pimc.verify import verify as compare
     from pimc.verify import verify_trials
@@ -69,7 +73,7 @@ def verify(
         raise typer.BadParameter("chips without noise are all the same; add --noise SEED", param_hint="--trials")
     with progress("loading", quiet=quiet) as say:
         loaded = load(program)
-        arrays = None if data is None else without_labels(load_arrays(data))
+        arrays = None if data is None else without_labels(pictures.inputs(data, loaded.program.inputs))
         classes = None if labels is None else load_labels(labels)
         options: dict[str, Any] = {
             "images": images,
