@@ -12,7 +12,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ OPSET = 17
 
 SILENT, WARNINGS = 4, 2
 """Levels of onnxruntime's logger: fatal errors only, and its default."""
+
+ENTROPY_BINS = 1024
+"""Bins of a histogram; as many as levels, which is onnxruntime's default, could cut nothing."""
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Operators with weights."""
@@ -92,7 +95,7 @@ class QuantiserOptions:
 class Prepared:
     """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards.
 
-    ``keep`` names its nodes that stay in float whatever happens.
+    ``keep`` names its nodes that stay in float whatever happens; ``ranges`` are of its tensors, by what is quantised.
     """
 
     model: onnx.ModelProto
@@ -101,6 +104,12 @@ class Prepared:
     unread: dict[str, onnx.ValueInfoProto]
     options: QuantiserOptions
     keep: frozenset[str]
+    ranges: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def read(self) -> dict[str, np.ndarray]:
+        """The images of inputs that some node reads."""
+        return {name: array for name, array in self.arrays.items() if name not in self.unread}
 
 
 def prepare(
@@ -161,12 +170,9 @@ def _heirs(node: onnx.NodeProto, model: onnx.ModelProto, made: dict[str, onnx.No
 def quantise(prepared: Prepared, say: Callable[[str], None], keep: Collection[str] = ()) -> onnx.ModelProto:
     """Return the int8 model; ``keep`` names nodes that stay in float."""
     say("quantising")
-    clean = onnx.ModelProto()
-    clean.CopyFrom(prepared.model)
-    read = {name: array for name, array in prepared.arrays.items() if name not in prepared.unread}
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        quantiser = _Quantiser(clean, read, Path(folder), say, prepared.options)
-        result = quantiser.tried({*keep, *prepared.keep})
+    with _quiet():
+        result = onnx.ModelProto()
+        result.CopyFrom(_Quantiser(prepared, say).tried({*keep, *prepared.keep}))
     inputs = {v.name: v for v in result.graph.input} | prepared.unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in prepared.inputs)
@@ -220,86 +226,115 @@ def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Quantiser:
     """Onnxruntime's static quantiser on one model."""
 
-    model: onnx.ModelProto
-    arrays: dict[str, np.ndarray]
-    folder: Path
+    prepared: Prepared
     say: Callable[[str], None]
-    options: QuantiserOptions
 
     def tried(self, keep: Collection[str]) -> onnx.ModelProto:
         """Quantise all that can be; where the quantiser fails, only layers with weights; without such, nothing."""
-        layers = any(node.op_type in LAYERS for node in self.model.graph.node)
-        if not self.arrays:
-            return self.model
+        model = self.prepared.model
+        layers = any(node.op_type in LAYERS for node in model.graph.node)
+        if not self.prepared.read:
+            return model
         try:
             made = self.run(QUANTISED_OPS, keep)
             broken = out_of_range(made)
             return self.run(QUANTISED_OPS, {*keep, *broken}) if broken else made
         except FrontendError:
             if not layers:
-                return self.model
+                return model
         return self.run(list(LAYERS), keep)
 
     def run(self, kinds: list[str], keep: Collection[str]) -> onnx.ModelProto:
         """Quantise operators of ``kinds`` but for those to ``keep`` in float. Raises FrontendError."""
-        from onnxruntime.quantization import CalibrationMethod as Method
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-        output = self.folder / "int8.onnx"
-        shaped = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
+        shaped = onnx.shape_inference.infer_shapes(self.prepared.model, data_prop=True)
         before_quantiser(shaped)
-        methods = {"minmax": Method.MinMax, "entropy": Method.Entropy, "percentile": Method.Percentile}
-        histograms = self.options.method != CalibrationMethod.MINMAX
-        cuts = {"CalibStridedMinMax": 1, "CalibPercentile": self.options.percentile} if histograms else {}
+        kept = [*kept_in_float(self.prepared.model), *sorted(keep)]
         try:
-            quantize_static(
-                shaped,
-                output,
-                self._reader(),
-                quant_format=QuantFormat.QOperator,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                op_types_to_quantize=kinds,
-                nodes_to_exclude=[*kept_in_float(self.model), *sorted(keep)],
-                calibrate_method=methods[self.options.method],
-                extra_options={"WeightSymmetric": True, **cuts},
-            )
+            with tempfile.TemporaryDirectory() as folder:
+                result = self._run(shaped, kinds, kept, Path(folder) / "model.onnx")
         except Exception as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
             raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
-        result = onnx.load(output)
         after_quantiser(result, shaped)
         return _without_unused_domains(result)
 
-    def _reader(self) -> _Reader:
-        open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.model))
-        feeds = list(batches(self.arrays, None if open_batch else 1))
-        return _Reader(feeds, image_count(self.arrays), self.say)
+    def _run(self, shaped: onnx.ModelProto, kinds: list[str], kept: list[str], path: Path) -> onnx.ModelProto:
+        """As onnxruntime's ``quantize_static`` does it, but calibrated once, however often it is quantised anew."""
+        from onnxruntime.quantization import QuantizationMode, QuantType
+        from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+        onnx.save(shaped, path)
+        ranges = self.prepared.ranges
+        key = ",".join(kinds)
+        if key not in ranges:
+            ranges[key] = self._ranges(path, kinds)
+        self.say("quantising")
+        quantizer = ONNXQuantizer(
+            load_model_with_shape_infer(path),
+            per_channel=True,
+            reduce_range=False,
+            mode=QuantizationMode.QLinearOps,
+            static=True,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=ranges[key],
+            nodes_to_quantize=[],
+            nodes_to_exclude=kept,
+            op_types_to_quantize=kinds,
+            extra_options={"WeightSymmetric": True},
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+        result: onnx.ModelProto = quantizer.model.model
+        return result
+
+    def _ranges(self, path: Path, kinds: list[str]) -> Any:
+        """Ranges of all tensors next to operators of ``kinds``."""
+        from onnxruntime.quantization import CalibrationMethod as Method
+        from onnxruntime.quantization import create_calibrator
+
+        options = self.prepared.options
+        methods = {"minmax": Method.MinMax, "entropy": Method.Entropy, "percentile": Method.Percentile}
+        settings = {
+            "minmax": {},
+            "entropy": {"num_bins": ENTROPY_BINS},
+            "percentile": {"percentile": options.percentile, "symmetric": False},
+        }
+        open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.prepared.model))
+        arrays = self.prepared.read
+        reader = _Reader(batches(arrays, None if open_batch else 1), image_count(arrays), self.say)
+        calibrator = create_calibrator(
+            path,
+            kinds,
+            augmented_model_path=str(path.with_name("augmented.onnx")),
+            calibrate_method=methods[options.method],
+            extra_options=settings[options.method],
+        )
+        while reader.go_on():  # a feed at a time: histograms would hold all tensors of all images
+            calibrator.collect_data(reader)
+        return calibrator.compute_data()
 
 
 class _Reader:
-    """onnxruntime's protocol of calibration data: feeds, of which a range may be asked for."""
+    """onnxruntime's protocol of calibration data: what it reads ends after each feed, until one is to `go_on`."""
 
-    def __init__(self, feeds: list[dict[str, np.ndarray]], images: int, say: Callable[[str], None]) -> None:
+    def __init__(self, feeds: Iterator[dict[str, np.ndarray]], images: int, say: Callable[[str], None]) -> None:
         self._feeds, self._images, self._say = feeds, images, say
-        self._next, self._end, self._done = 0, len(feeds), 0
+        self._next: dict[str, np.ndarray] | None = None
+        self._done = 0
 
-    def __len__(self) -> int:
-        return len(self._feeds)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with these feeds: histograms are added up feed by feed, so that memory stays bounded."""
-        self._next, self._end = start_index, end_index
+    def go_on(self) -> bool:
+        """Let the next feed be read, if there is one."""
+        self._next = next(self._feeds, None)
+        return self._next is not None
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next feed, None at the end."""
-        if self._next >= self._end:
-            return None
-        feed = self._feeds[self._next]
-        self._next += 1
-        self._done += image_count(feed)
-        self._say(f"quantising: calibration image {self._done} of {self._images}")
+        feed, self._next = self._next, None
+        if feed is not None:
+            self._done += image_count(feed)
+            self._say(f"calibrating: image {self._done} of {self._images}")
         return feed
 
 
