@@ -14,7 +14,19 @@ from pimc_isa.machine import Machine
 from pimc_isa.operands import Channel
 from pimc_isa.program import Program, Tile
 
-__all__ = ["HOST", "Link", "Node", "Tree", "hop_cycles", "link_name", "multicast", "node_of", "occupancy", "route"]
+__all__ = [
+    "HOST",
+    "Link",
+    "Node",
+    "Tree",
+    "hop_cycles",
+    "leaves_chip",
+    "link_name",
+    "multicast",
+    "node_of",
+    "occupancy",
+    "route",
+]
 
 Node = tuple[int, int, int]
 Link = tuple[Node, Node]

@@ -14,7 +14,7 @@ from pimc.analysis.connect import Connections
 from pimc.analysis.wires import HOST
 from pimc_isa.machine import Chip, Machine
 from pimc_isa.route import HOST as HOST_NODE
-from pimc_isa.route import Link, Node, occupancy, route
+from pimc_isa.route import Link, Node, leaves_chip, occupancy, route
 
 __all__ = ["Curve", "best_curve", "link_loads"]
 
@@ -43,10 +43,19 @@ def link_loads(
 ) -> Counter[Link]:
     """Cycles per image each link is taken. ``heights``: rows of each value (and of partial sums)."""
     loads: Counter[Link] = Counter()
+    ways: dict[tuple[Node, Node], tuple[Link, ...]] = {}
     for wire in made.wires.all:
-        links = {k for d in wire.dests for k in route(machine, where[wire.source], where[d])}
+        start, links = where[wire.source], set[Link]()
+        for goal in {where[d] for d in wire.dests}:
+            if (start, goal) not in ways:
+                ways[start, goal] = route(machine, start, goal)
+            links.update(ways[start, goal])
+        cycles = dict[bool, int]()  # of links within a chip, and between chips
         for link in links:
-            loads[link] += heights[wire.value] * occupancy(machine, link, wire.row_bytes)
+            kind = leaves_chip(link)
+            if kind not in cycles:
+                cycles[kind] = heights[wire.value] * occupancy(machine, link, wire.row_bytes)
+            loads[link] += cycles[kind]
     return loads
 
 

@@ -10,6 +10,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_m
 from pimc.frontend.admit.structure import admit_structure
 from pimc.frontend.admit.wire import admit_bytes
 from pimc.frontend.errors import FrontendError
+from pimc.frontend.unroll import unroll
 
 __all__ = ["MAX_IR", "MAX_OPSET", "read_model", "supported_version"]
 
@@ -35,6 +36,8 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.Model
         admit_structure(model, where)
         data = None
     if _inline_functions(model, where):
+        data = None
+    if unroll(model, where):
         data = None
     if supported_version(model):
         data = None

@@ -30,11 +30,9 @@ _STORED: dict[int, str] = {
 }
 """Where a tensor's elements are if not in raw_data, one each."""
 
-_LOOPS = ("Loop", "Scan", "SequenceMap")
-
 
 def admit_structure(model: onnx.ModelProto, where: str) -> None:
-    """Raise FrontendError for names that cannot be shown, too many nodes, loops, or tensors not as declared."""
+    """Raise FrontendError for names that cannot be shown, too many nodes, or tensors not as declared."""
     try:
         nodes = _expanded(model, where)
         if nodes > MAX_NODES:
@@ -113,10 +111,6 @@ def _admit_node(node: onnx.NodeProto, where: str) -> None:
     if len(node.input) > MAX_LINKS or len(node.output) > MAX_LINKS:
         links = f"{len(node.input):,} inputs and {len(node.output):,} outputs"
         raise FrontendError(f"{where}: {label(node)} has {links}; up to {MAX_LINKS} are allowed.")
-    if node.op_type in _LOOPS and node.domain in ("", "ai.onnx"):
-        raise FrontendError(
-            f"{where}: {label(node)}: how long a loop runs cannot be told. Export the model without loops."
-        )
     for attribute in node.attribute:
         if attribute.HasField("t"):
             _admit_tensor(attribute.t, f"{where}: {label(node)}")
