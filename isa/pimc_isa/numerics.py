@@ -78,13 +78,14 @@ def average(m: Meaning, dst: Slab, src: str, window: str, s: Elementwise) -> Arr
 def average_taps(taps: Array, counts: Array, s: Elementwise) -> Array:
     """Dequantise, sum tap by tap in float32, divide by the count, quantise.
 
-    ``taps`` u8 [images, rows, columns, taps, channels]; ``counts`` f32 [1, rows, columns, 1]: taps inside the tensor.
+    ``taps`` u8 [images, rows, columns, taps, channels]; ``counts`` f32 [1, rows, columns, 1]: taps inside the tensor,
+    of which a window has at least one, whatever it holds.
     """
     scale = F32(s.a[0])
     total = np.zeros(taps.shape[:3] + taps.shape[4:], F32)
     for t in range(taps.shape[3]):
         total += (taps[:, :, :, t].astype(np.int32) - s.a[1]).astype(F32) * scale
-    mean = (total / (F32(taps.shape[3]) if s.b[1] else counts)).astype(F32)
+    mean = (total / (F32(taps.shape[3]) if s.b[1] else np.maximum(counts, F32(1)))).astype(F32)
     # the zero point is added before rounding
     y = np.rint((mean / F32(s.y[0]) + F32(s.y[1] - s.offset)).astype(F32)) + F32(s.offset)
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))

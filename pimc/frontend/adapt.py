@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -18,7 +20,10 @@ from pimc.frontend.admit.quantised import with_known_shapes
 from pimc.frontend.moving import is_movement
 from pimc.frontend.source import DEQUANTISE, QUANTISE, Source, attributes
 
-__all__ = ["after_quantiser", "before_quantiser", "kept_in_float", "out_of_range"]
+__all__ = ["after_quantiser", "before_quantiser", "kept_in_float", "out_of_range", "widen_averages"]
+
+STEPS = 32
+"""Of a global average's result, at most so many to the change that one step of one element makes."""
 
 FACTORS = (2.0**-32, 256.0)
 """Of input scale over result scale and count, what onnxruntime's global average takes."""
@@ -99,6 +104,34 @@ def _make_global(node: onnx.NodeProto) -> None:
     del node.attribute[:]
     if quantised:
         node.attribute.append(helper.make_attribute("channels_last", 0))
+
+
+def widen_averages(model: onnx.ModelProto, ranges: Any) -> None:
+    """Give averages over whole maps that hardly vary a range which onnxruntime's kernel can work with, in place.
+
+    ``ranges`` are the quantiser's, by tensor.
+    """
+    source = Source(model)
+    shapes = _shapes(model)
+    for node in source.nodes:
+        x, y = (node.input[0], node.output[0]) if node.input else ("", "")
+        shape = shapes.get(x, [])
+        whole = node.op_type == "AveragePool" and list(attributes(node)["kernel_shape"]) == shape[2:]
+        if not whole or x not in ranges or y not in ranges:
+            continue
+        widest, origin = _width(ranges[x]), source.maker(x)
+        while origin is not None and is_movement(origin) and origin.input[0] in ranges:
+            widest = max(widest, _width(ranges[origin.input[0]]))
+            origin = source.maker(origin.input[0])
+        least = widest / (shape[2] * shape[3] * STEPS)
+        if _width(ranges[y]) < least:
+            ranges[y].highest = np.array(min(0.0, float(ranges[y].lowest)) + least, np.float32)
+
+
+def _width(found: Any) -> float:
+    """How far a range reaches that is made to hold 0."""
+    low, high = found.range_value
+    return max(0.0, float(high)) - min(0.0, float(low))
 
 
 def out_of_range(model: onnx.ModelProto) -> set[str]:

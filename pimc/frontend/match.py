@@ -181,6 +181,8 @@ def _limited(source: Source, unit: Unit, tensor: str) -> Unit | None:
         unit = replace(unit, nodes=(number, *unit.nodes), inexact=reason)
         if _dequantised(source, node.input[0]) is not None:
             break
+        if _fill_is_cut(source, node, unit):
+            return None
         if node.op_type in RELABELS or (is_movement(node) and node.op_type != "Concat"):
             unit, tensor = replace(unit, after=(node, *unit.after)), node.input[0]
             continue
@@ -192,9 +194,18 @@ def _limited(source: Source, unit: Unit, tensor: str) -> Unit | None:
         unit = replace(unit, lo=max(unit.lo, limits[0]), hi=min(unit.hi, limits[1]))
         tensor = node.input[0]
     rule = RULES.get(node.op_type)
-    if rule is None or rule.form:
+    if rule is None or rule.form or _fill_is_cut(source, node, unit):
         return None
     return _with_operands(source, unit, node)
+
+
+def _fill_is_cut(source: Source, node: onnx.NodeProto, unit: Unit) -> bool:
+    """Whether a Pad adds what a Relu or Clip behind it changes: its own value is then not that of the result."""
+    if node.op_type != "Pad" or attributes(node).get("mode", "constant") != "constant":
+        return False
+    value = source.constant(input_at(node, 2)) if input_at(node, 2) else None
+    fill = attributes(node).get("value", 0.0) if value is None else float(value.reshape(-1)[0])
+    return not unit.lo <= fill <= unit.hi
 
 
 def _clip_limits(source: Source, node: onnx.NodeProto) -> tuple[float, float] | None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range
+from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range, widen_averages
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
@@ -269,6 +269,7 @@ class _Quantiser:
         key = ",".join(kinds)
         if key not in ranges:
             ranges[key] = self._ranges(path, kinds)
+            widen_averages(shaped, ranges[key])
         self.say("quantising")
         quantizer = ONNXQuantizer(
             load_model_with_shape_infer(path),

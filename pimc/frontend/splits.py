@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from pimc.frontend.admit.limits import MAX_ELEMENTS
 from pimc.frontend.admit.sizes import skeleton
 from pimc.frontend.read import opset_of
 from pimc.frontend.source import attributes, input_at
@@ -27,7 +28,7 @@ def split_to_slices(model: onnx.ModelProto) -> bool:
     nodes, changed = [], False
     for node in model.graph.node:
         sizes = _sizes(node, shapes, constants) if node.op_type == "Split" else None
-        if sizes is None:
+        if sizes is None or len(sizes) != len(node.output) or not all(0 <= n < MAX_ELEMENTS for n in sizes):
             nodes.append(node)
             continue
         nodes += _slices(model, node, sizes, len(shapes.get(node.input[0], [])))
@@ -54,7 +55,7 @@ def _sizes(
         return [int(n) for n in given["split"]]
     name = input_at(node, 1)
     if name:
-        return [int(n) for n in numpy_helper.to_array(constants[name])] if name in constants else None
+        return [int(n) for n in numpy_helper.to_array(constants[name]).reshape(-1)] if name in constants else None
     shape, axis = shapes.get(node.input[0], []), int(given.get("axis", 0))
     if not -len(shape) <= axis < len(shape) or not shape[axis]:
         return None

@@ -159,6 +159,7 @@ class PoolSum(PerTap, op=0x45, name="pool.sum", unit="vector"):
 class PoolAvg(PerTap, op=0x46, name="pool.avg", unit="vector"):
     """Average of each window in onnxruntime's float order (QLinearAveragePool); padding is not counted.
 
+    A window without a tap in the tensor counts one.
     ``scales.a`` is the input's scale and zero point, ``scales.y`` the output's.
     """
 

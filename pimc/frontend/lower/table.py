@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pimc.frontend.lowering import Lowering, output_offset
+from pimc.frontend.lowering import Lowering, output_offset, stored_limits
 from pimc.frontend.ref import Ref
 from pimc.frontend.source import Array, quantise_linear
 from pimc.frontend.unit import Operand, Unit
@@ -31,20 +31,21 @@ def requantise(lw: Lowering, unit: Unit) -> Ref:
 
 
 def requantised(unit: Unit, operand: Operand) -> bool:
-    """Whether operand and result differ in scale, zero point or type."""
+    """Whether operand and result differ in scale, zero point or type, or a Relu or Clip in between cuts into it."""
     out = unit.output
     if out.scale is None or operand.scale is None:
         return False
     same = operand.one_scale == out.one_scale and operand.one_zero == out.one_zero
-    return not (same and operand.offset == out.offset)
+    return not (same and operand.offset == out.offset) or stored_limits(unit, out.offset or 0) != (0, 255)
 
 
 def to_scale_of(lw: Lowering, unit: Unit, x: Ref, operand: Operand, *, hidden: str = "") -> Ref:
-    """Bring ``x``, quantised as ``operand`` says, to the scale of the unit's result."""
+    """Bring ``x``, quantised as ``operand`` says, to the scale of the unit's result, and within its limits."""
     if not requantised(unit, operand):
         return x
     offset = output_offset(unit, x.offset)
-    return _emit(lw, unit, x, offset, conversion(operand, unit.output), hidden=hidden)
+    entries = np.clip(conversion(operand, unit.output), *stored_limits(unit, offset)).astype(np.uint8)
+    return _emit(lw, unit, x, offset, entries, hidden=hidden)
 
 
 def conversion(x: Operand, y: Operand) -> Array:

@@ -61,7 +61,7 @@ def average(taps: Array, inside: Array, s: Elementwise) -> Array:
     """u8 averages of windows [columns, taps, channels]; ``inside`` [columns, taps] says which taps the tensor has.
 
     Every tap is made real and added in the order of the taps. The divisor is the number of taps inside, or of all taps
-    where ``b``'s zero point is 1.
+    where ``b``'s zero point is 1; a window that lies outside altogether has the divisor 1.
     """
     scale_x, scale_y = single(s.a[0]), single(s.y[0])
     total = np.zeros((taps.shape[0], taps.shape[2]))
@@ -69,6 +69,7 @@ def average(taps: Array, inside: Array, s: Elementwise) -> Array:
         real = single(single(taps[:, t].astype(np.int64) - s.a[1]) * scale_x)
         total = single(total + real)
     count = np.full(len(taps), taps.shape[1]) if s.b[1] else inside.sum(axis=1)
+    count = np.where(count == 0, 1, count)
     mean = single(total / count[:, None])
     shifted = single(single(mean / scale_y) + (s.y[1] - s.offset))
     return to_bytes(np.rint(shifted) + s.offset, s.lo, s.hi)

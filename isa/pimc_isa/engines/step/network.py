@@ -41,6 +41,11 @@ class StepWires:
         self.ways: dict[str, Way] = {c.name: way_of(program, c) for c in program.channels}
         self.fifos = {(c.name, dest): _Fifo(c.depth) for c in program.channels for dest in c.dests}
         self.taken: dict[Link, list[tuple[int, int]]] = {}
+        self.ahead: dict[Link, list[tuple[int, int]]] = {}  # those of `taken` that are not over
+        self.hops: dict[Link, set[int]] = {}  # cycles from a send to its passing the link, over all channels
+        for way in self.ways.values():
+            for link, hops in way.reached.items():
+                self.hops.setdefault(link, set()).add(hops)
 
     def may_send(self, channel: str, size: int, now: int) -> bool:
         """Every receiver has room (10), and every link is free when the message comes by (12, 13)."""
@@ -49,7 +54,7 @@ class StepWires:
         for link, hops in self.ways[channel].reached.items():
             first = now + hops
             stop = first + link_cycles(self.network, link, size)
-            if any(first < b and a < stop for a, b in self.taken.get(link, [])):
+            if any(first < b and a < stop for a, b in self.ahead.get(link, [])):
                 return False
         return True
 
@@ -58,7 +63,9 @@ class StepWires:
         way = self.ways[channel]
         for link, hops in way.reached.items():
             first = now + hops
-            self.taken.setdefault(link, []).append((first, first + link_cycles(self.network, link, size)))
+            interval = (first, first + link_cycles(self.network, link, size))
+            self.taken.setdefault(link, []).append(interval)
+            self.ahead.setdefault(link, []).append(interval)
         for links, dest in zip(way.routes, self.channels[channel].dests, strict=True):
             within_host = -(-size // self.network.link_bytes_per_cycle)
             slowest = max((link_cycles(self.network, link, size) for link in links), default=max(1, within_host))
@@ -82,9 +89,10 @@ class StepWires:
         return fifo.messages.popleft()[1]
 
     def moments(self, now: int) -> list[int]:
-        """When something may change: arrivals, credits; while a link is taken, every cycle."""
+        """When something may change: arrivals, credits, and when a send would pass a link that is free again."""
         moments = [m[0] for f in self.fifos.values() for m in f.messages]
         moments += [c for f in self.fifos.values() for c in f.credits]
-        if any(stop > now for taken in self.taken.values() for _, stop in taken):
-            moments.append(now + 1)
+        for link, taken in self.ahead.items():
+            self.ahead[link] = [(first, stop) for first, stop in taken if stop > now]
+            moments += [stop - hops for _, stop in self.ahead[link] for hops in self.hops[link]]
         return moments
