@@ -96,6 +96,11 @@ def test_average_leaves_padding_out_of_sum_and_count() -> None:
     assert average_taps(taps, counts, included).item() == 4  # (3 + 13) / 4
 
 
+def test_average_of_nothing_divides_by_one() -> None:
+    taps = np.full((1, 1, 1, 4, 1), 7, np.uint8)
+    assert average_taps(taps, np.zeros((1, 1, 1, 1), F32), Elementwise("s", (1.0, 7), (1.0, 0), (1.0, 3))).item() == 3
+
+
 def test_average_rounds_after_adding_the_zero_point() -> None:
     taps = np.array([1, 2], np.uint8).reshape(1, 1, 1, 2, 1)
     s = Elementwise("s", (1.0, 0), (1.0, 0), (1.0, 1))

@@ -51,7 +51,7 @@ def test_averages(padding_counts: bool, signed: bool) -> None:
         s = replace(s, b=(1.0, int(padding_counts)))
         taps = rng.integers(0, 256, (6, 9, 4)).astype(np.uint8)
         inside = rng.random((6, 9)) < 0.7
-        inside[:, 0] = True
+        inside[0] = False  # wholly outside
         counts = inside.sum(axis=1, dtype=np.float32)[None, None, :, None]
         expected = numerics.average_taps(taps[None, None], counts, s)[0, 0]
         np.testing.assert_array_equal(arithmetic.average(taps, inside, s), expected, err_msg=str(s))
