@@ -107,6 +107,8 @@ def print_loss(report: VerifyReport) -> None:
         say("differences: " + ", ".join(bars))
     if report.output_snr_db is not None:
         say(f"signal-to-noise ratio of the output: {report.output_snr_db:.1f} dB")
+    if report.losses:
+        say(f"most is lost at {', '.join(map(str, report.losses[:3]))}")
 
 
 def print_trials(report: TrialsReport) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["LSB_LABELS", "OwnReport", "TensorReport", "VerifyReport"]
+__all__ = ["LSB_LABELS", "Loss", "OwnReport", "TensorReport", "VerifyReport"]
 
 #: Bars of the histogram of differences, in LSB.
 LSB_LABELS = ("1", "2", "3-4", "5-8", "9-16", "17-32", "over 32")
@@ -36,6 +36,25 @@ class TensorReport:
     def passed(self) -> bool:
         """Whether nothing differs by more than is allowed."""
         return self.beyond == 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A tensor, the ratio of signal to noise that what it is made from has (None: it is exact), and its own, dB."""
+
+    tensor: str
+    before_db: float | None
+    after_db: float
+
+    @property
+    def lost(self) -> float:
+        """How much smaller the signal's share of all power got, 0 to 1."""
+        return _share_of_signal(self.before_db) - _share_of_signal(self.after_db)
+
+    def __str__(self) -> str:
+        """In words."""
+        before = "exact" if self.before_db is None else f"{self.before_db:.1f} dB"
+        return f"{self.tensor} (from {before} to {self.after_db:.1f} dB)"
 
 
 @dataclass(frozen=True)
@@ -70,7 +89,8 @@ class VerifyReport:
     computed it ('pimc', 'onnxruntime', 'fp32'), where labels were given. ``lossy``: not every conversion of the program
     is proved exact, or its hardware is not ideal (``noise`` says how), so equality is not claimed; ``output_snr_db`` is
     that of the first output. ``unrefereed`` are instructions of the program that the step engine does not restate, so
-    that nothing judges what the engines make of them. ``own`` is the comparison with the user's own model, where asked.
+    that nothing judges what the engines make of them. ``own`` is the comparison with the user's own model, where asked;
+    ``losses`` are the tensors of a lossy program at which most signal is lost, the worst first.
     """
 
     images: int
@@ -84,6 +104,7 @@ class VerifyReport:
     output_snr_db: float | None = None
     unrefereed: tuple[str, ...] = ()
     own: OwnReport | None = None
+    losses: tuple[Loss, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -145,6 +166,7 @@ class VerifyReport:
             "top1_agreement": self.top1_agreement,
             "accuracy": dict(self.accuracy) or None,
             "own_model": self.own.to_dict() if self.own else None,
+            "losses": [asdict(loss) for loss in self.losses],
             "skipped": dict(self.skipped),
             "by_tensor": [_tensor(t) for t in self.tensors],
         }
@@ -159,3 +181,8 @@ def _tensor(t: TensorReport) -> dict[str, Any]:
     if t.snr_db is not None:
         values["snr_db"] = round(t.snr_db, 2)
     return values
+
+
+def _share_of_signal(db: float | None) -> float:
+    """Signal over signal and noise."""
+    return 1.0 if db is None else 1 / (1 + 10 ** (-db / 10))

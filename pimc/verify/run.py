@@ -17,6 +17,7 @@ import onnx
 from pimc.data import batches, bind, image_count
 from pimc.verify.compare import Counter
 from pimc.verify.inputs import synthetic
+from pimc.verify.losses import largest_losses
 from pimc.verify.own import OwnModel, float_session, renamed
 from pimc.verify.reference import Reference
 from pimc.verify.report import VerifyReport
@@ -133,10 +134,12 @@ class _Run:
 
     def report(self, images: int, said: str) -> VerifyReport:
         """Return everything that was counted."""
+        tensors = tuple(self.counters[name].report() for name in self.held)
         return VerifyReport(
             images=images,
             data=said,
-            tensors=tuple(self.counters[name].report() for name in self.held),
+            tensors=tensors,
+            losses=largest_losses(self.reference.model, tensors) if self.executor.lossy else (),
             skipped=_skipped(self.program, self.reference, self.held),
             top1_agreement=self.votes.agreement(),
             accuracy=self.votes.accuracy(),
