@@ -14,7 +14,7 @@ SHOWN = 5
 
 
 def largest_losses(model: onnx.ModelProto, tensors: Iterable[TensorReport]) -> tuple[Loss, ...]:
-    """The tensors that lose most of the signal of what they are made from, the worst first; none of an exact program."""
+    """The tensors that lose most of the signal of what they are made from, the worst first."""
     found = {t.name: t for t in tensors if not t.tolerance.startswith("float")}
     makers = {name: node for node in model.graph.node for name in node.output if name}
     losses = []
