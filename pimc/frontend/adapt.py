@@ -125,13 +125,14 @@ def widen_averages(model: onnx.ModelProto, ranges: Any) -> None:
             origin = source.maker(origin.input[0])
         least = widest / (shape[2] * shape[3] * STEPS)
         if _width(ranges[y]) < least:
-            ranges[y].highest = np.array(min(0.0, float(ranges[y].lowest)) + least, np.float32)
+            lowest = np.minimum(ranges[y].lowest, np.float32(0))
+            ranges[y].highest = np.asarray(lowest + np.float32(least), np.float32)
 
 
 def _width(found: Any) -> float:
     """How far a range reaches that is made to hold 0."""
-    low, high = found.range_value
-    return max(0.0, float(high)) - min(0.0, float(low))
+    low, high = (float(np.asarray(end).reshape(-1)[0]) for end in found.range_value)
+    return max(0.0, high) - min(0.0, low)
 
 
 def out_of_range(model: onnx.ModelProto) -> set[str]:

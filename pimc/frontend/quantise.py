@@ -239,7 +239,7 @@ class _Quantiser:
             made = self.run(QUANTISED_OPS, keep)
             broken = out_of_range(made)
             return self.run(QUANTISED_OPS, {*keep, *broken}) if broken else made
-        except FrontendError:
+        except _QuantiserError:
             if not layers:
                 return model
         return self.run(list(LAYERS), keep)
@@ -249,27 +249,25 @@ class _Quantiser:
         shaped = onnx.shape_inference.infer_shapes(self.prepared.model, data_prop=True)
         before_quantiser(shaped)
         kept = [*kept_in_float(self.prepared.model), *sorted(keep)]
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                result = self._run(shaped, kinds, kept, Path(folder) / "model.onnx")
-        except Exception as error:
-            first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-            raise FrontendError(f"onnxruntime's quantiser failed: {first}") from error
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            onnx.save(shaped, path)
+            ranges = self.prepared.ranges
+            if (key := ",".join(kinds)) not in ranges:
+                with _quantisers_errors():
+                    ranges[key] = self._ranges(path, kinds)
+                widen_averages(shaped, ranges[key])
+            with _quantisers_errors():
+                result = self._run(path, kinds, kept, ranges[key])
         after_quantiser(result, shaped)
         return _without_unused_domains(result)
 
-    def _run(self, shaped: onnx.ModelProto, kinds: list[str], kept: list[str], path: Path) -> onnx.ModelProto:
+    def _run(self, path: Path, kinds: list[str], kept: list[str], ranges: Any) -> onnx.ModelProto:
         """As onnxruntime's ``quantize_static`` does it, but calibrated once, however often it is quantised anew."""
         from onnxruntime.quantization import QuantizationMode, QuantType
         from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
         from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-        onnx.save(shaped, path)
-        ranges = self.prepared.ranges
-        key = ",".join(kinds)
-        if key not in ranges:
-            ranges[key] = self._ranges(path, kinds)
-            widen_averages(shaped, ranges[key])
         self.say("quantising")
         quantizer = ONNXQuantizer(
             load_model_with_shape_infer(path),
@@ -279,7 +277,7 @@ class _Quantiser:
             static=True,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
-            tensors_range=ranges[key],
+            tensors_range=ranges,
             nodes_to_quantize=[],
             nodes_to_exclude=kept,
             op_types_to_quantize=kinds,
@@ -315,6 +313,20 @@ class _Quantiser:
         while reader.go_on():  # a feed at a time: histograms would hold all tensors of all images
             calibrator.collect_data(reader)
         return calibrator.compute_data()
+
+
+class _QuantiserError(FrontendError):
+    """Onnxruntime's quantiser fails on the model."""
+
+
+@contextlib.contextmanager
+def _quantisers_errors() -> Iterator[None]:
+    """Turn whatever onnxruntime's quantiser raises into one error: it has no classes of its own."""
+    try:
+        yield
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+        raise _QuantiserError(f"onnxruntime's quantiser failed: {first}") from error
 
 
 class _Reader:
