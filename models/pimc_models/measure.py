@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["UnknownShapeError", "macs", "parameters", "with_input_shape"]
 
-LEARNED = {"Conv": slice(1, 3), "Gemm": slice(1, 3), "MatMul": slice(0, 2), "BatchNormalization": slice(1, 3)}
+LEARNED = {
+    "Conv": slice(1, 3),
+    "ConvTranspose": slice(1, 3),
+    "Gemm": slice(1, 3),
+    "MatMul": slice(0, 2),
+    "BatchNormalization": slice(1, 3),
+}
 """Inputs that training learns, by op type: not the running statistics of a normalisation."""
 
-WEIGHTED = ("Conv", "Gemm", "MatMul")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class UnknownShapeError(PimcError):
@@ -24,14 +30,14 @@ class UnknownShapeError(PimcError):
 
 
 def parameters(model: onnx.ModelProto) -> int:
-    """Count the learned numbers: weights and biases of Conv, Gemm and MatMul, scale and shift of normalisations."""
+    """Count the learned numbers: weights and biases of layers, scale and shift of normalisations."""
     sizes = {name: math.prod(dims) for name, dims in _constants(model.graph).items()}
     learned = {name for node in model.graph.node for name in node.input[LEARNED.get(node.op_type, slice(0))]}
     return sum(sizes[name] for name in learned if name in sizes)
 
 
 def macs(model: onnx.ModelProto) -> int:
-    """Count the multiply-accumulates of Conv, Gemm and MatMul by stored weights.
+    """Count the multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul by stored weights.
 
     Raises UnknownShapeError where shape inference leaves a size open; `with_input_shape` fixes the input.
     """
@@ -55,8 +61,12 @@ def _node_macs(node: onnx.NodeProto, shapes: dict[str, list[int]], weights: dict
     outputs = shapes.get(node.output[0], [])
     if not all(outputs) or not outputs:
         raise UnknownShapeError(f"{node.op_type} {node.name!r}: output shape {outputs} is not fully known.")
+    if node.input[1] not in weights:
+        return 0
     if node.op_type == "Conv":
         return math.prod(outputs) * math.prod(weights[node.input[1]][1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(shapes[node.input[0]]) * math.prod(weights[node.input[1]][1:])
     return math.prod(outputs) * math.prod(weights[node.input[1]]) // outputs[-1]
 
 
