@@ -6,6 +6,7 @@ every function against the real operator.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,20 @@ from pimc_isa.operands import Elementwise, Slab
 if TYPE_CHECKING:
     from pimc_isa.define import Meaning
 
-__all__ = ["average", "average_taps", "fma", "qadd", "qadd_terms", "qmul", "requantise"]
+__all__ = [
+    "average",
+    "average_taps",
+    "float_pair",
+    "fma",
+    "qadd",
+    "qadd_terms",
+    "qmax",
+    "qmin",
+    "qmul",
+    "qsub",
+    "qsum",
+    "requantise",
+]
 
 Array = np.ndarray
 Operand = np.ndarray | np.float32
@@ -68,6 +82,34 @@ def qmul(a: Array, b: Array, s: Elementwise) -> Array:
     product = (a.astype(np.int32) - s.a[1]) * (b.astype(np.int32) - s.b[1])
     y = np.rint(product.astype(F32) * m + F32(s.y[1] - s.offset)) + F32(s.offset)
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
+
+
+def float_pair(function: Callable[[Array, Array], Array], a: Array, b: Array, s: Elementwise) -> Array:
+    """DequantizeLinear of both operands, a float32 function of the two, QuantizeLinear."""
+    left = (a.astype(np.int32) - s.a[1]).astype(F32) * F32(s.a[0])
+    right = (b.astype(np.int32) - s.b[1]).astype(F32) * F32(s.b[0])
+    y = np.rint(function(left, right) / F32(s.y[0])) + F32(s.y[1])
+    return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
+
+
+def qsum(a: Array, b: Array, s: Elementwise) -> Array:
+    """Sum of two real rows (ONNX Sum, or Add between DequantizeLinear and QuantizeLinear)."""
+    return float_pair(np.add, a, b, s)
+
+
+def qsub(a: Array, b: Array, s: Elementwise) -> Array:
+    """Difference of two real rows."""
+    return float_pair(np.subtract, a, b, s)
+
+
+def qmax(a: Array, b: Array, s: Elementwise) -> Array:
+    """The larger of two real rows."""
+    return float_pair(np.maximum, a, b, s)
+
+
+def qmin(a: Array, b: Array, s: Elementwise) -> Array:
+    """The smaller of two real rows."""
+    return float_pair(np.minimum, a, b, s)
 
 
 def average(m: Meaning, dst: Slab, src: str, window: str, s: Elementwise) -> Array:

@@ -196,6 +196,19 @@ def why(source: Source, nodes: Sequence[int]) -> str:
     return ", ".join(kinds)
 
 
+def _leave_out(model: onnx.ModelProto, moves: Sequence[onnx.NodeProto]) -> None:
+    """Take nodes that only move elements out of a model, in place: the chip moves them itself."""
+    instead = {node.output[0]: node.input[0] for node in moves}
+    kept = [node for node in model.graph.node if node.output[0] not in instead]
+    for node in kept:
+        for n, name in enumerate(node.input):
+            while name in instead:
+                name = instead[name]
+            node.input[n] = name
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
 def _table(source: Source, config: Mapping[str, str], unit: Unit, x: Ref, offset: int) -> Array:
     """The 256 stored results of a unit with one 8-bit input, computed by onnxruntime on the unit's own nodes."""
     tensor, result = unit.activations[0].tensor, unit.output.tensor
@@ -204,6 +217,7 @@ def _table(source: Source, config: Mapping[str, str], unit: Unit, x: Ref, offset
     shape = (1, 1, 16, 16) if rank == 3 else (1,) * rank + (256,)
     given = Typed(tensor, INT8 if x.offset else UINT8, shape)
     model = cut(source, nodes, [given], [Typed(result, INT8 if offset else UINT8, shape)])
+    _leave_out(model, [*unit.activations[0].through, *unit.after])
     stored = np.arange(256).reshape(shape)
     values = (stored - x.offset).astype(np.int8 if x.offset else np.uint8)
     answer: Array = run(model.SerializeToString(), {tensor: values}, config)[0]

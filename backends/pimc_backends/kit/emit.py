@@ -12,7 +12,7 @@ from pimc.analysis.connect import connect
 from pimc.analysis.facts import facts_of, is_fused
 from pimc.analysis.wires import need_of
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, MaxPool, Mul, Op, Part, Relay
+from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, Max, MaxPool, Min, Mul, Op, Part, Relay, Sub, Sum, TwoInputs
 from pimc.passes.target import Target, TargetError
 from pimc_backends.kit.host import host_tiles
 from pimc_backends.kit.tilecode import TileCode, all_rows, up_to
@@ -155,15 +155,14 @@ class Emitter:
         v_max, gain = op.scale or (0.0, 1.0)
         return Group("g", name, op.flow, part.rows_k, outputs, (first, last), op.mapping.copies, v_max, gain)
 
-    def elementwise(self, op: Add | Mul, part: Part, code: TileCode) -> None:
+    def elementwise(self, op: TwoInputs, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""
         gate = 1 in self.facts[op.name].geometry.whole
         self.inputs(op, part, code, ("a", "b"), (next_row(code), all_rows(1) if gate else next_row(code)))
         code.elementwises.append(op.scales("s"))
         self.result(op, part, code)
-        make = isa.Add if isinstance(op, Add) else isa.Mul
         second = code.row("b", RowExpr() if gate else None)
-        code.do(make(dst=code.row("y"), a=code.row("a"), b=second, scales="s"))
+        code.do(type(op).instruction(dst=code.row("y"), a=code.row("a"), b=second, scales="s"))
         self.send(op, part, code, "y")
 
     def windowed(self, op: Op, part: Part, code: TileCode) -> None:
@@ -271,7 +270,7 @@ def writes(*ops: type[Op]) -> Callable[[Writer], Writer]:
 
 
 writes(Conv)(Emitter.conv)
-writes(Add, Mul)(Emitter.elementwise)
+writes(Add, Max, Min, Mul, Sub, Sum)(Emitter.elementwise)
 writes(MaxPool)(Emitter.maxpool)
 writes(AvgPool)(Emitter.avgpool)
 writes(Gap)(Emitter.gap)

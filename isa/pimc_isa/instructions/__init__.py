@@ -5,7 +5,21 @@ from pimc_isa.instructions.host import CallHost, CallRow, HostWork
 from pimc_isa.instructions.matrix import Mvm, Mvma
 from pimc_isa.instructions.move import Copy, Fill
 from pimc_isa.instructions.network import Recv, Send
-from pimc_isa.instructions.vector import Add, Lut, Mul, PerElement, PoolAvg, PoolMax, PoolSum, Quant
+from pimc_isa.instructions.vector import (
+    Add,
+    Lut,
+    Max,
+    Min,
+    Mul,
+    PerElement,
+    PerPair,
+    PoolAvg,
+    PoolMax,
+    PoolSum,
+    Quant,
+    Sub,
+    Sum,
+)
 
 __all__ = [
     "Add",
@@ -18,10 +32,13 @@ __all__ = [
     "HostWork",
     "Loop",
     "Lut",
+    "Max",
+    "Min",
     "Mul",
     "Mvm",
     "Mvma",
     "PerElement",
+    "PerPair",
     "PoolAvg",
     "PoolMax",
     "PoolSum",
@@ -29,6 +46,8 @@ __all__ = [
     "Recv",
     "Send",
     "Stretch",
+    "Sub",
+    "Sum",
     "blocks",
     "executed_instructions",
 ]

@@ -2,18 +2,33 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from pimc_isa.define import Context, Instr, Meaning, fields_of, ref, slab, source
 from pimc_isa.element import I32, U8
-from pimc_isa.numerics import average, qadd, qmul, requantise
-from pimc_isa.operands import Slab
+from pimc_isa.numerics import average, qadd, qmax, qmin, qmul, qsub, qsum, requantise
+from pimc_isa.operands import Elementwise, Slab
 
 F32 = np.float32
+Array = np.ndarray
 
-__all__ = ["Add", "Lut", "Mul", "PerElement", "PoolAvg", "PoolMax", "PoolSum", "Quant"]
+__all__ = [
+    "Add",
+    "Lut",
+    "Max",
+    "Min",
+    "Mul",
+    "PerElement",
+    "PerPair",
+    "PoolAvg",
+    "PoolMax",
+    "PoolSum",
+    "Quant",
+    "Sub",
+    "Sum",
+]
 
 
 def _cycles(ctx: Context, elements: int) -> int:
@@ -84,10 +99,20 @@ class Quant(PerElement, op=0x40, name="quant", unit="vector"):
         m.write(self.dst, requantise(m.read(self.src), multiplier, bias, q.zero, q.lo, q.hi))
 
 
-class Add(PerElement, op=0x41, name="add", unit="vector"):
-    """Add two quantised rows (QLinearAdd of com.microsoft)."""
+class Pairing(Protocol):
+    """What is made of two rows of stored values and their scales."""
 
-    dst: Slab = slab("w", "sum", dtype=U8)
+    def __call__(self, a: Array, b: Array, s: Elementwise, /) -> Array:
+        """The stored result."""
+        ...
+
+
+class PerPair(PerElement):
+    """The shape of work on two rows: ``compute`` takes both and the scales."""
+
+    compute: ClassVar[Pairing]
+
+    dst: Slab = slab("w", "result", dtype=U8)
     a: Slab = slab("r", "first operand", dtype=U8, broadcast=True)
     b: Slab = slab("r", "second operand", dtype=U8, broadcast=True)
     scales: str = ref("elementwise", "scales and zero points")
@@ -98,24 +123,56 @@ class Add(PerElement, op=0x41, name="add", unit="vector"):
 
     def execute(self, m: Meaning) -> None:
         """Broadcast over columns where an operand is one column wide."""
-        m.write(self.dst, qadd(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
+        compute = type(self).compute
+        m.write(self.dst, compute(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
 
 
-class Mul(PerElement, op=0x42, name="mul", unit="vector"):
+class Add(PerPair, op=0x41, name="add", unit="vector"):
+    """Add two quantised rows (QLinearAdd of com.microsoft)."""
+
+    compute = staticmethod(qadd)
+
+
+class Mul(PerPair, op=0x42, name="mul", unit="vector"):
     """Multiply two quantised rows (QLinearMul of com.microsoft)."""
 
-    dst: Slab = slab("w", "product", dtype=U8)
-    a: Slab = slab("r", "first operand", dtype=U8, broadcast=True)
-    b: Slab = slab("r", "second operand", dtype=U8, broadcast=True)
-    scales: str = ref("elementwise", "scales and zero points")
+    compute = staticmethod(qmul)
 
     def problems(self, ctx: Context) -> Iterator[str]:
         """The factor of the product must be finite."""
         return _overflow(ctx, self.scales, lambda a, b, y: (a * b / y,))
 
-    def execute(self, m: Meaning) -> None:
-        """Broadcast over columns where an operand is one column wide."""
-        m.write(self.dst, qmul(m.read(self.a), m.read(self.b), m.tile.elementwise[self.scales]))
+
+class PerReal(PerPair):
+    """The shape of work on two rows as real numbers: DequantizeLinear, a float32 function, QuantizeLinear."""
+
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """The real numbers must be finite, too."""
+        return _overflow(ctx, self.scales, lambda a, b, y: (a, b, a / y, b / y))
+
+
+class Sub(PerReal, op=0x47, name="sub", unit="vector"):
+    """Subtract the second of two rows from the first, as real numbers, and quantise (ONNX Sub)."""
+
+    compute = staticmethod(qsub)
+
+
+class Max(PerReal, op=0x48, name="max", unit="vector"):
+    """The larger of two rows, as real numbers, quantised (ONNX Max)."""
+
+    compute = staticmethod(qmax)
+
+
+class Min(PerReal, op=0x49, name="min", unit="vector"):
+    """The smaller of two rows, as real numbers, quantised (ONNX Min)."""
+
+    compute = staticmethod(qmin)
+
+
+class Sum(PerReal, op=0x4A, name="sum", unit="vector"):
+    """Add two rows as real numbers and quantise (ONNX Sum; ``add`` rounds as QLinearAdd does)."""
+
+    compute = staticmethod(qsum)
 
 
 class Lut(PerElement, op=0x43, name="lut", unit="vector"):

@@ -1,4 +1,4 @@
-"""Two-input element-wise operators (Add, Mul)."""
+"""Two-input element-wise operators."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pimc.frontend.lower.table import table
 from pimc.frontend.lowering import Lowering, demand_no_overflow, output_offset, stored_limits
 from pimc.frontend.ref import Ref
 from pimc.frontend.unit import Unit
-from pimc.ir.ops import Add, Mul
+from pimc.ir.ops import Add, Max, Min, Mul, Sub, Sum, TwoInputs
 
-__all__ = ["add", "mul"]
+__all__ = ["add", "larger", "mul", "smaller", "sub", "summed"]
 
 SPREAD = 1e18
 """Products and quotients of scales within it are normal numbers."""
@@ -27,6 +27,34 @@ def mul(lw: Lowering, unit: Unit) -> Ref:
     return _scalar(lw, unit) or _pair(lw, unit, Mul)
 
 
+def sub(lw: Lowering, unit: Unit) -> Ref:
+    """Sub of two activations as real numbers."""
+    return _scalar(lw, unit) or _pair(lw, unit, Sub)
+
+
+def larger(lw: Lowering, unit: Unit) -> Ref:
+    """Max of two activations as real numbers."""
+    return _variadic(lw, unit, Max)
+
+
+def smaller(lw: Lowering, unit: Unit) -> Ref:
+    """Min of two activations as real numbers."""
+    return _variadic(lw, unit, Min)
+
+
+def summed(lw: Lowering, unit: Unit) -> Ref:
+    """Sum of two activations as real numbers."""
+    return _variadic(lw, unit, Sum)
+
+
+def _variadic(lw: Lowering, unit: Unit, kind: type[TwoInputs]) -> Ref:
+    if len(unit.inputs) == 1:
+        return table(lw, unit)
+    if len(unit.inputs) != 2:
+        raise NotOnChipError(f"{unit.op} of {len(unit.inputs)} operands; the unit takes two")
+    return _scalar(lw, unit) or _pair(lw, unit, kind)
+
+
 def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
     """A table where one operand is a constant scalar."""
     values = [unit.operand(n).value for n in (0, 1)]
@@ -35,10 +63,12 @@ def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
     return table(lw, unit)
 
 
-def _pair(lw: Lowering, unit: Unit, kind: type[Add | Mul]) -> Ref:
+def _pair(lw: Lowering, unit: Unit, kind: type[TwoInputs]) -> Ref:
     first, second = unit.operand(0), unit.operand(1)
     a, b = lw.ref(first), lw.ref(second)
     if _elements(a) < _elements(b):
+        if kind is Sub:
+            raise NotOnChipError("the first of its operands is broadcast")
         first, second, a, b = second, first, b, a
     if a.shape != b.shape or a.order != b.order:
         a, b = (lw.as_image(r, o.tensor) if len(r.dims) == 3 else r for r, o in ((a, first), (b, second)))

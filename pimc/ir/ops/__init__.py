@@ -9,7 +9,7 @@ from __future__ import annotations
 from pimc.ir.ops.base import OPS, Evaluation, Geometry, InferError, Op, TensorOp, TensorType
 from pimc.ir.ops.conv import Conv
 from pimc.ir.ops.decided import CellPlan, Mapping, Part, Schedule
-from pimc.ir.ops.elementwise import Add, Mul, TwoInputs
+from pimc.ir.ops.elementwise import Add, Max, Min, Mul, Sub, Sum, TwoInputs
 from pimc.ir.ops.host import HostCall
 from pimc.ir.ops.moves import Concat, Lut, Move, Pick, Relay
 from pimc.ir.ops.pools import AvgPool, Gap, MaxPool
@@ -29,7 +29,9 @@ __all__ = [
     "InferError",
     "Lut",
     "Mapping",
+    "Max",
     "MaxPool",
+    "Min",
     "Move",
     "Mul",
     "Op",
@@ -40,6 +42,8 @@ __all__ = [
     "Relay",
     "Schedule",
     "Segment",
+    "Sub",
+    "Sum",
     "TensorOp",
     "TensorType",
     "TwoInputs",

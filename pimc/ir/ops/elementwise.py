@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pimc.ir.ops.base import Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp
 from pimc.ir.ops.specs import limit, scale, zero_point
-from pimc_isa import numerics
+from pimc_isa import instructions
 from pimc_isa.operands import Elementwise
 
-__all__ = ["Add", "Mul", "TwoInputs"]
+__all__ = ["Add", "Max", "Min", "Mul", "Sub", "Sum", "TwoInputs"]
 
 
 class TwoInputs(TensorOp):
@@ -29,6 +30,8 @@ class TwoInputs(TensorOp):
     scalar_b: bool = False
     offset: int = 0
 
+    instruction: ClassVar[type[instructions.PerPair]]
+
     def infer(self, shapes: Sequence[Shape], constants: Constants) -> Shape:
         """That of the first operand."""
         if len(shapes) != 2:
@@ -42,6 +45,10 @@ class TwoInputs(TensorOp):
         """A row of each for a row; a second operand of one row and column is needed whole."""
         return Geometry(whole=() if shapes[0] == shapes[1] else (1,))
 
+    def evaluate(self, x: list[Array], run: Evaluation) -> Array:
+        """What the instruction makes of both."""
+        return type(self).instruction.compute(x[0], x[1], self.scales(self.name))
+
     def scales(self, name: str) -> Elementwise:
         """Scales and limits as the instruction has them."""
         a, b, y = (self.a_scale, self.a_zero), (self.b_scale, self.b_zero), (self.y_scale, self.y_zero)
@@ -51,14 +58,34 @@ class TwoInputs(TensorOp):
 class Add(TwoInputs, op="q.add"):
     """Quantised addition (QLinearAdd)."""
 
-    def evaluate(self, x: list[Array], run: Evaluation) -> Array:
-        """The sum."""
-        return numerics.qadd(x[0], x[1], self.scales(self.name))
+    instruction = instructions.Add
 
 
 class Mul(TwoInputs, op="q.mul"):
     """Quantised multiplication (QLinearMul); the second operand may be one row and column (a gate per channel)."""
 
-    def evaluate(self, x: list[Array], run: Evaluation) -> Array:
-        """The product."""
-        return numerics.qmul(x[0], x[1], self.scales(self.name))
+    instruction = instructions.Mul
+
+
+class Sub(TwoInputs, op="q.sub"):
+    """The difference of two dequantised tensors, quantised (ONNX Sub)."""
+
+    instruction = instructions.Sub
+
+
+class Max(TwoInputs, op="q.max"):
+    """The larger of two dequantised tensors, quantised (ONNX Max)."""
+
+    instruction = instructions.Max
+
+
+class Min(TwoInputs, op="q.min"):
+    """The smaller of two dequantised tensors, quantised (ONNX Min)."""
+
+    instruction = instructions.Min
+
+
+class Sum(TwoInputs, op="q.sum"):
+    """The sum of two dequantised tensors, quantised (ONNX Sum)."""
+
+    instruction = instructions.Sum

@@ -6,11 +6,13 @@ and rounded once more, which gives the same bits as float32 hardware; ``multiply
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pimc_isa.operands import Elementwise, Requant
 
-__all__ = ["add_rows", "average", "multiply_rows", "requantise"]
+__all__ = ["add_rows", "average", "multiply_rows", "real_rows", "requantise"]
 
 Array = np.ndarray
 
@@ -55,6 +57,13 @@ def multiply_rows(a: Array, b: Array, s: Elementwise) -> Array:
     product = (a.astype(np.int64) - s.a[1]) * (b.astype(np.int64) - s.b[1])
     shifted = single(single(single(product) * factor) + (s.y[1] - s.offset))
     return to_bytes(np.rint(shifted) + s.offset, s.lo, s.hi)
+
+
+def real_rows(function: Callable[[Array, Array], Array], a: Array, b: Array, s: Elementwise) -> Array:
+    """u8 of a function of two rows as real numbers; the zero point is added after rounding."""
+    left = single(single(a.astype(np.int64) - s.a[1]) * single(s.a[0]))
+    right = single(single(b.astype(np.int64) - s.b[1]) * single(s.b[0]))
+    return to_bytes(np.rint(single(single(function(left, right)) / single(s.y[0]))) + s.y[1], s.lo, s.hi)
 
 
 def average(taps: Array, inside: Array, s: Elementwise) -> Array:

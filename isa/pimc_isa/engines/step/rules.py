@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from pimc_isa.engines.step.arithmetic import add_rows, average, multiply_rows, requantise
+from pimc_isa.engines.step.arithmetic import add_rows, average, multiply_rows, real_rows, requantise
 from pimc_isa.engines.step.geometry import (
     InTile,
     Row,
@@ -29,18 +30,25 @@ from pimc_isa.instructions import (
     Copy,
     Fill,
     Lut,
+    Max,
+    Min,
     Mul,
     Mvm,
     Mvma,
+    PerPair,
     PoolAvg,
     PoolMax,
     PoolSum,
     Quant,
     Recv,
     Send,
+    Sub,
+    Sum,
 )
 
 __all__ = ["over"]
+
+Array = np.ndarray
 
 
 def over(amount: int, rate: int) -> int:
@@ -157,6 +165,14 @@ def _mul(instr: Mul, v: Values) -> None:
     v.write(instr.dst, multiply_rows(v.read(instr.a), v.read(instr.b), v.tile.elementwise[instr.scales]))
 
 
+def _real(function: Callable[[Array, Array], Array]) -> Callable[[PerPair, Values], None]:
+    def meaning(instr: PerPair, v: Values) -> None:
+        scales = v.tile.elementwise[instr.scales]
+        v.write(instr.dst, real_rows(function, v.read(instr.a), v.read(instr.b), scales))
+
+    return meaning
+
+
 def _lut(instr: Lut, v: Values) -> None:
     v.write(instr.dst, v.tensor(v.tile.table[instr.table].data)[v.read(instr.src)])
 
@@ -213,6 +229,10 @@ restate(Mvma, _matrix(_seen_and_sums, _mvma))
 restate(Quant, _vector(_element_cycles, _row_of("src"), _quant))
 restate(Add, _vector(_element_cycles, _row_of("a", "b"), _add))
 restate(Mul, _vector(_element_cycles, _row_of("a", "b"), _mul))
+restate(Sub, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: a - b)))
+restate(Sum, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: a + b)))
+restate(Max, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: np.where(a > b, a, b))))
+restate(Min, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: np.where(a < b, a, b))))
 restate(Lut, _vector(_element_cycles, _row_of("src"), _lut))
 restate(PoolMax, _vector(_tap_cycles, _seen, _pool_max))
 restate(PoolSum, _vector(_tap_cycles, _seen, _pool_sum))

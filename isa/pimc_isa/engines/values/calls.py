@@ -30,7 +30,8 @@ from pimc_isa.engines.values.share import Shared
 from pimc_isa.engines.values.sums import summer
 from pimc_isa.engines.values.whole import WholeRows
 from pimc_isa.errors import ProgramError
-from pimc_isa.numerics import average_taps, qadd, qmul
+from pimc_isa.instructions import Add
+from pimc_isa.numerics import average_taps
 from pimc_isa.operands import Requant
 from pimc_isa.program import Program
 
@@ -194,18 +195,18 @@ def _spread(array: Array, frame: Frame, region: Region) -> Array:
 def _pair(p: ValuePlanner, op: PairOp) -> None:
     region = p.values[op.out].region
     a, b = p.operand(op.a, region, True), p.operand(op.b, region, True)
-    scales, slow = op.scales, (qadd if op.kind == "add" else qmul)
+    scales, fast, compute = op.scales, op.instr is Add, op.instr.compute
 
     def call(frame: Frame) -> None:
         left, right = _array(frame, *a), _array(frame, *b)
-        if op.kind == "add" and left.shape == right.shape == (frame.images, *region.shape):
+        if fast and left.shape == right.shape == (frame.images, *region.shape):
             out = np.empty(left.shape, np.uint8)
             add_into(np.ascontiguousarray(left), np.ascontiguousarray(right), scales, out)
         else:
-            out = _spread(slow(left, right, scales), frame, region)
+            out = _spread(compute(left, right, scales), frame, region)
         frame.arrays[op.out] = out
 
-    p.emit(call, [op.out], op.kind)
+    p.emit(call, [op.out], op.instr.mnemonic)
 
 
 def _pool(p: ValuePlanner, op: PoolOp) -> None:

@@ -10,6 +10,7 @@ from pimc_isa.define import Instr
 from pimc_isa.engines.dots.layer import LayerPart
 from pimc_isa.engines.values.content import Content
 from pimc_isa.engines.values.trace import StepId
+from pimc_isa.instructions import PerPair
 from pimc_isa.operands import Elementwise, Range, Requant, Slab, Window
 
 __all__ = [
@@ -111,12 +112,12 @@ class LutOp:
 
 @dataclass(frozen=True, eq=False)
 class PairOp:
-    """Quantised ``add`` or ``mul`` of two operands in the result's coordinates."""
+    """Work of an instruction on two operands in the result's coordinates."""
 
     out: int
     a: Content
     b: Content
-    kind: str
+    instr: type[PerPair]
     scales: Elementwise
 
 

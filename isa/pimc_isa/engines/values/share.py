@@ -39,7 +39,7 @@ from pimc_isa.engines.values.operations import (
 from pimc_isa.engines.values.signatures import Signer
 from pimc_isa.engines.values.trace import Step, StepId
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import Add, CallRow, HostWork, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant
+from pimc_isa.instructions import CallRow, HostWork, Lut, Mvm, Mvma, PerPair, PoolAvg, PoolMax, PoolSum, Quant
 from pimc_isa.operands import Range, Slab
 from pimc_isa.program import Tile
 
@@ -200,9 +200,9 @@ class _Builder:
                 return QuantOp(out, src, tile.requant[instr.requant], to + at)
             case Lut():
                 return LutOp(out, part.inputs["src"], tile.table[instr.table].data)
-            case Add() | Mul():
+            case PerPair():
                 scales = tile.elementwise[instr.scales]
-                return PairOp(out, part.inputs["a"], part.inputs["b"], instr.mnemonic, scales)
+                return PairOp(out, part.inputs["a"], part.inputs["b"], type(instr), scales)
             case PoolMax() | PoolSum() | PoolAvg():
                 x = tile.buffer[instr.src]
                 s = tile.elementwise[instr.scales] if isinstance(instr, PoolAvg) else None

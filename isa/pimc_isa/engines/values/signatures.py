@@ -13,7 +13,7 @@ import numpy as np
 
 from pimc_isa.engines.values.lift import Lifted
 from pimc_isa.engines.values.trace import Read, Step, StepId, Write
-from pimc_isa.instructions import Add, Copy, HostWork, Lut, Mul, Mvm, Mvma, PoolAvg, PoolMax, PoolSum, Quant, Recv, Send
+from pimc_isa.instructions import Copy, HostWork, Lut, Mvm, Mvma, PerPair, PoolAvg, PoolMax, PoolSum, Quant, Recv, Send
 from pimc_isa.operands import Slab
 from pimc_isa.program import Tile
 
@@ -130,7 +130,7 @@ def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:
             return ("quant", size, replace(tile.requant[instr.requant], name=""), _offset(tile, step, instr.src))
         case Lut():
             return ("lut", size, tile.table[instr.table].data, _offset(tile, step, instr.src))
-        case Add() | Mul():
+        case PerPair():
             scales = replace(tile.elementwise[instr.scales], name="")
             return (instr.mnemonic, size, scales, _offset(tile, step, instr.a), _offset(tile, step, instr.b))
         case PoolMax() | PoolSum() | PoolAvg():
