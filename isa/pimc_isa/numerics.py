@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "average",
     "average_taps",
+    "entries_of",
     "float_pair",
     "fma",
     "qadd",
@@ -82,6 +83,13 @@ def qmul(a: Array, b: Array, s: Elementwise) -> Array:
     product = (a.astype(np.int32) - s.a[1]) * (b.astype(np.int32) - s.b[1])
     y = np.rint(product.astype(F32) * m + F32(s.y[1] - s.offset)) + F32(s.offset)
     return np.asarray(np.clip(y, s.lo, s.hi).astype(np.uint8))
+
+
+def entries_of(table: Array, x: Array, chans: tuple[int, int]) -> Array:
+    """Entries of a table u8[256], or of one for each channel, u8[channels, 256]; ``chans`` are those of ``x``."""
+    if table.ndim == 1:
+        return np.take(table, x)
+    return np.asarray(table[np.arange(*chans), x])
 
 
 def float_pair(function: Callable[[Array, Array], Array], a: Array, b: Array, s: Elementwise) -> Array:

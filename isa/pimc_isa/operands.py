@@ -211,7 +211,7 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Table:
-    """A 256-entry table: tensor ``DATA`` u8[256]."""
+    """A 256-entry table: tensor ``DATA`` u8[256], or u8[channels, 256] for one of each channel of the result."""
 
     name: str
     data: str

@@ -11,8 +11,8 @@ import onnx
 
 from pimc.frontend.batch import batched, demand_runs, fixed_batch, inferred, typed
 from pimc.frontend.by_row import row_model
-from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.lowering import Lowering, stem_of
+from pimc.frontend.errors import FrontendError, NotOnChipError
+from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref, image_like, tensor_like, vector_like
 from pimc.frontend.session import run
 from pimc.frontend.source import Array, Source
@@ -205,22 +205,53 @@ def _leave_out(model: onnx.ModelProto, moves: Sequence[onnx.NodeProto]) -> None:
             while name in instead:
                 name = instead[name]
             node.input[n] = name
-    del model.graph.node[:]
+    read = {name for node in kept for name in node.input}
+    constants = [t for t in model.graph.initializer if t.name in read]
+    del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(kept)
+    model.graph.initializer.extend(constants)
 
 
 def _table(source: Source, config: Mapping[str, str], unit: Unit, x: Ref, offset: int) -> Array:
-    """The 256 stored results of a unit with one 8-bit input, computed by onnxruntime on the unit's own nodes."""
+    """The stored results of a unit with one 8-bit input, computed by onnxruntime on the unit's own nodes.
+
+    Shape 256, or channels x 256 where constants differ by channel. Raises NotOnChipError where they differ by place.
+    """
     tensor, result = unit.activations[0].tensor, unit.output.tensor
     nodes, _ = nodes_between(source, [result], [tensor])
-    rank = len(x.dims)
-    shape = (1, 1, 16, 16) if rank == 3 else (1,) * rank + (256,)
-    given = Typed(tensor, INT8 if x.offset else UINT8, shape)
-    model = cut(source, nodes, [given], [Typed(result, INT8 if offset else UINT8, shape)])
+    codes = np.arange(256)
+    shape, stored = _of_all_channels(x, codes) if x.shape[2] > 1 else (_of_one(x), codes)
+    given = Typed(tensor, INT8 if x.offset else UINT8, (BATCH, *shape[1:]))
+    model = cut(source, nodes, [given], [Typed(result, INT8 if offset else UINT8, (BATCH, *shape[1:]))])
     _leave_out(model, [*unit.activations[0].through, *unit.after])
-    stored = np.arange(256).reshape(shape)
-    values = (stored - x.offset).astype(np.int8 if x.offset else np.uint8)
-    answer: Array = run(model.SerializeToString(), {tensor: values}, config)[0]
-    assert math.prod(answer.shape) == 256, stem_of(unit)
-    entries: Array = (answer.reshape(-1).astype(np.int32) + offset).astype(np.uint8)
-    return entries
+    if not any(math.prod(t.dims) > 1 for t in model.graph.initializer):
+        shape, stored = _of_one(x), codes
+        for value in (*model.graph.input, *model.graph.output):
+            value.CopyFrom(Typed(value.name, value.type.tensor_type.elem_type, shape).proto())
+    values = (stored.reshape(shape) - x.offset).astype(np.int8 if x.offset else np.uint8)
+    try:
+        answer: Array = run(model.SerializeToString(), {tensor: values}, config)[0]
+    except FrontendError as error:
+        raise NotOnChipError(str(error).splitlines()[0]) from None
+    if answer.shape != values.shape:
+        raise NotOnChipError("an operand is a constant tensor; only scalars and one value of each channel make tables")
+    entries: Array = (answer.reshape(answer.shape[0], -1).astype(np.int32) + offset).astype(np.uint8)
+    if entries.size == len(codes):
+        return entries.reshape(-1)
+    table = np.ascontiguousarray(entries.T)
+    return table[0] if (table == table[0]).all() else table
+
+
+def _of_one(x: Ref) -> tuple[int, ...]:
+    """A shape of the rank of ``x`` that holds 256 values."""
+    return (1, 1, 16, 16) if len(x.dims) == 3 else (1,) * len(x.dims) + (256,)
+
+
+def _of_all_channels(x: Ref, codes: Array) -> tuple[tuple[int, ...], Array]:
+    """A shape of 256 images of one place and all channels of ``x``, and what is in it."""
+    last = x.order == "HWC"
+    places = tuple(1 for _ in x.dims[1:])
+    dims = (*places, x.shape[2]) if last else (x.shape[2], *places)
+    if math.prod(dims) != x.shape[2] or x.dims[-1 if last else 0] != x.shape[2]:
+        return _of_one(x), codes
+    return (len(codes), *dims), np.repeat(codes, x.shape[2])

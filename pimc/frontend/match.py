@@ -293,13 +293,6 @@ def _check_table(source: Source, region: _Region) -> None:
             rule = RULES.get(node.op_type)
             missing = "its operands or its result are not quantised" if rule else f"no unit for {node.op_type}"
             raise NotOnChipError(missing, node)
-        for name in node.input:
-            value = source.constant(name)
-            if value is None:
-                operand = _dequantised(source, name)
-                value = operand.value if operand else None
-            if value is not None and value.size > 1:
-                raise NotOnChipError("an operand is a constant tensor; only scalars fold into a table", node)
     if region.floats:
         raise NotOnChipError("it mixes 8-bit and floating-point inputs", source.nodes[region.nodes[-1]])
     if len(region.activations) > 1:

@@ -8,7 +8,11 @@ from pimc_isa.instructions import (
     Add,
     Copy,
     Lut,
+    Max,
+    Min,
     Mul,
+    Sub,
+    Sum,
 )
 from pimc_isa.operands import (
     RowExpr,
@@ -23,13 +27,16 @@ from tests.properties.drafts import (
     strips,
 )
 
+PAIRS = {op.mnemonic: op for op in (Add, Mul, Sub, Max, Min, Sum)}
+
 
 class RowLayers(Draft):
     """Tables, two-input operations, concatenation and row maps."""
 
     def lut(self, x: Tensor) -> Tensor:
         y = Tensor(*x.shape)
-        table = self.data("t", np.random.default_rng(self.rng.randrange(1 << 30)).integers(0, 256, 256, np.uint8))
+        shape = (y.channels, 256) if self.rng.random() < 0.3 else (256,)
+        table = self.data("t", np.random.default_rng(self.rng.randrange(1 << 30)).integers(0, 256, shape, np.uint8))
         for cols in strips(self.rng, y.width, 2):
             t = self.tile("lut")
             t.tables.append(Table("t", table))
@@ -40,9 +47,9 @@ class RowLayers(Draft):
         return y
 
     def pair(self, a: Tensor, b: Tensor) -> Tensor:
-        """Add, multiply or concatenate two tensors."""
+        """Combine two tensors element by element, or concatenate them."""
         rng = self.rng
-        kind = rng.choice(["add", "mul", "concat"]) if a.shape == b.shape else "concat"
+        kind = rng.choice([*PAIRS, "concat"]) if a.shape == b.shape else "concat"
         y = Tensor(a.rows, a.width, a.channels + b.channels if kind == "concat" else a.channels)
         scales = self.elementwise()
         for cols in strips(rng, y.width, 2):
@@ -56,8 +63,7 @@ class RowLayers(Draft):
                 body.append(Copy(Slab("y", I, None, (0, a.channels)), Slab("a", I, cols)))
                 body.append(Copy(Slab("y", I, None, (a.channels, y.channels)), Slab("b", I, cols)))
             else:
-                op = Add if kind == "add" else Mul
-                body.append(op(Slab("y", I), Slab("a", I, cols), Slab("b", I, cols), "e"))
+                body.append(PAIRS[kind](Slab("y", I), Slab("a", I, cols), Slab("b", I, cols), "e"))
             self.finish(t, y.rows, [*body, *self.sends(t, y, cols)])
         return y
 

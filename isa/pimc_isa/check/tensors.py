@@ -76,7 +76,10 @@ def tile_tensors(program: Program, tile: Tile) -> Iterator[str]:
     for requant in tile.requants:
         yield from _requant(tensors, requant)
     for table in tile.tables:
-        yield from _tensor(tensors, table.data, (U8.dtype.name,), (U8.entries,), f"table '{table.name}'")
+        held = tensors.get(table.data)
+        channels = held.shape[:1] if held is not None and held.ndim == 2 and held.size else ()
+        shape = (*channels, U8.entries)
+        yield from _tensor(tensors, table.data, (U8.dtype.name,), shape, f"table '{table.name}'")
     for call in tile.calls:
         yield from _tensor(tensors, call.model, ("uint8",), None, f"call '{call.name}'")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pimc_isa.define import Context, Instr, Meaning, fields_of, ref, slab, source
 from pimc_isa.element import I32, U8
-from pimc_isa.numerics import average, qadd, qmax, qmin, qmul, qsub, qsum, requantise
+from pimc_isa.numerics import average, entries_of, qadd, qmax, qmin, qmul, qsub, qsum, requantise
 from pimc_isa.operands import Elementwise, Slab
 
 F32 = np.float32
@@ -176,15 +176,21 @@ class Sum(PerReal, op=0x4A, name="sum", unit="vector"):
 
 
 class Lut(PerElement, op=0x43, name="lut", unit="vector"):
-    """Look every 8-bit element up in a table (any unary operator)."""
+    """Look every 8-bit element up in a table, one for all or one of its channel (any unary operator)."""
 
     dst: Slab = slab("w", "result", dtype=U8)
     src: Slab = slab("r", "operand", dtype=U8)
     table: str = ref("table", "256 entries")
 
+    def problems(self, ctx: Context) -> Iterator[str]:
+        """A table of each channel covers all channels of the result."""
+        data, last = ctx.program.tensors.get(ctx.tile.table[self.table].data), ctx.chans(self.dst)[1]
+        if data is not None and data.ndim == 2 and last > len(data):
+            yield f"table '{self.table}' has {len(data)} channels, but channels up to {last} are needed"
+
     def execute(self, m: Meaning) -> None:
         """Index the table."""
-        m.write(self.dst, m.tensor(m.tile.table[self.table].data)[m.read(self.src)])
+        m.write(self.dst, entries_of(m.tensor(m.tile.table[self.table].data), m.read(self.src), m.chans(self.dst)))
 
 
 class PoolMax(PerTap, op=0x44, name="pool.max", unit="vector"):

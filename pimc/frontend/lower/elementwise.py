@@ -56,11 +56,8 @@ def _variadic(lw: Lowering, unit: Unit, kind: type[TwoInputs]) -> Ref:
 
 
 def _scalar(lw: Lowering, unit: Unit) -> Ref | None:
-    """A table where one operand is a constant scalar."""
-    values = [unit.operand(n).value for n in (0, 1)]
-    if sum(v is not None and v.size == 1 for v in values) != 1 or len(unit.activations) != 1:
-        return None
-    return table(lw, unit)
+    """A table where one operand is a constant: a scalar, or one value of each channel."""
+    return table(lw, unit) if len(unit.activations) == 1 else None
 
 
 def _pair(lw: Lowering, unit: Unit, kind: type[TwoInputs]) -> Ref:

@@ -9,22 +9,25 @@ import numpy as np
 
 from pimc.ir.ops.base import Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp, single
 from pimc.ir.ops.reach import reach_of
-from pimc.ir.ops.specs import constant, zero_point
+from pimc.ir.ops.specs import ANY, constant, zero_point
 from pimc_isa.element import U8
 
 __all__ = ["Concat", "Lut", "Move", "Pick", "Relay"]
 
 
 class Lut(TensorOp, op="q.lut"):
-    """A 256-entry table."""
+    """A 256-entry table, or one for each channel."""
 
-    table: str = constant(U8.storage, (U8.entries,))
+    table: str = constant(U8.storage, (U8.entries,), (ANY, U8.entries))
 
     is_table: ClassVar[bool] = True
 
     def infer(self, shapes: Sequence[Shape], constants: Constants) -> Shape:
         """That of the input."""
-        return single(shapes)
+        shape, table = single(shapes), constants[self.table]
+        if table.ndim == 2 and len(table) != shape[2]:
+            raise InferError(f"has tables of {len(table)} channels for {shape[2]}")
+        return shape
 
     def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
         """A row for a row."""
@@ -32,7 +35,8 @@ class Lut(TensorOp, op="q.lut"):
 
     def evaluate(self, x: list[Array], run: Evaluation) -> Array:
         """The entries."""
-        return np.asarray(run.constants[self.table][x[0]])
+        table = run.constants[self.table]
+        return np.asarray(table[x[0]] if table.ndim == 1 else table[np.arange(len(table)), x[0]])
 
 
 class Concat(TensorOp, op="q.concat"):

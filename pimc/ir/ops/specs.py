@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NAMED", "Constant", "Spec", "constant", "is_constant", "limit", "scale", "specs_of", "zero_point"]
+__all__ = ["ANY", "NAMED", "Constant", "Spec", "constant", "is_constant", "limit", "scale", "specs_of", "zero_point"]
 
 _KEY = "spec"
+
+ANY = -1
+"""In the shape of a constant: any number."""
 
 
 class Spec(ABC):
@@ -44,8 +47,12 @@ class Constant(Spec):
         shapes = self.shapes
         if self.per_channel:
             shapes = (op.type.shape[2] if op.type else 0,), (1,)
-        if shapes and array.shape not in shapes:
+        if shapes and not any(_fits(array.shape, shape) for shape in shapes):
             yield f"@{name} has shape {array.shape}, not {' or '.join(map(str, dict.fromkeys(shapes)))}"
+
+
+def _fits(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(found) == len(shape) and all(wanted in (ANY, n) for n, wanted in zip(found, shape, strict=True))
 
 
 @dataclass(frozen=True)

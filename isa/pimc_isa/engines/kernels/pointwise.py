@@ -9,7 +9,7 @@ from pimc_isa.jit import compiled
 from pimc_isa.numerics import qadd, qadd_terms
 from pimc_isa.operands import Elementwise
 
-__all__ = ["add_into", "depthwise", "look_up", "window_max", "window_sum"]
+__all__ = ["add_into", "depthwise", "window_max", "window_sum"]
 
 Array = np.ndarray
 F32 = np.float32
@@ -38,11 +38,6 @@ def _add_loops(a, b, ra, rb, k, lo, hi, offset, out):  # type: ignore[no-untyped
         v = min(max(v, lo), hi)
         v = np.float32(np.float32(v + magic) - magic)
         out[i] = np.uint8(np.int32(v + offset))
-
-
-def look_up(table: Array, x: Array) -> Array:
-    """``table[x]`` for a 256-entry table."""
-    return np.take(table, x)
 
 
 def window_max(x: Array, g: WindowGeometry) -> Array:

@@ -35,7 +35,6 @@ from pimc_isa.instructions import (
     Mul,
     Mvm,
     Mvma,
-    PerPair,
     PoolAvg,
     PoolMax,
     PoolSum,
@@ -165,8 +164,8 @@ def _mul(instr: Mul, v: Values) -> None:
     v.write(instr.dst, multiply_rows(v.read(instr.a), v.read(instr.b), v.tile.elementwise[instr.scales]))
 
 
-def _real(function: Callable[[Array, Array], Array]) -> Callable[[PerPair, Values], None]:
-    def meaning(instr: PerPair, v: Values) -> None:
+def _real(function: Callable[[Array, Array], Array]) -> Callable[[Sub | Max | Min | Sum, Values], None]:
+    def meaning(instr: Sub | Max | Min | Sum, v: Values) -> None:
         scales = v.tile.elementwise[instr.scales]
         v.write(instr.dst, real_rows(function, v.read(instr.a), v.read(instr.b), scales))
 
@@ -174,7 +173,12 @@ def _real(function: Callable[[Array, Array], Array]) -> Callable[[PerPair, Value
 
 
 def _lut(instr: Lut, v: Values) -> None:
-    v.write(instr.dst, v.tensor(v.tile.table[instr.table].data)[v.read(instr.src)])
+    table, codes = v.tensor(v.tile.table[instr.table].data), v.read(instr.src)
+    if table.ndim == 1:
+        v.write(instr.dst, table[codes])
+        return
+    own = [table[chan][codes[:, n]] for n, chan in enumerate(channels(v.tile, instr.dst))]
+    v.write(instr.dst, np.stack(own, axis=1))
 
 
 def _pooled(instr: PoolMax | PoolSum | PoolAvg, v: Values) -> Any:

@@ -3,7 +3,9 @@ tests, on operands of both storage offsets (uint8 and int8) and of any scale."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pimc_isa.engines.step import arithmetic
 from pimc_isa.operands import Elementwise, Requant
 
 Array = np.ndarray
+Pairing = Callable[[Array, Array, Elementwise], Array]
 SEEDS = range(40)
 
 
@@ -29,9 +32,17 @@ def rows(rng: np.random.Generator) -> Array:
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("name", ["add", "mul"])
+@pytest.mark.parametrize("name", ["add", "mul", "sub", "max", "min", "sum"])
 def test_elementwise(name: str, signed: bool) -> None:
-    ours, theirs = {"add": (arithmetic.add_rows, numerics.qadd), "mul": (arithmetic.multiply_rows, numerics.qmul)}[name]
+    both: dict[str, tuple[Pairing, Pairing]] = {
+        "add": (arithmetic.add_rows, numerics.qadd),
+        "mul": (arithmetic.multiply_rows, numerics.qmul),
+        "sub": (partial(arithmetic.real_rows, np.subtract), numerics.qsub),
+        "max": (partial(arithmetic.real_rows, np.maximum), numerics.qmax),
+        "min": (partial(arithmetic.real_rows, np.minimum), numerics.qmin),
+        "sum": (partial(arithmetic.real_rows, np.add), numerics.qsum),
+    }
+    ours, theirs = both[name]
     spread = 0
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
