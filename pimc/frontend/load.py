@@ -56,6 +56,9 @@ def load_model(
     read, built = quantised_graph(source, calibration, input_shapes, say, compare=True, quantiser=quantiser)
     if calibrate or calibration is not None:
         built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
+    for port in built.graph.outputs:
+        if 0 in port.shape:
+            raise FrontendError(f"Output {port.name!r} has shape {list(port.shape)}: it holds nothing. Leave it out.")
     note_macs(built)
     built.graph.reference = read.data
     if read.unbatched:

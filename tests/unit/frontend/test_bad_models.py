@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from pimc.frontend import FrontendError, check_model, load_model
 from pimc.frontend.macs import HostLayersWarning
@@ -262,3 +262,13 @@ def test_what_onnxslim_cannot_simplify_compiles_as_it_is(monkeypatch: pytest.Mon
     monkeypatch.setattr(onnxslim, "slim", broken)
     graph = load_model(conv_model(), calibration=random(2, 3, 8, 8))
     assert any(isinstance(op, Conv) for op in graph.ops())
+
+
+def test_an_output_that_holds_nothing_is_refused() -> None:
+    limits = [numpy_helper.from_array(np.array([value]), name) for name, value in (("s", 9), ("e", 20), ("a", 2))]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Slice", ["x", "s", "e", "a"], ["y"])], "g", [x], [y], limits)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(FrontendError, match=r"Output 'y' has shape \[3, 0, 4\]: it holds nothing"):
+        load_model(model, calibration={"x": np.zeros((2, 3, 4, 4), np.float32)})
