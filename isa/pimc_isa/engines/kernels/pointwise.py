@@ -1,4 +1,4 @@
-"""Element-wise kernels on whole tensors: quantised addition, maxima over windows, depthwise products."""
+"""Element-wise kernels on whole tensors: sums, products and tables, maxima over windows, depthwise products."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.jit import compiled
-from pimc_isa.numerics import qadd, qadd_terms
+from pimc_isa.numerics import entries_of, qadd, qadd_terms, qmul
 from pimc_isa.operands import Elementwise
 
-__all__ = ["add_into", "depthwise", "window_max", "window_sum"]
+__all__ = ["add_into", "depthwise", "look_up", "multiply", "window_max", "window_sum"]
 
 Array = np.ndarray
 F32 = np.float32
@@ -80,8 +80,8 @@ def window_sum(x: Array, g: WindowGeometry) -> Array:
 
 def depthwise(x: Array, g: WindowGeometry, w: Array) -> Array:
     """i32 sums of one input channel per output channel: ``w`` i32 [taps, channels]."""
-    narrow = g.kernel[1] == 3 and w.min() >= -128 and w.max() <= 127 and 0 <= g.pad_value <= 255
-    kernel = compiled(_depthwise3_loops if narrow else _depthwise_loops)
+    narrow = w.min() >= -128 and w.max() <= 127 and 0 <= g.pad_value <= 255
+    kernel = compiled(_narrow_loops if narrow else _depthwise_loops)
     if kernel is None:
         return np.asarray(np.einsum("nyxtc,tc->nyxc", taps(x, g).astype(np.int32), w), np.int32)
     out = np.empty((x.shape[0], *g.out, g.chans[1] - g.chans[0]), np.int32)
@@ -113,33 +113,36 @@ def _depthwise_loops(x, w, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # typ
                                 total[c] = np.int32(total[c] + weight[c] * np.int32(pixel[c]))
 
 
-def _depthwise3_loops(x, w, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # type: ignore[no-untyped-def]
-    # Three taps at a time, products in 16 bits: 255 * -128 fits.
+def _narrow_loops(x, w, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # type: ignore[no-untyped-def]
+    # Up to three taps of a row at a time, products in 16 bits: 255 * -128 fits.
     images, height, width, _ = x.shape
     _, rows, cols, chans = out.shape
+    threes = kw - kw % 3
     for image in range(images):
         for row in range(rows):
             for column in range(cols):
                 total = out[image, row, column]
                 total[:] = np.int32(0)
                 left = ox + column * sx
-                inside = left >= 0 and left + 2 * dx < width
+                inside = left >= 0 and left + (kw - 1) * dx < width
                 for ky in range(kh):
                     y = oy + row * sy + ky * dy
-                    w0, w1, w2 = w[3 * ky], w[3 * ky + 1], w[3 * ky + 2]
+                    first = 0
                     if inside and y >= 0 and y < height:
-                        p0 = x[image, y, left, c0 : c0 + chans]
-                        p1 = x[image, y, left + dx, c0 : c0 + chans]
-                        p2 = x[image, y, left + 2 * dx, c0 : c0 + chans]
-                        for c in range(chans):
-                            a = np.int32(np.int16(w0[c] * np.int16(p0[c])))
-                            b = np.int32(np.int16(w1[c] * np.int16(p1[c])))
-                            d = np.int32(np.int16(w2[c] * np.int16(p2[c])))
-                            total[c] = np.int32(total[c] + a + b + d)
-                        continue
-                    for kx in range(3):
+                        for kx in range(0, threes, 3):
+                            w0, w1, w2 = w[kw * ky + kx], w[kw * ky + kx + 1], w[kw * ky + kx + 2]
+                            p0 = x[image, y, left + kx * dx, c0 : c0 + chans]
+                            p1 = x[image, y, left + kx * dx + dx, c0 : c0 + chans]
+                            p2 = x[image, y, left + kx * dx + 2 * dx, c0 : c0 + chans]
+                            for c in range(chans):
+                                a = np.int32(np.int16(w0[c] * np.int16(p0[c])))
+                                b = np.int32(np.int16(w1[c] * np.int16(p1[c])))
+                                d = np.int32(np.int16(w2[c] * np.int16(p2[c])))
+                                total[c] = np.int32(total[c] + a + b + d)
+                        first = threes
+                    for kx in range(first, kw):
                         at = left + kx * dx
-                        weight = w[3 * ky + kx]
+                        weight = w[kw * ky + kx]
                         if y < 0 or y >= height or at < 0 or at >= width:
                             for c in range(chans):
                                 total[c] = np.int32(total[c] + np.int32(np.int16(weight[c] * pad)))
@@ -147,3 +150,49 @@ def _depthwise3_loops(x, w, out, oy, ox, kh, kw, sy, sx, dy, dx, c0, pad):  # ty
                             pixel = x[image, y, at, c0 : c0 + chans]
                             for c in range(chans):
                                 total[c] = np.int32(total[c] + np.int32(np.int16(weight[c] * np.int16(pixel[c]))))
+
+
+def multiply(a: Array, b: Array, s: Elementwise) -> Array:
+    """``numerics.qmul`` of u8 [images, rows, columns, channels] and as much, or one row and column of it."""
+    kernel = compiled(_multiply_loops)
+    same = a.shape == b.shape
+    if kernel is None or not (same or b.shape == (a.shape[0], 1, 1, a.shape[3])):
+        return qmul(a, b, s)
+    images, channels = a.shape[0], a.shape[3]
+    out = np.empty(a.shape, np.uint8)
+    factor = F32(F32(F32(s.a[0]) * F32(s.b[0])) / F32(s.y[0]))
+    sides = [np.ascontiguousarray(v).reshape(images, -1, channels) for v in (a, b)]
+    limits = F32(s.lo - s.offset), F32(s.hi - s.offset)
+    kernel(*sides, int(same), np.int32(s.a[1]), np.int32(s.b[1]), factor, F32(s.y[1] - s.offset), *limits,
+           np.int32(s.offset), out.reshape(images, -1, channels))  # fmt: skip
+    return out
+
+
+def _multiply_loops(a, b, step, za, zb, factor, zero, lo, hi, offset, out):  # type: ignore[no-untyped-def]
+    # Adding and subtracting 1.5 * 2**23 rounds half to even once the value is clipped to 8 bits.
+    magic = np.float32(12582912.0)
+    images, places, channels = a.shape
+    for image in range(images):
+        for place in range(places):
+            left, right, to = a[image, place], b[image, place * step], out[image, place]
+            for c in range(channels):
+                product = np.int32((np.int32(left[c]) - za) * (np.int32(right[c]) - zb))
+                v = np.float32(np.float32(np.float32(product) * factor) + zero)
+                v = min(max(v, lo), hi)
+                v = np.float32(np.float32(v + magic) - magic)
+                to[c] = np.uint8(np.int32(v) + offset)
+
+
+def look_up(table: Array, x: Array, chans: tuple[int, int]) -> Array:
+    """``numerics.entries_of`` of u8 arrays."""
+    kernel = compiled(_look_up_loops)
+    if kernel is None or table.ndim != 1:
+        return entries_of(table, x, chans)
+    out = np.empty(x.shape, np.uint8)
+    kernel(table, np.ascontiguousarray(x).reshape(-1), out.reshape(-1))
+    return out
+
+
+def _look_up_loops(table, x, out):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        out[i] = table[x[i]]

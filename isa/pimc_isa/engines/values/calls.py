@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pimc_isa.engines.kernels.epilogue import requantise_into
-from pimc_isa.engines.kernels.pointwise import add_into, window_max, window_sum
+from pimc_isa.engines.kernels.pointwise import add_into, look_up, multiply, window_max, window_sum
 from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.engines.noise import Noise, add_lumped
 from pimc_isa.engines.values.content import Content, extent
@@ -30,8 +30,8 @@ from pimc_isa.engines.values.share import Shared
 from pimc_isa.engines.values.sums import summer
 from pimc_isa.engines.values.whole import WholeRows
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import Add
-from pimc_isa.numerics import average_taps, entries_of
+from pimc_isa.instructions import Add, Mul
+from pimc_isa.numerics import average_taps
 from pimc_isa.operands import Requant
 from pimc_isa.program import Program
 
@@ -181,7 +181,7 @@ def _lut(p: ValuePlanner, op: LutOp) -> None:
 
     def call(frame: Frame) -> None:
         x = _array(frame, *source)
-        frame.arrays[op.out] = _spread(entries_of(table, x, region.chans), frame, region)
+        frame.arrays[op.out] = _spread(look_up(table, x, region.chans), frame, region)
 
     p.emit(call, [op.out], "lut")
 
@@ -195,7 +195,7 @@ def _spread(array: Array, frame: Frame, region: Region) -> Array:
 def _pair(p: ValuePlanner, op: PairOp) -> None:
     region = p.values[op.out].region
     a, b = p.operand(op.a, region, True), p.operand(op.b, region, True)
-    scales, fast, compute = op.scales, op.instr is Add, op.instr.compute
+    scales, fast, compute = op.scales, op.instr is Add, multiply if op.instr is Mul else op.instr.compute
 
     def call(frame: Frame) -> None:
         left, right = _array(frame, *a), _array(frame, *b)

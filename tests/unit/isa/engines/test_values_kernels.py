@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pimc_isa import jit
 from pimc_isa.engines.kernels import gemm, pointwise, windows
 from pimc_isa.engines.kernels.epilogue import requantise_into
-from pimc_isa.numerics import qadd, requantise
+from pimc_isa.numerics import entries_of, qadd, qmul, requantise
 from pimc_isa.operands import Elementwise, Window
 
 Array = np.ndarray
@@ -72,7 +72,7 @@ def test_windows(seed: int, form: str) -> None:
     np.testing.assert_array_equal(pointwise.window_sum(x, g), expected.sum(axis=3, dtype=np.int32))
 
 
-@pytest.mark.parametrize("kernel", [(3, 3), (5, 3), (2, 2), (1, 5)])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 3), (2, 2), (1, 5), (2, 4), (3, 7)])
 @pytest.mark.parametrize("largest", [127, 30000])
 def test_depthwise(kernel: tuple[int, int], largest: int, form: str) -> None:
     rng = np.random.default_rng(kernel[0] * 7 + largest)
@@ -121,6 +121,27 @@ def test_add_into_is_qadd(offset: int, form: str) -> None:
         out = np.empty(a.shape, np.uint8)
         pointwise.add_into(a, b, s, out)
         np.testing.assert_array_equal(out, qadd(a, b, s))
+
+
+@pytest.mark.parametrize("offset", [0, 128])
+def test_multiply_is_qmul(offset: int, form: str) -> None:
+    rng = np.random.default_rng(offset)
+    a = rng.integers(0, 256, (2, 4, 64, 64)).astype(np.uint8)
+    for n in range(40):
+        b = rng.integers(0, 256, (2, 1, 1, 64) if n % 2 else a.shape).astype(np.uint8)
+        scales = 2.0 ** -rng.integers(2, 8, 3) if n % 4 > 1 else rng.uniform(0.001, 0.1, 3)
+        zeros = rng.integers(0, 256, 3)
+        pairs = [(float(np.float32(s)), int(z)) for s, z in zip(scales, zeros, strict=True)]
+        s = Elementwise("s", pairs[0], pairs[1], pairs[2], int(rng.integers(0, 20)), 250, offset=offset)
+        np.testing.assert_array_equal(pointwise.multiply(a, b, s), qmul(a, b, s))
+
+
+def test_look_up_is_the_table(form: str) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (2, 3, 5, 4)).astype(np.uint8)[:, ::2]
+    for shape in ((256,), (9, 256)):
+        table = rng.integers(0, 256, shape).astype(np.uint8)
+        np.testing.assert_array_equal(pointwise.look_up(table, x, (3, 7)), entries_of(table, x, (3, 7)))
 
 
 # ---- products ----
