@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+KEPT = 1 << 16
+"""Results that are kept of each question: searches ask the same ones over and over."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """Column strips x output-channel parts x row-block chain links (one tile each), and weight copies in each tile."""
@@ -44,6 +48,7 @@ class Cut:
         return self.strips * self.parts * self.chain
 
 
+@lru_cache(maxsize=KEPT)
 def channel_unit(facts: Facts, res: Resources) -> int:
     """Output channels that should stay together: a crossbar's worth."""
     if not facts.is_conv:
@@ -61,6 +66,7 @@ def _groups_in_one_array(groups: int, k: int, n: int, slices: int, array: Array)
     return packed
 
 
+@lru_cache(maxsize=KEPT)
 def parts_of(facts: Facts, parts: int, res: Resources) -> tuple[Range, ...]:
     """Output-channel ranges."""
     return split(facts.shape[2], parts, channel_unit(facts, res))
@@ -70,6 +76,7 @@ def _arrays(groups: int, k: int, n: int, res: Resources) -> int:
     return arrays_for(groups, k, n, res.columns, res.machine.array)
 
 
+@lru_cache(maxsize=KEPT)
 def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
     """Crossbars of one copy in the fullest tile."""
     if not facts.is_conv:
@@ -81,6 +88,7 @@ def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
     return _arrays(max(1, chans // facts.n), rows, min(facts.n, chans), res)
 
 
+@lru_cache(maxsize=KEPT)
 def tile_memory(facts: Facts, cut: Cut, res: Resources, depth: tuple[int, ...], loose: bool) -> int:
     """Bytes of rings and channel FIFOs in the fullest tile; ``loose`` adds room to overlap neighbouring rows."""
     part = max(b - a for a, b in parts_of(facts, cut.parts, res))
@@ -200,11 +208,13 @@ def fill(facts: Facts, cut: Cut, res: Resources) -> Cut:
     return replace(cut, copies=max(1, min(room, -(-facts.shape[1] // cut.strips))))
 
 
+@lru_cache(maxsize=KEPT)
 def cut_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     """Cycles per image of the busiest tile in a filled pipeline."""
     return max(row_cycles(facts, cut, res) * facts.shape[0], _link_cycles(facts, cut, res))
 
 
+@lru_cache(maxsize=KEPT)
 def row_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     """Cycles between two output rows in the matrix or vector unit of the busiest tile."""
     width = -(-facts.shape[1] // cut.strips)

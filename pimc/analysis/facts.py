@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -33,6 +34,10 @@ class Resources:
     link_share: float = 1.0
     tiles: int | None = None
 
+    def __hash__(self) -> int:
+        """Of what differs between searches; the machine is compared where that is equal."""
+        return hash((self.machine.name, self.flow.name, self.chips, self.link_share, self.tiles))
+
     @property
     def slices(self) -> tuple[int, ...]:
         """Weight slice widths, low bits first."""
@@ -56,6 +61,14 @@ class Facts:
     element: Element = U8
     readers: int = 1  # ops that each get the result over channels of their own
     tables: int = 0  # tables that are applied in this op's tiles
+
+    def __hash__(self) -> int:
+        """Made once: searches ask for the same facts again and again."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.in_shapes, self.shape, self.geometry, self.readers, self.tables))
 
     @property
     def window(self) -> Window:
@@ -152,6 +165,7 @@ def _readers(graph: Graph, value: str) -> int:
     return sum(_readers(graph, u.name) if u.is_virtual or is_fused(graph, u) else 1 for u in users)
 
 
+@lru_cache(maxsize=1 << 14)
 def rows_needed(facts: Facts, index: int) -> Array:
     """How many rows of input ``index`` must have arrived before each output row can be made."""
     height, rows = facts.in_shapes[index][0], facts.shape[0]
@@ -164,6 +178,7 @@ def rows_needed(facts: Facts, index: int) -> Array:
     return np.clip(last, 0, height)
 
 
+@lru_cache(maxsize=1 << 16)
 def needed_columns(facts: Facts, index: int, cols: Range) -> Range:
     """Columns of input ``index`` that output columns ``cols`` read."""
     width = facts.in_shapes[index][1]
@@ -175,6 +190,7 @@ def needed_columns(facts: Facts, index: int, cols: Range) -> Range:
     return (first, last) if last > first else (min(first, width - 1), min(first, width - 1) + 1)
 
 
+@lru_cache(maxsize=1 << 16)
 def split(total: int, pieces: int, unit: int = 1) -> tuple[Range, ...]:
     """Cut 0..total into up to ``pieces`` ranges that start at multiples of ``unit`` and differ by one unit at most."""
     units = -(-total // unit)

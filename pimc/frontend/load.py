@@ -19,7 +19,7 @@ from pimc.frontend.halves import widen
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
 from pimc.frontend.pairs import join_pairs
-from pimc.frontend.quantise import QuantiserOptions, is_float, prepare, quantise
+from pimc.frontend.quantise import Prepared, QuantiserOptions, is_float, prepare, quantise
 from pimc.frontend.read import read_model
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.splits import split_to_slices
@@ -112,14 +112,10 @@ def quantised_graph(
         read = _finished(model, data, unbatched=unbatched)
         say("lowering")
         return read, build(read.model)
-    keep: set[str] = set()
     prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser)
+    keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
     for _ in range(ROUNDS):
-        made = quantise(prepared, say, keep)
-        admit_quantised(made)
-        read = _finished(made, None, unbatched=unbatched)
-        say("lowering")
-        built = build(read.model)
+        read, built = _lowered(quantise(prepared, say, keep), say, unbatched=unbatched)
         fresh = quantised_on_host(built) - keep
         if not fresh:
             break
@@ -128,6 +124,18 @@ def quantised_graph(
     if compare and not is_float(read.model):
         fidelity = compare_with_float(model, read.model, prepared.arrays, say)
     return replace(read, was_float=True, fidelity=fidelity), built
+
+
+def _kept_on_host(prepared: Prepared, say: Progress) -> set[str]:
+    """Nodes that the host computes, found on a draft of the quantised model."""
+    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, unbatched=False)[1])
+
+
+def _lowered(made: onnx.ModelProto, say: Progress, *, unbatched: bool) -> tuple[Quantised, Built]:
+    admit_quantised(made)
+    read = _finished(made, None, unbatched=unbatched)
+    say("lowering")
+    return read, build(read.model)
 
 
 def _read(

@@ -24,8 +24,10 @@ from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
+from pimc.frontend.moving import MOVING
 from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
+from pimc.frontend.rules import ELEMENTWISE, RULES
 from pimc.frontend.shapes import free_batch, model_inputs
 
 __all__ = ["CalibrationMethod", "Prepared", "QuantiserOptions", "is_float", "prepare", "quantise"]
@@ -107,6 +109,15 @@ class Prepared:
     ranges: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def asks_the_host(self) -> bool:
+        """Whether some operator is surely the host's: one that has no rule, or a product of activations."""
+        known = {*RULES, *ELEMENTWISE, *MOVING, "Constant"}
+        constants = {t.name for t in self.model.graph.initializer}
+        nodes = self.model.graph.node
+        products = (n.input[1] for n in nodes if n.op_type == "MatMul")
+        return any(n.op_type not in known for n in nodes) or any(name not in constants for name in products)
+
+    @property
     def read(self) -> dict[str, np.ndarray]:
         """The images of inputs that some node reads."""
         return {name: array for name, array in self.arrays.items() if name not in self.unread}
@@ -167,12 +178,18 @@ def _heirs(node: onnx.NodeProto, model: onnx.ModelProto, made: dict[str, onnx.No
     return set()
 
 
-def quantise(prepared: Prepared, say: Callable[[str], None], keep: Collection[str] = ()) -> onnx.ModelProto:
-    """Return the int8 model; ``keep`` names nodes that stay in float."""
+def quantise(
+    prepared: Prepared, say: Callable[[str], None], keep: Collection[str] = (), *, draft: bool = False
+) -> onnx.ModelProto:
+    """Return the int8 model; ``keep`` names nodes that stay in float.
+
+    A ``draft`` has one scale for all channels of a layer's weights: made in a fraction of the time, and enough to find
+    out which operators the chip takes.
+    """
     say("quantising")
     with _quiet():
         result = onnx.ModelProto()
-        result.CopyFrom(_Quantiser(prepared, say).tried({*keep, *prepared.keep}))
+        result.CopyFrom(_Quantiser(prepared, say, per_channel=not draft).tried({*keep, *prepared.keep}))
     inputs = {v.name: v for v in result.graph.input} | prepared.unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in prepared.inputs)
@@ -228,6 +245,7 @@ class _Quantiser:
 
     prepared: Prepared
     say: Callable[[str], None]
+    per_channel: bool = True
 
     def tried(self, keep: Collection[str]) -> onnx.ModelProto:
         """Quantise all that can be; where the quantiser fails, only layers with weights; without such, nothing."""
@@ -271,7 +289,7 @@ class _Quantiser:
         self.say("quantising")
         quantizer = ONNXQuantizer(
             load_model_with_shape_infer(path),
-            per_channel=True,
+            per_channel=self.per_channel,
             reduce_range=False,
             mode=QuantizationMode.QLinearOps,
             static=True,

@@ -78,7 +78,9 @@ class Reach:
 
     def columns(self, source: int, cols: Range) -> Range:
         """Columns of an input that columns of the result read; at least one."""
-        return self._range(self._col[:, cols[0] : cols[1]], self._source[:, cols[0] : cols[1]] == source)
+        first, behind = self._column_extremes[source]
+        low, high = int(first[cols[0] : cols[1]].min()), int(behind[cols[0] : cols[1]].max())
+        return (low, high) if high else (0, 1)
 
     def channels(self, source: int, chans: Range) -> Range:
         """Channels of an input that channels of the result read; at least one."""
@@ -87,6 +89,16 @@ class Reach:
     def _range(self, values: Array, chosen: Array) -> Range:
         found = values[chosen]
         return (int(found.min()), int(found.max()) + 1) if found.size else (0, 1)
+
+    @cached_property
+    def _column_extremes(self) -> tuple[tuple[Array, Array], ...]:
+        """Of each input: the first column that each column of the result reads, and one behind the last (0: none)."""
+        found = []
+        for n, (_, width, _) in enumerate(self.shapes):
+            mine = self._source == n
+            first = np.where(mine, self._col, width).min(axis=(0, 2))
+            found.append((first, np.where(mine, self._col + 1, 0).max(axis=(0, 2))))
+        return tuple(found)
 
     @cached_property
     def _extremes(self) -> tuple[tuple[Array, Array], ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimc_isa.numerics import average_taps, fma, qadd, qmul, requantise
+from pimc_isa.numerics import average_taps, fma, qadd, qmax, qmin, qmul, qsub, qsum, requantise
 from pimc_isa.operands import Elementwise
 
 F32 = np.float32
@@ -71,6 +72,18 @@ def test_qadd_rounds_ties_to_even_with_the_zero_point_inside() -> None:
     s = Elementwise("s", (0.5, 0), (0.5, 0), (1.0, 1))
     zeros = np.zeros(4, np.uint8)
     assert qadd(np.array([1, 3, 5, 7], np.uint8), zeros, s).tolist() == [2, 2, 4, 4]  # 1.5, 2.5, 3.5, 4.5
+
+
+@pytest.mark.parametrize(
+    ("operation", "real"),
+    [(qsub, lambda a, b: a - b), (qsum, lambda a, b: a + b), (qmax, np.maximum), (qmin, np.minimum)],
+)
+def test_pairs_of_real_numbers_by_hand(operation: Any, real: Any) -> None:
+    """Scales of powers of two: no rounding but the last, and the zero point is added after it."""
+    a, b = np.meshgrid(BYTES, BYTES)
+    s = Elementwise("s", (0.5, 3), (0.25, 7), (1.0, 11), 20, 200)
+    value = real((a.astype(float) - 3) / 2, (b.astype(float) - 7) / 4)
+    np.testing.assert_array_equal(operation(a, b, s), np.clip(np.rint(value) + 11, 20, 200))
 
 
 @pytest.mark.parametrize("operation", [qadd, qmul])

@@ -60,6 +60,16 @@ def test_one_wrong_weight_is_found_where_it_is(program: Program) -> None:
         assert 0 < first.mismatches < first.elements
 
 
+def test_losses_are_those_of_lossy_programs_alone(program: Program) -> None:
+    """An error of an exact program is a bug, no loss; a noisy chip's layers are ranked."""
+    wrong = changed(program, ".codes", lambda w: np.where(w > 0, w - 1, w).astype(w.dtype))
+    assert verify(wrong, images=1).verdict == "FAIL"
+    assert verify(wrong, images=1).losses == ()
+    noisy = verify(program, images=1, noise=parse_noise(1, "sinad=20"))
+    assert 0 < len(noisy.losses) <= 5
+    assert noisy.losses[0].lost == max(loss.lost for loss in noisy.losses)
+
+
 def test_one_wrong_bias_is_found(program: Program) -> None:
     report = verify(changed(program, ".bias", lambda bias: bias + 1000), images=1)
     assert not report.passed
