@@ -60,7 +60,11 @@ class ProgramError(PimcError):
 
 
 class FlowError(PimcError):
-    """An analog micro-program with a structural hazard or an impossible step."""
+    """An analog micro-program with a structural hazard or an impossible step; ``op`` is the micro-operation, if one."""
+
+    def __init__(self, message: str, op: object = None) -> None:
+        super().__init__(message)
+        self.op = op
 
 
 class MachineError(PimcError):

@@ -15,7 +15,7 @@ from pimc_isa import ISA_VERSION
 from pimc_isa.binary.words import word_layout
 from pimc_isa.define import OPCODE_BITS, REGISTRY, WORD_BITS, Field, Instr, fields_of
 from pimc_isa.files import write_text
-from pimc_isa.flow.microops import OPS
+from pimc_isa.flow.microops import OPS, MicroOp
 from pimc_isa.limits import LIMITS
 from pimc_isa.machine import ACTIONS
 from pimc_isa.text.forms import PROGRAM, Form
@@ -128,10 +128,15 @@ def _shape(form: Form) -> str:
 
 def _microops() -> str:
     rows = (
-        (f"`{f'{name} {spec.usage}'.strip()}`", spec.resource, spec.takes or "-", spec.makes or "-", spec.doc)
-        for name, spec in OPS.items()
+        (f"`{f'{name} {op.usage()}'.strip()}`", op.resource, op.takes or "-", op.makes or "-", _said(op))
+        for name, op in OPS.items()
     )
     return _table(("micro-operation", "occupies", "takes", "makes", "what it does"), rows)
+
+
+def _said(op: type[MicroOp]) -> str:
+    """What a micro-operation does, in a line."""
+    return " ".join((op.__doc__ or "").split())
 
 
 def main() -> None:

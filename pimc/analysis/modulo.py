@@ -14,7 +14,7 @@ from pimc.analysis.tasks import Task, tasks_of
 from pimc_isa.errors import FlowError
 from pimc_isa.flow import Flow, check_flow, normal_form
 from pimc_isa.flow.hazards import check_limits
-from pimc_isa.flow.microops import OPS, MicroOp
+from pimc_isa.flow.microops import OPS, micro_op
 from pimc_isa.machine import Machine
 
 __all__ = ["Dataflow", "least_interval", "lossless", "schedule"]
@@ -92,7 +92,7 @@ def _flow(
     if starts is None:
         raise FlowError(f"flow {name}: a micro-op asks more of a resource than there is, whatever the interval")
     ops = [
-        MicroOp(start, op, (*args, f"steps={task.steps}") if task.steps > 1 else args)
+        micro_op(start, op, (*args, f"steps={task.steps}") if task.steps > 1 else args)
         for task, start in zip(tasks, starts, strict=True)
         for op, args in task.ops
     ]

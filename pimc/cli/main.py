@@ -12,6 +12,7 @@ from pimc.cli.commands.compare import compare
 from pimc.cli.commands.compile import compile_command
 from pimc.cli.commands.demo import demo
 from pimc.cli.commands.explore import GridCommand, explore
+from pimc.cli.commands.flow import flow
 from pimc.cli.commands.opt import opt
 from pimc.cli.commands.run import run
 from pimc.cli.commands.targets import targets
@@ -59,6 +60,7 @@ app.command("explore", cls=GridCommand)(explore)
 app.command("disasm")(disasm)
 app.command("asm")(asm)
 app.command("targets")(targets)
+app.add_typer(flow, name="flow")
 app.command("demo")(demo)
 
 

@@ -25,7 +25,7 @@ from pimc_isa.define import Context
 from pimc_isa.energy import budget, peak, total
 from pimc_isa.engines import step, values
 from pimc_isa.flow import Flow, check_flow, flow_actions, parse_flow, print_flow
-from pimc_isa.flow.microops import arguments
+from pimc_isa.flow.microops import Convert
 from pimc_isa.instructions import Mvm
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Buffer, Group, RowExpr, Slab, Weights, Window
@@ -58,7 +58,7 @@ def generous(n: int) -> Machine:
 
 
 def converter_bits(flow: Flow) -> set[int]:
-    return {int(arguments(op, "")[1]) for op in flow.ops if op.op == "convert"}
+    return {op.bits for op in flow.ops if isinstance(op, Convert)}
 
 
 def emitted(dataflow: Dataflow, machine: Machine) -> Flow:

@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, encode, encode_differential
-from pimc_isa.flow import Flow, MicroOp
+from pimc_isa.flow import Flow, MicroOp, micro_op
 
 __all__ = ["KINDS", "make_cells", "make_flow"]
 
@@ -27,34 +27,34 @@ def make_flow(rng: Random, name: str, kind: str, slices: tuple[int, ...], exact:
     bits = rng.choice([1, 2, 4])
     starts = range(0, 8, bits)
     read = () if kind == "offset" else ("sides",) if kind == "sides" else ("pairs",)
-    ops = [MicroOp(0, "load")]
+    ops = [micro_op(0, "load")]
     for n, lo in enumerate(starts):
-        ops += [MicroOp(n + 1, "drive", (f"{lo}:{lo + bits}",)), MicroOp(n + 1, "read", read)]
+        ops += [micro_op(n + 1, "drive", (f"{lo}:{lo + bits}",)), micro_op(n + 1, "read", read)]
         ops += _of_slice(rng, kind, n, lo, bits, exact)
     last = len(starts) + 2
     if kind.startswith("folded"):
-        ops += [MicroOp(last, "convert", _converter(rng, kind, exact))]
+        ops += [micro_op(last, "convert", _converter(rng, kind, exact))]
     elif kind in ("buffered", "summed"):
         places = {lo + sum(slices[:j]) for lo in starts for j in range(len(slices))}
         columns = (f"columns=0:{len(places)}", "summed") if kind == "summed" else ()
-        ops += [MicroOp(last, "convert", (*_converter(rng, kind, exact), *columns))]
-        ops += [MicroOp(last + 1, "accumulate", ("<<0",))]
-    ops += [MicroOp(last + 2, "correct")] if kind == "offset" else []
-    ops += [MicroOp(last + 2, "merge")]
-    ops += [MicroOp(last + 3, "scale")] if "ranged" in kind else []
-    ops += [MicroOp(last + 4, "store")]
+        ops += [micro_op(last, "convert", (*_converter(rng, kind, exact), *columns))]
+        ops += [micro_op(last + 1, "accumulate", ("<<0",))]
+    ops += [micro_op(last + 2, "correct")] if kind == "offset" else []
+    ops += [micro_op(last + 2, "merge")]
+    ops += [micro_op(last + 3, "scale")] if "ranged" in kind else []
+    ops += [micro_op(last + 4, "store")]
     return Flow(name, 8, slices, rng.randint(1, 3), last + 5 + rng.randint(0, 2), last + 5, tuple(ops))
 
 
 def _of_slice(rng: Random, kind: str, n: int, lo: int, bits: int, exact: bool) -> list[MicroOp]:
     """What is done with the samples of one input slice."""
     if kind.startswith("folded"):
-        return [MicroOp(n + 2, "fold", (f">>{bits}",))]
+        return [micro_op(n + 2, "fold", (f">>{bits}",))]
     if kind in ("buffered", "summed"):
         cell = (f"<<{lo}", "16") if exact else (f"<<{lo}", "5", "step=2")
-        return [MicroOp(n + 2, "buffer", cell)]
-    ops = [MicroOp(n + 2, "convert", _converter(rng, kind, exact)), MicroOp(n + 3, "accumulate", (f"<<{lo}",))]
-    return [*ops, MicroOp(n + 3, "sum-inputs", (f"<<{lo}",))] if kind == "offset" else ops
+        return [micro_op(n + 2, "buffer", cell)]
+    ops = [micro_op(n + 2, "convert", _converter(rng, kind, exact)), micro_op(n + 3, "accumulate", (f"<<{lo}",))]
+    return [*ops, micro_op(n + 3, "sum-inputs", (f"<<{lo}",))] if kind == "offset" else ops
 
 
 def _converter(rng: Random, kind: str, exact: bool) -> tuple[str, ...]:

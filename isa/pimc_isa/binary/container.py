@@ -19,10 +19,10 @@ import numpy as np
 from pimc_isa import ISA_VERSION
 from pimc_isa.binary.tensorfile import chunks, header_of, open_tensors, read_bytes
 from pimc_isa.binary.words import Encoded, decode, encode
-from pimc_isa.errors import ProgramError
+from pimc_isa.errors import FlowError, ProgramError
 from pimc_isa.extensions import refuse_missing
 from pimc_isa.files import write_file
-from pimc_isa.flow import Flow
+from pimc_isa.flow import Flow, micro_op
 from pimc_isa.limits import beyond
 from pimc_isa.machine import machine_from_dict, machine_to_dict
 from pimc_isa.operands import (
@@ -70,6 +70,42 @@ class TileHeader(msgspec.Struct):
     counts: dict[str, int]
 
 
+class _OpHeader(msgspec.Struct):
+    """A micro-operation as text."""
+
+    step: int
+    op: str
+    args: tuple[str, ...] = ()
+
+
+class _FlowHeader(msgspec.Struct):
+    """A flow with its micro-operations as text."""
+
+    name: str
+    input_bits: int
+    slices: tuple[int, ...]
+    step_cycles: int
+    interval: int
+    latency: int
+    ops: tuple[_OpHeader, ...]
+
+    @classmethod
+    def of(cls, flow: Flow) -> _FlowHeader:
+        """Written."""
+        ops = tuple(_OpHeader(op.step, op.op, op.args) for op in flow.ops)
+        sizes = flow.step_cycles, flow.interval, flow.latency
+        return cls(flow.name, flow.input_bits, flow.slices, *sizes, ops)
+
+    def flow(self, where: str) -> Flow:
+        """Read back. Raises ProgramError."""
+        try:
+            ops = tuple(micro_op(op.step, op.op, op.args) for op in self.ops)
+        except FlowError as error:
+            raise ProgramError(f"{where}: flow {self.name}: {error}") from None
+        sizes = self.step_cycles, self.interval, self.latency
+        return Flow(self.name, self.input_bits, self.slices, *sizes, ops)
+
+
 class Header(msgspec.Struct):
     """All of a program that is not an array."""
 
@@ -79,7 +115,7 @@ class Header(msgspec.Struct):
     machine: dict[str, Any]  # checked by its own module
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    flows: tuple[Flow, ...]
+    flows: tuple[_FlowHeader, ...]
     weights: tuple[Weights, ...]
     channels: tuple[Channel, ...]
     nodes: tuple[str, ...]
@@ -144,7 +180,7 @@ def _pack(program: Program) -> tuple[Header, dict[str, Array]]:
         machine_to_dict(machine_from_dict(machine_to_dict(program.machine))),
         program.inputs,
         program.outputs,
-        program.flows,
+        tuple(map(_FlowHeader.of, program.flows)),
         program.weights,
         program.channels,
         tuple(packer.names),
@@ -258,7 +294,7 @@ def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
         machine=machine_from_dict(header.machine, where),
         tiles=unpacker.tiles(),
         channels=header.channels,
-        flows=header.flows,
+        flows=tuple(flow.flow(where) for flow in header.flows),
         weights=header.weights,
         inputs=header.inputs,
         outputs=header.outputs,

@@ -8,12 +8,14 @@ block-diagonally: several share a crossbar, each on word lines and columns of it
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import ceil, isfinite, log2
 from typing import TYPE_CHECKING
 
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow import flow_actions, normal_form
+from pimc_isa.flow.microops import Scale
+from pimc_isa.flow.use import Use
 from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def check_group(program: Program, group: Group) -> None:
 
 def _check_scale(group: Group, flow: Flow) -> None:
     """Ranged conversions need a full scale, others must not have one."""
-    ranged = any(op.op == "scale" for op in flow.ops)
+    ranged = any(isinstance(op, Scale) for op in flow.ops)
     if ranged and not (group.v_max > 0 and isfinite(group.v_max) and group.gain > 0 and isfinite(group.gain)):
         raise ProgramError(
             f"group {group.name}: flow {flow.name} has ranged conversions, v_max={group.v_max} gain={group.gain}\n"
@@ -176,31 +178,15 @@ def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) ->
     """
     g = ctx.tile.group[group]
     flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
-    place, array = group_footprint(ctx.program, g), ctx.machine.array
-    ops, positions = flow_actions(flow), ctx.width(dst)
-    form = normal_form(flow)
-    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
+    place, positions = group_footprint(ctx.program, g), ctx.width(dst)
+    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(ctx.machine.array.rows)) / 8)
     inputs = ctx.tile.buffer[src].element.nbytes((g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]))
-    moved = positions * inputs * ops["load"] + ctx.nbytes(dst) * ops["store"]
-    register_bits = flow.input_bits * ops["load"] + ops["driven_bits"]
-    codes = positions * place.sums * len(form.blocks) * (2 if form.sides else 1)
-    units = positions * place.unit_columns * ops["sum-inputs"]
     outputs = (g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])
-    actions = {
-        "memory_byte": moved,
-        "bus_byte": moved,
-        "input_register_byte": positions * place.rows * register_bits / 8,
-        "dac_drive": positions * place.rows * ops["drive"],
-        "array_read": positions * place.arrays * ops["read"],
-        "sample_hold": positions * ((place.columns + place.unit_columns) * ops["read"] + place.sums * ops["fold"]),
-        "fold": positions * place.sums * ops["fold"],
-        "buffer_write": positions * place.columns * ops["buffer"],
-        "buffer_read": codes if ops["buffer"] else 0,
-        "adc_conversion": codes + units,
-        "shift_add": (codes if ops["accumulate"] else 0) + units + positions * place.sums * ops["correct"],
-        "input_count": positions * place.rows * ops["count-inputs"],
-        "output_register_byte": positions * place.sums * 2 * sum_bytes * ops["accumulate"],
-        "merge_add": positions * place.sums * ops["merge"],
-        "scale_multiply": positions * outputs * ops["scale"],
-    }
+    use = Use(
+        *(positions, place.rows, place.arrays, place.columns, place.unit_columns, place.sums, outputs),
+        *(positions * inputs, ctx.nbytes(dst), sum_bytes),
+    )
+    actions: Counter[str] = Counter()
+    for op in flow.ops:
+        actions.update(op.actions(flow, use))
     return {action: float(number) for action, number in actions.items() if number}

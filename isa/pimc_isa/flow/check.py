@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pimc_isa.errors import FlowError
 from pimc_isa.flow.flow import Flow
 from pimc_isa.flow.forms import NormalForm
 from pimc_isa.flow.hazards import check_latches, check_limits, check_resources
-from pimc_isa.flow.microops import MicroOp, arguments
+from pimc_isa.flow.microops import Store
 from pimc_isa.flow.reduce import normal_form
 from pimc_isa.limits import beyond
 
@@ -28,7 +27,7 @@ def check_flow(flow: Flow, machine: Machine) -> NormalForm:
     if min(flow.interval, flow.latency, flow.step_cycles) < 1:
         raise FlowError(f"flow {flow.name}: step, interval and latency must be at least 1")
     _check_sizes(flow)
-    if not any(op.op == "store" for op in flow.ops):
+    if not any(isinstance(op, Store) for op in flow.ops):
         raise FlowError(f"flow {flow.name}: the sums are never stored\nend with a store")
     form = normal_form(flow)
     check_limits(flow, machine)
@@ -45,8 +44,6 @@ def _check_sizes(flow: Flow) -> None:
     """Refuse what would take too long to judge, before anything is made of it."""
     problems = [beyond("micro-ops", "the number of micro-operations", len(flow.ops))]
     if not problems[0]:
-        for op in flow.ops:
-            arguments(op, f"flow {flow.name}: ")
         if min((op.step for op in flow.ops), default=0) < 0:
             raise FlowError(f"flow {flow.name}: a micro-op starts before step 0")
         problems += [
@@ -55,20 +52,7 @@ def _check_sizes(flow: Flow) -> None:
             beyond("steps", "latency", flow.latency),
             beyond("steps", "the last step", max((op.step for op in flow.ops), default=0)),
             beyond("steps", "the sum of the micro-ops' steps", sum(op.steps for op in flow.ops)),
-            *(beyond("bits", f"a number of bits in '{op.text()}'", bits) for op in flow.ops for bits in _bits(op)),
+            *(beyond("bits", f"a number of bits in '{op.text()}'", bits) for op in flow.ops for bits in op.powers()),
         ]
     for problem in filter(None, problems):
         raise FlowError(f"flow {flow.name}: {problem}")
-
-
-def _bits(op: MicroOp) -> Iterator[int]:
-    """The bits and shifts of a micro-op whose power of two is taken."""
-    values = arguments(op, "")
-    numbers = {
-        "convert": values[1:2],
-        "buffer": values[:2],
-        "accumulate": values,
-        "sum-inputs": values,
-        "fold": values[1:],
-    }
-    return map(int, numbers.get(op.op, ()))

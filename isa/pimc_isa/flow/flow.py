@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from pimc_isa.flow.microops import MicroOp, arguments
+from pimc_isa.flow.define import MicroOp
+from pimc_isa.flow.microops import Drive, Read
 
 __all__ = ["Flow", "flow_actions"]
 
@@ -33,12 +34,12 @@ class Flow:
     @cached_property
     def pairs(self) -> bool:
         """Whether reads sample differences of two columns (W+ and W-)."""
-        return any(op.op == "read" and op.args == ("pairs",) for op in self.ops)
+        return any(isinstance(op, Read) and op.sampled == "pairs" for op in self.ops)
 
     @cached_property
     def bipolar(self) -> bool:
         """Whether reads want two columns (W+ and W-) for each slice, so that weights must be bipolar."""
-        return self.pairs or any(op.op == "read" and op.args == ("sides",) for op in self.ops)
+        return self.pairs or any(isinstance(op, Read) and op.sampled == "sides" for op in self.ops)
 
     @cached_property
     def columns(self) -> int:
@@ -58,9 +59,6 @@ class Flow:
 
 def flow_actions(flow: Flow) -> Counter[str]:
     """How often one position does each micro-op, and ``driven_bits``: bits driven on each word line."""
-    counts: Counter[str] = Counter(op.op for op in flow.ops)
-    for op in flow.ops:
-        if op.op == "drive":
-            lo, hi = arguments(op, "")
-            counts["driven_bits"] += int(hi) - int(lo)
+    counts: Counter[str] = Counter(op.name for op in flow.ops)
+    counts["driven_bits"] = sum(op.bits[1] - op.bits[0] for op in flow.ops if isinstance(op, Drive))
     return counts

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Block", "Conversion", "NormalForm"]
+__all__ = ["Bits", "Block", "Conversion", "NormalForm", "Seen"]
+
+Bits = tuple[int, int]
+"""A range of bits [lo, hi)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,18 @@ class Conversion:
     hi: int
     step: int = 1
     ranged: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one conversion sees: input bits by input slice, and the cell that each sample went through.
+
+    ``kind``: 'samples', each by itself; 'held', added in analog; 'buffered', added in columns of a buffer.
+    """
+
+    kind: str
+    bits: tuple[Bits, ...]
+    cell: Conversion | None = None
 
 
 @dataclass(frozen=True)

@@ -1,186 +1,419 @@
-"""Micro-operations of flows, declared once: what each occupies, takes and makes; text form and arguments follow."""
+"""Micro-operations of flows, declared once each: what it occupies, takes and makes, its limits, its actions."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from pimc_isa.errors import FlowError
+from pimc_isa.flow.define import OPS, MicroOp, micro_op, parse_flow_lines, print_flow_lines
+from pimc_isa.flow.fields import Columns, Rounding, bit_range, bits, choice, columns, rounding, scaling, shift, step
+from pimc_isa.flow.forms import Bits, Conversion, Seen
+from pimc_isa.flow.latches import fail, gathered, latest
 
-__all__ = ["OPS", "MicroOp", "OpSpec", "arguments", "parse_flow_lines", "print_flow_lines"]
+if TYPE_CHECKING:
+    from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.use import Use
+    from pimc_isa.machine import Array, Machine
+
+__all__ = [
+    "OPS",
+    "Accumulate",
+    "Activate",
+    "Buffer",
+    "Convert",
+    "Correct",
+    "CountInputs",
+    "Drive",
+    "Fold",
+    "Load",
+    "Merge",
+    "MicroOp",
+    "Read",
+    "Scale",
+    "Store",
+    "SumInputs",
+    "buffer_columns",
+    "input_bits",
+    "micro_op",
+    "outputs_of",
+    "parse_flow_lines",
+    "print_flow_lines",
+]
+
+Problems = Iterator[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class OpSpec:
-    """How a micro-op is declared: the ``resource`` it occupies, its arguments, what it does.
+class Load(MicroOp, op="load", resource="memory", makes="inputs"):
+    """Copy the position's inputs from the tile's memory to the input registers."""
 
-    ``takes`` is the latch it reads; it holds what an earlier step put there. ``makes`` is the latch it writes: at the
-    end of its last step, or, if it is ``gradual``, little by little from its first step on, so that what it replaces is
-    lost at once. ``args`` is a regular expression for the arguments joined by blanks; ``usage`` shows them. An op that
-    is ``divisible`` may take several steps (``steps=N``) where a resource is shared or slow.
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """Bytes read once and broadcast, and the registers they go to."""
+        registers = use.positions * use.rows * flow.input_bits / 8
+        return {"memory_byte": use.input_bytes, "bus_byte": use.input_bytes, "input_register_byte": registers}
+
+
+class Drive(MicroOp, op="drive", resource="dac", takes="inputs"):
+    """Put bits LO..HI-1 of every input onto the word lines."""
+
+    bits: Bits = bit_range()
+
+    def problems(self, flow: Flow, machine: Machine) -> Problems:
+        """DACs have so many bits."""
+        most = machine.array.dac_bits
+        if not 0 < self.bits[1] - self.bits[0] <= most:
+            yield "the slice does not fit the DACs", f"drive 1 to {most} bits at a time"
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """One pulse on every word line, and the bits read from its register."""
+        lines = use.positions * use.rows
+        return {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
+
+
+class Read(MicroOp, op="read", resource="array", makes="samples"):
+    """Sample the column sums of what is driven in the same step.
+
+    pairs: of each W+ and W- column the difference; sides: each on its own, their codes are subtracted.
     """
 
-    resource: str
-    takes: str
-    makes: str
-    doc: str
-    usage: str = ""
-    args: str = ""
-    gradual: bool = False
-    divisible: bool = False
+    sampled: str = choice("pairs", "sides", optional=True)
+
+    def seen(self, flow: Flow, taker: MicroOp) -> Seen:
+        """Single samples of what is driven."""
+        return Seen("samples", (self.driven(flow),))
+
+    def driven(self, flow: Flow) -> Bits:
+        """The input bits on the word lines."""
+        drives = [o for o in flow.ops if isinstance(o, Drive) and o.step == self.step]
+        if not drives:
+            fail(flow, self, "no input bits are driven in this step", "add a drive at the same step")
+        return input_bits(flow, drives[0], drives[0].bits)
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """Whole arrays are read, and all columns sampled."""
+        held = use.positions * (use.columns + use.unit_columns)
+        return {"array_read": use.positions * use.arrays, "sample_hold": held}
 
 
-_CONVERT = r"(unsigned|signed) ([1-9]\d*)(?: step=([1-9]\d*)| (ranged))?(?: columns=(\d+):(\d+)( summed)?)?"
-_SHIFT = r"<<(\d+)"
-_DIGITS = 9
-_NUMBER = re.compile(r"\d+")
-_STEPS = re.compile(r"steps=([1-9]\d*)")
+class Fold(
+    MicroOp,
+    op="fold",
+    resource="folder",
+    takes="samples",
+    makes="held sums",
+    gradual=True,
+    divisible=True,
+    gathers="since",
+    noun="analog additions",
+):
+    """Add all weight slices' samples and the held sum, scaled by 2**-N (or 2**N), and hold it (NNS+A).
 
-OPS: Mapping[str, OpSpec] = {
-    "load": OpSpec("memory", "", "inputs", "copy the position's inputs from the tile's memory to the input registers"),
-    "drive": OpSpec(
-        "dac", "inputs", "", "put bits LO..HI-1 of every input onto the word lines", "LO:HI", r"(\d+):(\d+)"
-    ),
-    "read": OpSpec(
-        "array",
-        "",
-        "samples",
-        "sample the column sums of what is driven in the same step; pairs: of each W+ and W- column the difference; "
-        "sides: each on its own, their codes are subtracted",
-        "[pairs|sides]",
-        r"(pairs|sides)?",
-    ),
-    "fold": OpSpec(
-        "folder",
-        "samples",
-        "held sums",
-        "add all weight slices' samples and the held sum, scaled by 2**-N (or 2**N), and hold it (NNS+A); "
-        "the first one of a conversion starts from zero",
-        ">>N|<<N [steps=STEPS]",
-        r"(>>|<<)(\d+)",
-        gradual=True,
-        divisible=True,
-    ),
-    "buffer": OpSpec(
-        "buffer-writer",
-        "samples",
-        "buffered sums",
-        "write each sample to an analog cell of BITS bits, N columns higher: cells of equal weight share a column",
-        "<<N BITS [step=STEP] [steps=STEPS]",
-        r"<<(\d+) ([1-9]\d*)(?: step=([1-9]\d*))?",
-        gradual=True,
-        divisible=True,
-    ),
-    "convert": OpSpec(
-        "converter",
-        "samples|held sums|buffered sums",
-        "codes",
-        "convert every sample, held sum or buffer column: round to STEP, clip to BITS bits; ranged: the end code "
-        "stands for the group's full scale; columns: only these buffer columns, each, or summed: added by their weight",
-        "unsigned|signed BITS [step=STEP|ranged] [columns=LO:HI [summed]] [steps=STEPS]",
-        _CONVERT,
-        divisible=True,
-    ),
-    "accumulate": OpSpec(
-        "shift-adder",
-        "codes",
-        "sums",
-        "add codes, shifted by N and by their weight slice or buffer column, to the partial sums",
-        "<<N",
-        _SHIFT,
-    ),
-    "sum-inputs": OpSpec(
-        "input-adder",
-        "codes",
-        "input sums",
-        "add the unit columns' codes, shifted by N, to the sums of inputs",
-        "<<N",
-        _SHIFT,
-    ),
-    "count-inputs": OpSpec(
-        "input-adder",
-        "inputs",
-        "input sums",
-        "add bits LO..HI-1 of all inputs to the sums of inputs, in digital",
-        "LO:HI",
-        r"(\d+):(\d+)",
-    ),
-    "merge": OpSpec("tile-adder", "sums|codes", "totals", "add the partial sums of all row blocks in the tile"),
-    "correct": OpSpec("corrector", "input sums", "", "add centre x sum of inputs to every partial sum as it is merged"),
-    "scale": OpSpec(
-        "multiplier", "totals", "scaled", "multiply every total of ranged codes by what one code stands for"
-    ),
-    "activate": OpSpec(
-        "function-unit", "totals|scaled", "results", "pass the activation unit (requantisation is an instruction)"
-    ),
-    "store": OpSpec("memory", "totals|scaled|results", "", "write the position's sums to the tile's memory"),
-}
+    The first one of a conversion starts from zero.
+    """
+
+    right: int = scaling()
+
+    def problems(self, flow: Flow, machine: Machine) -> Problems:
+        """Not every machine has NNS+A."""
+        if not machine.array.folds_per_step:
+            yield "the machine has no analog shift-and-add", "convert and accumulate the samples"
+
+    def powers(self) -> Iterator[int]:
+        """The shift."""
+        yield abs(self.right)
+
+    def copies(self, flow: Flow, array: Array) -> int:
+        """Sums that are held side by side."""
+        return array.held_copies
+
+    def rate(self, array: Array) -> float | None:
+        """Additions."""
+        return array.folds_per_step
+
+    def work(self, flow: Flow, machine: Machine) -> int:
+        """One for each output."""
+        return outputs_of(flow, machine.array)
+
+    def seen(self, flow: Flow, taker: MicroOp) -> Seen:
+        """All that was folded since the last conversion of folds."""
+        parts = [o for o in gathered(flow, taker, self) if isinstance(o, Fold)]
+        found = tuple(_driven(flow, o) for o in parts)
+        for part, before, here in zip(parts[1:], found, found[1:], strict=False):
+            want = here[0] - before[0]
+            if part.right != want:
+                remedy = f"fold {'>>' if want >= 0 else '<<'}{abs(want)}"
+                fail(flow, part, f"input bits {before[0]} and {here[0]} onwards differ by {want}", remedy)
+        return Seen("held", found)
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """An addition and a hold for each sum."""
+        return {"fold": use.positions * use.sums, "sample_hold": use.positions * use.sums}
 
 
-@dataclass(frozen=True)
-class MicroOp:
-    """One micro-operation: the step (counted from 0) it starts at, its name, and its arguments in text form."""
+class Buffer(
+    MicroOp,
+    op="buffer",
+    resource="buffer-writer",
+    takes="samples",
+    makes="buffered sums",
+    gradual=True,
+    divisible=True,
+    gathers="all",
+    noun="buffer writes",
+):
+    """Write each sample to an analog cell of BITS bits, N columns higher: cells of equal weight share a column."""
 
-    step: int
-    op: str
-    args: tuple[str, ...] = ()
+    left: int = shift()
+    bits: int = bits()
+    cell_step: int | None = step()
 
-    @cached_property
-    def steps(self) -> int:
-        """Steps it takes."""
-        match = _STEPS.fullmatch(self.args[-1]) if self.args else None
-        return int(match[1]) if match else 1
+    def problems(self, flow: Flow, machine: Machine) -> Problems:
+        """Buffer cells have so many bits."""
+        if self.bits > machine.array.buffer_bits:
+            yield "the buffer cells are narrower", f"write at most {machine.array.buffer_bits} bits"
 
-    @cached_property
-    def end(self) -> int:
-        """The first step after it."""
-        return self.step + self.steps
+    def powers(self) -> Iterator[int]:
+        """Shift and bits."""
+        yield from (self.left, self.bits)
+
+    def copies(self, flow: Flow, array: Array) -> int:
+        """Positions whose columns fit the buffer arrays."""
+        return max(1, array.buffer_arrays * array.columns // buffer_columns(flow, array))
+
+    def rate(self, array: Array) -> float | None:
+        """Writes."""
+        return array.buffer_writes_per_step
+
+    def work(self, flow: Flow, machine: Machine) -> int:
+        """One for each column."""
+        return machine.array.columns
 
     @property
-    def spec(self) -> OpSpec:
-        """Its declaration."""
-        return OPS[self.op]
+    def cell(self) -> Conversion:
+        """What a sample goes through."""
+        scale = self.cell_step or 1
+        return Conversion(0, (2**self.bits - 1) * scale, scale)
 
-    def text(self) -> str:
-        """``@STEP OP ARG ...``, which ``parse_flow_lines`` reads back."""
-        return " ".join((f"@{self.step}", self.op, *self.args))
+    def seen(self, flow: Flow, taker: MicroOp) -> Seen:
+        """All that is buffered."""
+        parts = [o for o in gathered(flow, taker, self) if isinstance(o, Buffer)]
+        found = tuple(_driven(flow, o) for o in parts)
+        cells = {o.cell for o in parts}
+        if len(cells) > 1:
+            fail(flow, parts[-1], "cells of one column differ", "write the same bits and step in all of them")
+        for part, (lo, _) in zip(parts, found, strict=True):
+            if part.left != lo - found[0][0]:
+                fail(flow, part, f"the samples are of input bit {lo} onwards", f"write them with <<{lo - found[0][0]}")
+        return Seen("buffered", found, cells.pop())
 
-
-_LINE = re.compile(r"@(\d{1,9})\s+(\S+)((?:\s+\S+)*)\s*")
-
-
-def parse_flow_lines(lines: Iterable[str]) -> tuple[MicroOp, ...]:
-    """Micro-ops from lines ``@STEP OP ARG ...``; ``;`` starts a comment, blank lines are skipped. Raises FlowError."""
-    ops = []
-    for line in lines:
-        text = line.split(";")[0].strip()
-        if not text:
-            continue
-        match = _LINE.fullmatch(text)
-        if match is None:
-            raise FlowError(f"not a micro-op: '{text}'\nwrite '@STEP OP ARGUMENTS', for example '@1 drive 0:1'")
-        op = MicroOp(int(match[1]), match[2], tuple(match[3].split()))
-        arguments(op, "")
-        ops.append(op)
-    return tuple(ops)
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """A write for each column."""
+        return {"buffer_write": use.positions * use.columns}
 
 
-def print_flow_lines(ops: Iterable[MicroOp]) -> list[str]:
-    """One line for each micro-op."""
-    return [op.text() for op in ops]
+class Convert(
+    MicroOp,
+    op="convert",
+    resource="converter",
+    takes="samples|held sums|buffered sums",
+    makes="codes",
+    divisible=True,
+    noun="conversions",
+):
+    """Convert every sample, held sum or buffer column: round to STEP, clip to BITS bits.
+
+    ranged: the end code stands for the group's full scale; columns: only these buffer columns, each, or summed: added
+    by their weight.
+    """
+
+    sign: str = choice("unsigned", "signed")
+    bits: int = bits()
+    rounding: Rounding | None = rounding()
+    columns: Columns | None = columns()
+
+    def problems(self, flow: Flow, machine: Machine) -> Problems:
+        """Converters have so many bits, amplifiers add so many columns."""
+        array = machine.array
+        if self.bits > array.converter_bits:
+            yield "the converters are narrower", f"convert to at most {array.converter_bits} bits"
+        if self.columns and self.columns.summed and self.columns.hi - self.columns.lo > array.summed_columns:
+            yield "the summing amplifiers add fewer columns", f"sum at most {array.summed_columns}"
+
+    def powers(self) -> Iterator[int]:
+        """The bits."""
+        yield self.bits
+
+    def rate(self, array: Array) -> float | None:
+        """Conversions."""
+        return array.conversions_per_step
+
+    def work(self, flow: Flow, machine: Machine) -> int:
+        """One for each sum, buffer column or column."""
+        array, outputs = machine.array, outputs_of(flow, machine.array)
+        source = latest(flow, self, self.takes)
+        if isinstance(source, Fold):
+            return outputs
+        if isinstance(source, Buffer):
+            if self.columns is None:
+                return outputs * buffer_places(flow)
+            return outputs * (1 if self.columns.summed else self.columns.hi - self.columns.lo)
+        sums_inputs = any(isinstance(o, SumInputs) for o in flow.ops)
+        return array.columns // (2 if flow.pairs else 1) + (array.unit_columns if sums_inputs else 0)
+
+    @property
+    def conversion(self) -> Conversion:
+        """Its codes in units of 1."""
+        how, codes = self.rounding or Rounding(), 2**self.bits
+        if self.sign == "unsigned":
+            return Conversion(0, (codes - 1) * how.step, how.step, how.ranged)
+        return Conversion(-codes // 2 * how.step, (codes // 2 - 1) * how.step, how.step, how.ranged)
+
+    def codes(self, flow: Flow, use: Use) -> float:
+        """How many codes it makes whose sums count, in a burst: those of unit columns are booked by ``sum-inputs``."""
+        seen = self.seen(flow)
+        per_sum = 1
+        if seen.kind == "samples":
+            per_sum = len(flow.slices) * (2 if flow.bipolar and not flow.pairs else 1)
+        elif seen.kind == "buffered" and self.columns is not None:
+            per_sum = 1 if self.columns.summed else self.columns.hi - self.columns.lo
+        elif seen.kind == "buffered":
+            per_sum = buffer_places(flow)
+        return use.positions * use.sums * per_sum
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """A conversion for each code, and what is buffered is read."""
+        codes = self.codes(flow, use)
+        read = {"buffer_read": codes} if isinstance(latest(flow, self, self.takes), Buffer) else {}
+        return {"adc_conversion": codes, **read}
+
+    def seen(self, flow: Flow) -> Seen:
+        """What it converts."""
+        source = latest(flow, self, self.takes)
+        assert isinstance(source, Read | Fold | Buffer)
+        return source.seen(flow, self)
 
 
-def arguments(op: MicroOp, where: str) -> tuple[str, ...]:
-    """The argument values of a micro-op (optional ones empty), by its declaration."""
-    spec = OPS.get(op.op)
-    if spec is None:
-        raise FlowError(f"{where}no micro-op is called '{op.op}'\nuse one of: {', '.join(OPS)}")
-    timed = spec.divisible and bool(op.args) and _STEPS.fullmatch(op.args[-1]) is not None
-    match = re.fullmatch(spec.args, " ".join(op.args[:-1] if timed else op.args))
-    if any(len(number) > _DIGITS for arg in op.args for number in _NUMBER.findall(arg)):
-        match = None  # no step, bit or shift has so many digits
-    if match is None:
-        raise FlowError(f"{where}'{op.text()}' has wrong arguments\nwrite '@{op.step} {op.op} {spec.usage}'".rstrip())
-    return tuple(value or "" for value in match.groups())
+class Accumulate(MicroOp, op="accumulate", resource="shift-adder", takes="codes", makes="sums", gathers="all"):
+    """Add codes, shifted by N and by their weight slice or buffer column, to the partial sums."""
+
+    left: int = shift()
+
+    def powers(self) -> Iterator[int]:
+        """The shift."""
+        yield self.left
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """Every code is added; a partial sum is read and written."""
+        convert = latest(flow, self, self.takes)
+        assert isinstance(convert, Convert)
+        registers = use.positions * use.sums * 2 * use.sum_bytes
+        return {"shift_add": convert.codes(flow, use), "output_register_byte": registers}
+
+
+class SumInputs(MicroOp, op="sum-inputs", resource="input-adder", takes="codes", makes="input sums", gathers="all"):
+    """Add the unit columns' codes, shifted by N, to the sums of inputs."""
+
+    left: int = shift()
+
+    def problems(self, flow: Flow, machine: Machine) -> Problems:
+        """Not every array has unit columns."""
+        if not machine.array.unit_columns:
+            yield "the arrays have no unit column", "drop it and use weights with centre 0, or count-inputs"
+
+    def powers(self) -> Iterator[int]:
+        """The shift."""
+        yield self.left
+
+    def copies(self, flow: Flow, array: Array) -> int:
+        """Sums of inputs side by side."""
+        return array.input_sum_copies
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """The unit columns are converted and added."""
+        units = use.positions * use.unit_columns
+        return {"adc_conversion": units, "shift_add": units}
+
+
+class CountInputs(
+    MicroOp, op="count-inputs", resource="input-adder", takes="inputs", makes="input sums", gathers="all"
+):
+    """Add bits LO..HI-1 of all inputs to the sums of inputs, in digital."""
+
+    bits: Bits = bit_range()
+
+    def copies(self, flow: Flow, array: Array) -> int:
+        """Sums of inputs side by side."""
+        return array.input_sum_copies
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """Every input is added."""
+        return {"input_count": use.positions * use.rows}
+
+
+class Merge(MicroOp, op="merge", resource="tile-adder", takes="sums|codes", makes="totals"):
+    """Add the partial sums of all row blocks in the tile."""
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """Every partial sum is added."""
+        return {"merge_add": use.positions * use.sums}
+
+
+class Correct(MicroOp, op="correct", resource="corrector", takes="input sums"):
+    """Add centre x sum of inputs to every partial sum as it is merged."""
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """An addition for each partial sum."""
+        return {"shift_add": use.positions * use.sums}
+
+
+class Scale(MicroOp, op="scale", resource="multiplier", takes="totals", makes="scaled"):
+    """Multiply every total of ranged codes by what one code stands for."""
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """A product for each output."""
+        return {"scale_multiply": use.positions * use.outputs}
+
+
+class Activate(MicroOp, op="activate", resource="function-unit", takes="totals|scaled", makes="results"):
+    """Pass the activation unit (requantisation is an instruction)."""
+
+
+class Store(MicroOp, op="store", resource="memory", takes="totals|scaled|results"):
+    """Write the position's sums to the tile's memory."""
+
+    def actions(self, flow: Flow, use: Use) -> dict[str, float]:
+        """Bytes written."""
+        return {"memory_byte": use.result_bytes, "bus_byte": use.result_bytes}
+
+
+# ---- what several of them ask ----
+
+
+def input_bits(flow: Flow, op: MicroOp, found: Bits) -> Bits:
+    """The bits if the flow's inputs have them. Raises FlowError."""
+    if not found[0] < found[1] <= flow.input_bits:
+        fail(flow, op, "these are not input bits", f"{op.name.split('-')[0]} bits within 0:{flow.input_bits}")
+    return found
+
+
+def _driven(flow: Flow, op: MicroOp) -> Bits:
+    """The input bits of the samples that ``op`` takes."""
+    read = latest(flow, op, "samples")
+    assert isinstance(read, Read)
+    return read.driven(flow)
+
+
+def outputs_of(flow: Flow, array: Array) -> int:
+    """Outputs that fit one crossbar side by side."""
+    return array.columns // flow.columns
+
+
+def buffer_columns(flow: Flow, array: Array) -> int:
+    """Buffer columns that the outputs of one crossbar take."""
+    return outputs_of(flow, array) * buffer_places(flow) * (2 if flow.pairs else 1)
+
+
+def buffer_places(flow: Flow) -> int:
+    """Buffer columns of one output: distinct weights of pairs of input and weight slice."""
+    shifts = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
+    starts = [op.bits[0] for op in flow.ops if isinstance(op, Drive)]
+    return len({lo + shift for lo in starts for shift in shifts})

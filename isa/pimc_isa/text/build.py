@@ -11,7 +11,7 @@ from pimc_isa import ISA_VERSION
 from pimc_isa.binary.words import SPACES
 from pimc_isa.define import REGISTRY, Instr, fields_of
 from pimc_isa.errors import AsmError, FlowError, PimcError
-from pimc_isa.flow.microops import OPS, MicroOp, arguments
+from pimc_isa.flow.define import OPS, MicroOp, micro_op
 from pimc_isa.program import Program, Tile
 from pimc_isa.text.forms import PROGRAM, Child, Form, FormPart
 from pimc_isa.text.operands import OperandText, read_operands, usage
@@ -180,15 +180,13 @@ def _microop(stack: list[_Draft], line: Line) -> None:
     name, *args = line.parsed.arguments
     if len(line.parsed.name) > 9:
         raise line.error(0, "no flow has so many steps")
-    op = MicroOp(int(line.parsed.name), name, tuple(args))
     column = max(0, line.text.find(name))
     if name not in OPS:
         raise line.error(column, f"unknown micro-operation '{name}'", _suggest(name, OPS))
     try:
-        arguments(op, "")
+        stack[-1].ops.append(micro_op(int(line.parsed.name), name, args))
     except FlowError:
-        raise line.error(column, "wrong arguments", f"it is: {name} {OPS[name].usage}".rstrip()) from None
-    stack[-1].ops.append(op)
+        raise line.error(column, "wrong arguments", f"it is: {name} {OPS[name].usage()}".rstrip()) from None
 
 
 def _misplaced(line: Line, what: str, where: str) -> None:

@@ -23,7 +23,7 @@ from pimc_isa.crossbar.cells import encode, encode_differential
 from pimc_isa.crossbar.exactness import conversions_exact, sliced_dot
 from pimc_isa.errors import FlowError
 from pimc_isa.flow import Flow, check_flow, parse_flow, print_flow
-from pimc_isa.flow.microops import MicroOp
+from pimc_isa.flow.microops import MicroOp, micro_op
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Weights
 
@@ -99,7 +99,7 @@ def placements(tasks: tuple[Task, ...], interval: int, starts: tuple[int, ...] =
 
 def built(tasks: tuple[Task, ...], starts: tuple[int, ...], like: Flow, interval: int) -> Flow:
     ops = [
-        MicroOp(start, op, (*args, f"steps={task.steps}") if task.steps > 1 else args)
+        micro_op(start, op, (*args, f"steps={task.steps}") if task.steps > 1 else args)
         for task, start in zip(tasks, starts, strict=True)
         for op, args in task.ops
     ]

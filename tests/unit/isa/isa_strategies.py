@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pimc_isa.binary.words import SPACES
 from pimc_isa.define import REGISTRY, Field, Instr, fields_of
 from pimc_isa.flow import Flow
-from pimc_isa.flow.microops import MicroOp
+from pimc_isa.flow.microops import micro_op
 from pimc_isa.machine import ACTIONS, Array, Chip, Component, Energy, Host, Machine, Network, TileSpec
 from pimc_isa.operands import (
     Buffer,
@@ -41,7 +41,7 @@ floats = st.floats(0, 1e12, allow_nan=False)
 rows = st.builds(RowExpr, numbers, numbers, st.integers(1, 9))
 places = names.map(lambda n: n.lstrip("$") or "b") | names.map(lambda n: "$" + n)
 micro_ops = st.sampled_from(
-    [MicroOp(0, "load"), MicroOp(1, "drive", ("0:1",)), MicroOp(12, "convert", ("unsigned", "8", "step=2"))]
+    [micro_op(0, "load"), micro_op(1, "drive", ("0:1",)), micro_op(12, "convert", ("unsigned", "8", "step=2"))]
 )
 
 #: Fields whose values follow no rule of their type.

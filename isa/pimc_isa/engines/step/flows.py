@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pimc_isa.flow.define import MicroOp
 from pimc_isa.flow.flow import Flow
-from pimc_isa.flow.microops import MicroOp
 
 __all__ = ["Reading", "StepConverter", "StepGroup", "read_flow"]
 
@@ -63,58 +63,46 @@ class Reading:
         return self.groups[0].converter
 
 
-@dataclass(frozen=True)
-class _Op:
-    """A micro-operation with its arguments apart: words, and values by key."""
-
-    step: int
-    end: int
-    name: str
-    words: tuple[str, ...]
-    keys: dict[str, str]
-
-
 #: Which latch each micro-operation fills; of those done at the same time the later one in this list came last.
 _FILLS = {"read": "samples", "fold": "held", "buffer": "buffered", "convert": "codes", "accumulate": "sums"}
 
 
-def _op(op: MicroOp) -> _Op:
-    keys = dict(word.split("=", 1) for word in op.args if "=" in word)
-    words = tuple(word for word in op.args if "=" not in word)
-    return _Op(op.step, op.step + int(keys.get("steps", "1")), op.op, words, keys)
+def _end(op: MicroOp) -> int:
+    """The first step after it."""
+    return op.step + op.steps
 
 
-def _bits(op: _Op) -> Bits:
-    lo, hi = op.words[0].split(":")
-    return int(lo), int(hi)
+def _bits(op: MicroOp) -> Bits:
+    low, high = vars(op)["bits"]
+    return low, high
 
 
 class _Reader:
     """Goes back through one flow."""
 
     def __init__(self, flow: Flow) -> None:
-        self.ops = [_op(op) for op in flow.ops]
+        self.ops = flow.ops
         self.places = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
 
-    def called(self, *names: str) -> list[_Op]:
+    def called(self, *names: str) -> list[MicroOp]:
         return [op for op in self.ops if op.name in names]
 
-    def last(self, op: _Op, *latches: str) -> _Op:
+    def last(self, op: MicroOp, *latches: str) -> MicroOp:
         """What ``op`` finds: the last that was done with one of the latches when ``op`` starts."""
         order = list(_FILLS)
-        done = [o for o in self.ops if _FILLS.get(o.name) in latches and o.end <= op.step]
-        return max(done, key=lambda o: (o.end, order.index(o.name)))
+        done = [o for o in self.ops if _FILLS.get(o.name) in latches and _end(o) <= op.step]
+        return max(done, key=lambda o: (_end(o), order.index(o.name)))
 
-    def counted(self) -> list[_Op]:
+    def counted(self) -> list[MicroOp]:
         """The conversions whose codes count: merged as they are, or accumulated."""
         merged = [self.last(op, "sums", "codes") for op in self.called("merge")]
         accumulated = [self.last(op, "codes") for op in self.called("accumulate")]
         return [op for op in merged if op.name == "convert"] + accumulated
 
-    def source(self, convert: _Op) -> _Op:
+    def source(self, convert: MicroOp) -> MicroOp:
         return self.last(convert, "samples", "held", "buffered")
 
-    def sources(self, convert: _Op) -> list[_Op]:
+    def sources(self, convert: MicroOp) -> list[MicroOp]:
         """The read, or all folds since the last conversion, or all writes to the buffer."""
         source = self.source(convert)
         if source.name == "read":
@@ -122,25 +110,25 @@ class _Reader:
         parts = sorted(self.called(source.name), key=lambda o: o.step)
         if source.name == "fold":
             since = max((o.step for o in self.called("convert") if o.step < convert.step), default=-1)
-            parts = [o for o in parts if since <= o.step and o.end <= convert.step]
+            parts = [o for o in parts if since <= o.step and _end(o) <= convert.step]
         return parts
 
-    def slices(self, convert: _Op) -> list[Bits]:
+    def slices(self, convert: MicroOp) -> list[Bits]:
         """Input bits that were driven when each source was read."""
         reads = [o if o.name == "read" else self.last(o, "samples") for o in self.sources(convert)]
         return [next(_bits(d) for d in self.called("drive") if d.step == read.step) for read in reads]
 
-    def groups(self, convert: _Op, number: dict[Bits, int]) -> list[StepGroup]:
+    def groups(self, convert: MicroOp, number: dict[Bits, int]) -> list[StepGroup]:
         """The pairs of slices that ``convert`` converts, group by group."""
         source, converter = self.source(convert), _converter(convert)
         pairs = [(number[b], j, b[0] + place) for b in self.slices(convert) for j, place in enumerate(self.places)]
         if source.name == "read":
             return [StepGroup(((i, j, 0),), power, converter) for i, j, power in pairs]
         powers = sorted({power for _, _, power in pairs})
-        if "columns" in convert.keys:
-            first, stop = convert.keys["columns"].split(":")
-            powers = powers[int(first) : int(stop)]
-        together = source.name == "fold" or "summed" in convert.words
+        chosen = vars(convert)["columns"]
+        if chosen is not None:
+            powers = powers[chosen.lo : chosen.hi]
+        together = source.name == "fold" or (chosen is not None and chosen.summed)
         cell = _cell(source) if source.name == "buffer" else None
         found = []
         for wanted in [powers] if together else [[power] for power in powers]:
@@ -157,14 +145,16 @@ class _Reader:
         return found
 
 
-def _converter(op: _Op) -> StepConverter:
-    codes, step = 1 << int(op.words[1]), int(op.keys.get("step", "1"))
-    lo, hi = (0, codes - 1) if op.words[0] == "unsigned" else (-(codes // 2), codes // 2 - 1)
-    return StepConverter(lo, hi, step, "ranged" in op.words)
+def _converter(op: MicroOp) -> StepConverter:
+    codes, rounding = 1 << vars(op)["bits"], vars(op)["rounding"]
+    lo, hi = (0, codes - 1) if vars(op)["sign"] == "unsigned" else (-(codes // 2), codes // 2 - 1)
+    if rounding is None:
+        return StepConverter(lo, hi, 1)
+    return StepConverter(lo, hi, rounding.step, rounding.ranged)
 
 
-def _cell(op: _Op) -> StepConverter:
-    return StepConverter(0, (1 << int(op.words[1])) - 1, int(op.keys.get("step", "1")))
+def _cell(op: MicroOp) -> StepConverter:
+    return StepConverter(0, (1 << vars(op)["bits"]) - 1, vars(op)["cell_step"] or 1)
 
 
 @lru_cache(maxsize=64)
@@ -176,5 +166,5 @@ def read_flow(flow: Flow) -> Reading:
     number = {bits: i for i, bits in enumerate(slices)}
     groups = tuple(group for convert in converts for group in reader.groups(convert, number))
     units = reader.units()
-    sides = any("sides" in op.words for op in reader.called("read"))
+    sides = any(vars(op)["sampled"] == "sides" for op in reader.called("read"))
     return Reading(slices, groups, tuple(units[bits] for bits in slices) if units else (), sides)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from pimc_isa.crossbar.cells import encode
 from pimc_isa.define import Instr
-from pimc_isa.flow import Flow, MicroOp
+from pimc_isa.flow import Flow, micro_op
 from pimc_isa.instructions import CallHost, End, Halt, Loop, Recv, Send
 from pimc_isa.operands import Buffer, Call, Channel, Range, RowExpr, Slab, View, Weights
 from pimc_isa.program import Port, Program, Tile
@@ -23,12 +23,12 @@ NEXT = RowExpr(1, 1)
 
 def flow(converter_bits: int) -> Flow:
     """8 input bits one by one against four 2-bit slices, each sum converted; 9 bits suffice for 128 rows."""
-    ops = [MicroOp(0, "load")]
+    ops = [micro_op(0, "load")]
     for bit in range(8):
-        ops += [MicroOp(bit + 1, "drive", (f"{bit}:{bit + 1}",)), MicroOp(bit + 1, "read")]
-        ops += [MicroOp(bit + 2, "convert", ("unsigned", str(converter_bits)))]
-        ops += [MicroOp(bit + 3, "accumulate", (f"<<{bit}",)), MicroOp(bit + 3, "sum-inputs", (f"<<{bit}",))]
-    ops += [MicroOp(11, "correct"), MicroOp(11, "merge"), MicroOp(12, "store")]
+        ops += [micro_op(bit + 1, "drive", (f"{bit}:{bit + 1}",)), micro_op(bit + 1, "read")]
+        ops += [micro_op(bit + 2, "convert", ("unsigned", str(converter_bits)))]
+        ops += [micro_op(bit + 3, "accumulate", (f"<<{bit}",)), micro_op(bit + 3, "sum-inputs", (f"<<{bit}",))]
+    ops += [micro_op(11, "correct"), micro_op(11, "merge"), micro_op(12, "store")]
     return Flow("bits", 8, (2, 2, 2, 2), 1, 13, 13, tuple(ops))
 
 

@@ -36,7 +36,7 @@ ALLOWED = {
     "pimc_isa.engines.timing": {"TileTiming", "Timing"},
     "pimc_isa.errors": {"DeadlockError", "ProgramError", "RunError"},
     "pimc_isa.flow.flow": {"Flow"},
-    "pimc_isa.flow.microops": {"MicroOp"},
+    "pimc_isa.flow.define": {"MicroOp"},
     "pimc_isa.instructions": {cls.__name__ for cls in REGISTRY.values()},
     "pimc_isa.machine": {"Machine", "Network"},
     "pimc_isa.peripherals": {"ConverterTable", "NnsaInstance", "Peripherals", "from_tensors"},
