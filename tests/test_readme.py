@@ -53,4 +53,5 @@ def test_the_table_has_every_command_once() -> None:
     from pimc.cli.main import app
 
     rows = re.findall(r"^\| `pimc (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(rows) == sorted(str(command.name) for command in app.registered_commands)
+    names = [str(command.name) for command in app.registered_commands]
+    assert sorted(rows) == sorted([*names, *(str(group.name) for group in app.registered_groups)])
