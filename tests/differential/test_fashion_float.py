@@ -44,3 +44,14 @@ def test_a_softmax_on_a_branch_costs_its_own_time_only(add: str, operand: int) -
     assert program.interval_cycles <= 1.05 * max(without, island)
     assert any(line.split()[:1] in (["call"], ["call.row"]) for line in program.assembly().splitlines())
     assert program.verify(images=2).verdict == "PASS"
+
+
+@pytest.mark.parametrize("kept", [("/stem/pool/MaxPool", "/residual16/Add"), ("/stem/pool/MaxPool", *ADDS)])
+def test_a_call_of_a_branch_and_what_goes_round_it_keeps_the_pace(kept: tuple[str, ...]) -> None:
+    """What reaches a call early, round the branch, must not wait in its channel for what comes last."""
+    images = {"image": fashion.load_calibration()}
+    without = pimc.compile(fashion.fp32_path(), calibration=images).interval_cycles
+    program = pimc.compile(fashion.fp32_path(), calibration=images, quantiser=pimc.QuantiserOptions(keep_float=kept))
+    assert sum(t.kind == "host" for t in program.program.tiles) > 1
+    assert program.interval_cycles <= 1.05 * without
+    assert program.verify(images=2).verdict == "PASS"

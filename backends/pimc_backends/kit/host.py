@@ -67,6 +67,14 @@ def _island(
     return island.tile()
 
 
+def _depths(graph: Graph) -> dict[str, int]:
+    """How many ops lie between the model's inputs and each value, at most."""
+    found: dict[str, int] = {}
+    for op in graph.ops():
+        found[op.name] = max((found[value] + 1 for value in op.inputs), default=0)
+    return found
+
+
 class _Host:
     def __init__(
         self,
@@ -84,8 +92,12 @@ class _Host:
         self.name: dict[str, str] = {}
 
     def call(self, op: HostCall, images: int = 1) -> None:
-        """Receive what the call reads, into room for so many images, then run it."""
-        for index, value in enumerate(op.inputs):
+        """Receive what the call reads, into room for so many images, then run it.
+
+        What is made first is received first: else its next rows would wait in their channels for those made last.
+        """
+        depth = _depths(self.graph)
+        for index, value in sorted(enumerate(op.inputs), key=lambda pair: (depth[pair[1]], pair[0])):
             self._receive(op, index, value, images)
         if op.type is not None:
             self.name[op.name] = f"v{len(self.name)}"
