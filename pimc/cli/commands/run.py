@@ -29,6 +29,10 @@ def run(
     batch: Annotated[int | None, typer.Option(min=1, help="Images run at once (default: as memory allows).")] = None,
     noise: Noise = None,
     noise_model: NoiseModel = "device",
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="T.json", help="Write what every unit did when, for Perfetto or chrome://tracing."),
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of the layers.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -45,6 +49,8 @@ def run(
 
       pimc run net.pim --input photos/ --size 256 --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
 
+      pimc run net.pim --input images.npz --trace net.json
+
       pimc run net.pim --input images.npz -o noisy.npz --noise 1 --noise-model sinad=50
     """
     from pimc.cli.files import judge_output, printing_beside
@@ -52,15 +58,20 @@ def run(
     from pimc.data import save_arrays
     from pimc.driver import load
     from pimc.report.layers import layer_report
+    from pimc.report.trace import write_trace
     from pimc_isa.engines.noise import parse_noise
 
     judge_output(output, data, program=program)
+    judge_output(trace, data, output, program=program)
     with progress("loading", quiet=quiet) as say:
         loaded = load(program)
         say("running")
         chip = None if noise is None else parse_noise(noise, noise_model)
         result = loaded.run(pictures.inputs(data, loaded.program.inputs), batch=batch, noise=chip, progress=say)
         table = layer_report(loaded.program, loaded.timing, loaded.energy, loaded.interval_cycles) if layers else []
+        if trace is not None:
+            say("writing the trace")
+            write_trace(loaded.program, trace)
     if output is not None:
         save_arrays(output, result.outputs)
     with printing_beside(output):

@@ -24,7 +24,7 @@ from pimc_isa.errors import DeadlockError, RunError
 from pimc_isa.instructions import Recv, Send, executed_instructions
 from pimc_isa.program import Program
 
-__all__ = ["simulate"]
+__all__ = ["Simulation", "finished_simulation", "simulate"]
 
 
 Progress = Callable[[int, int], None]
@@ -36,7 +36,7 @@ _SENDS_TOLD = 1 << 12
 _MANY, _NODE_BYTES = 1 << 20, 500
 
 
-class _Simulation:
+class Simulation:
     """A program under way."""
 
     def __init__(self, program: Program, images: int, progress: Progress | None = None) -> None:
@@ -204,17 +204,23 @@ def simulate(program: Program, images: int = 2, progress: Progress | None = None
     ``progress(sent, sends)`` is told now and then how many of all sends have started.
     Raises ``DeadlockError`` if the program comes to a halt before its end.
     """
-    executed = sum(executed_instructions(tile) for tile in program.tiles)
-    if images * executed > _MANY:
-        need(images * executed * _NODE_BYTES, f"the timing of {images * executed} instructions")
-    simulation = _Simulation(program, images, progress)
-    simulation.run()
-    if not simulation.finished:
-        raise DeadlockError(explain(program, simulation.tiles))
+    simulation = finished_simulation(program, images, progress)
     try:
         return _timing(simulation)
     except OverflowError:
         raise RunError(f"{images} images take more than 2^63 clock cycles; use larger rates or shorter steps") from None
+
+
+def finished_simulation(program: Program, images: int, progress: Progress | None = None) -> Simulation:
+    """The engine after its run. Raises ``DeadlockError``, RunError."""
+    executed = sum(executed_instructions(tile) for tile in program.tiles)
+    if images * executed > _MANY:
+        need(images * executed * _NODE_BYTES, f"the timing of {images * executed} instructions")
+    simulation = Simulation(program, images, progress)
+    simulation.run()
+    if not simulation.finished:
+        raise DeadlockError(explain(program, simulation.tiles))
+    return simulation
 
 
 def _tile_timing(state: TileState, images: int) -> TileTiming:
@@ -235,7 +241,7 @@ def _tile_timing(state: TileState, images: int) -> TileTiming:
     )
 
 
-def _timing(simulation: _Simulation) -> Timing:
+def _timing(simulation: Simulation) -> Timing:
     images = simulation.images
     tiles = tuple(_tile_timing(t, images) for t in simulation.tiles)
     hosts = {t.number for t in simulation.program.tiles if t.kind == "host"}
