@@ -17,6 +17,7 @@ from pimc_isa.engines.dots.model import PREFIX, AnalogModel
 from pimc_isa.engines.noise import DeviceNoise
 from pimc_isa.engines.step.analog import QUIET, Hardware
 from pimc_isa.engines.step.dots import Dots
+from pimc_isa.engines.step.flows import read_flow
 from pimc_isa.flow import Flow, normal_form, parse_flow
 from pimc_isa.instructions import Mvm, Quant, Recv, Send
 from pimc_isa.operands import Channel, Group, Requant, RowExpr, Slab, Weights
@@ -223,3 +224,37 @@ def test_peripherals_that_are_not_ideal(flow: Flow, kind: str, v_max: float) -> 
     slow = products(made, g, x, Hardware(made, seed=9, noise=noise, kind=kind))
     np.testing.assert_array_equal(slow, fast(x[:, None], positions))
     assert (slow != products(made, g, x, Hardware(made))).any()
+
+
+TWICE = """.flow twice input_bits=4 slices=1,1 step_cycles=1 interval=4 latency=9
+  @0 load
+  @1 drive 0:1
+  @1 read
+  @2 fold >>1
+  @2 drive 1:2
+  @2 read
+  @3 fold >>1
+  @3 drive 2:3
+  @3 read
+  @4 convert unsigned 8
+  @4 fold >>1
+  @4 drive 3:4
+  @4 read
+  @5 accumulate <<0
+  @5 fold >>1
+  @6 convert unsigned 8
+  @7 accumulate <<2
+  @8 merge
+  @8 store
+"""
+
+
+def test_each_conversion_of_folds_sees_those_since_the_last() -> None:
+    """Folds of the next conversion run while the first one converts: they are not its own."""
+    flow = parse_flow(TWICE)
+    reading, form = read_flow(flow), normal_form(flow)
+    assert reading.slices == form.input_slices == ((0, 1), (1, 2), (2, 3), (3, 4))
+    ours = [(tuple((i, j) for i, j, _ in g.pairs), tuple(p for _, _, p in g.pairs), g.shift) for g in reading.groups]
+    assert ours == [(b.pairs, b.exponents, b.shift) for b in form.blocks]
+    assert [shift for _, _, shift in ours] == [0, 2]
+    assert [len(pairs) for pairs, _, _ in ours] == [4, 4]
