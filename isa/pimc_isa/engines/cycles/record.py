@@ -62,7 +62,7 @@ def record(program: Program, images: int = 1, progress: Callable[[int, int], Non
 
 
 def _slices(state: TileState, images: int) -> Iterator[Slice]:
-    each = len(state.plan.executed) // max(1, images)
+    each = len(state.plan.executed) // images
     for n, (u, first, last) in enumerate(state.plan.executed):
         for node in range(first, last + 1):
             start, end = state.units[u].start.known[node], state.units[u].end.known[node]
@@ -88,7 +88,8 @@ def _reason(state: TileState, u: int, node: int) -> tuple[str, int]:
         place = message - route.depth
         if place >= 0:
             found["credit"] = max(r.taken.known[place] + r.credit_delay for r, _ in route.receivers)
-        found["link"] = starts[node] if starts[node] > max(found.values()) else 0
+        if starts[node] > max(found.values()):
+            found["link"] = starts[node]
     latest = max(found.values())
     return next(reason for reason in REASONS if found.get(reason) == latest), free
 
