@@ -14,7 +14,7 @@ from pimc.arrayfile import ArrayFileError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ENDINGS", "PictureFolder"]
+__all__ = ["ENDINGS", "FOR_CALIBRATION", "PictureFolder"]
 
 Array = np.ndarray
 
@@ -23,6 +23,9 @@ ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".
 
 FULL = 255.0
 """The brightest value of a picture."""
+
+FOR_CALIBRATION = 100
+"""Of a folder of calibration pictures at most so many, evenly spread over it."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,6 @@ __all__ = ["Pictures", "Quantiser", "with_pictures", "with_quantiser"]
 
 Command = Callable[..., None]
 
-CALIBRATION_PICTURES = 100
-"""Of a folder of calibration pictures at most so many, evenly spread over it."""
-
 
 class Pictures:
     """What is done to pictures where a folder stands for a file of arrays."""
@@ -49,7 +46,9 @@ class Pictures:
 
     def calibration(self, path: Path | None) -> Path | PictureFolder | None:
         """Calibration data of ``path``; of a folder some pictures."""
-        return None if path is None else self.of(path, CALIBRATION_PICTURES)
+        from pimc.pictures import FOR_CALIBRATION
+
+        return None if path is None else self.of(path, FOR_CALIBRATION)
 
     def inputs(self, path: Path, ports: Any) -> Any:
         """Arrays for a program's inputs, from a file or a folder. Raises RunError."""

@@ -17,7 +17,7 @@ import onnx
 from onnx import helper
 
 from pimc.frontend.admit.quantised import with_known_shapes
-from pimc.frontend.moving import is_movement
+from pimc.frontend.moving import is_filled, is_movement
 from pimc.frontend.source import DEQUANTISE, QUANTISE, Source, attributes
 
 __all__ = ["after_quantiser", "before_quantiser", "kept_in_float", "out_of_range", "widen_averages"]
@@ -154,8 +154,12 @@ def out_of_range(model: onnx.ModelProto) -> set[str]:
 
 def _gives_back(node: onnx.NodeProto) -> bool:
     """Whether a node's results are values of its first input, so that quantising before it does no harm."""
-    filled = node.op_type == "Pad" and attributes(node).get("mode", "constant") == "constant"
-    return node.op_type in _KEPT or (is_movement(node) and node.op_type != "Concat" and not filled)
+    return node.op_type in _KEPT or _rearranges(node)
+
+
+def _rearranges(node: onnx.NodeProto) -> bool:
+    """Whether a node moves elements of one tensor and adds none."""
+    return is_movement(node) and node.op_type != "Concat" and not is_filled(node)
 
 
 def _keep_scales(model: onnx.ModelProto) -> None:
@@ -164,12 +168,10 @@ def _keep_scales(model: onnx.ModelProto) -> None:
     parameters = {t.name: t for t in model.graph.initializer}
     for node in source.nodes:
         before = source.maker(node.input[0]) if node.op_type == QUANTISE else None
-        if before is None or not is_movement(before) or before.op_type == "Concat":
+        if before is None or not _rearranges(before):
             continue
         origin = source.maker(before.input[0])
         if origin is None or origin.op_type != DEQUANTISE:
-            continue
-        if before.op_type == "Pad" and attributes(before).get("mode", "constant") == "constant":
             continue
         for old, new in zip(node.input[1:], origin.input[1:], strict=False):
             if old in parameters and new in parameters:

@@ -15,14 +15,12 @@ from pimc.arrayfile import ArrayFileError, one_or_all, read_array_file
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.shapes import model_inputs
 from pimc.frontend.source import Array
-from pimc.pictures import PictureFolder
+from pimc.pictures import FOR_CALIBRATION, PictureFolder
 
 __all__ = ["CalibrationWarning", "batches", "calibration_arrays", "image_count"]
 
 SYNTHETIC_IMAGES = 8
 SEED = 20260101
-PICTURES = 100
-"""At most so many pictures of a folder, evenly spread over it."""
 BATCH_ELEMENTS = 4_000_000
 """Input elements per calibration run: keeps memory bounded."""
 
@@ -83,7 +81,7 @@ def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
 def _pictures(given: Any, inputs: list[onnx.ValueInfoProto]) -> Any:
     """The array of a folder's pictures; anything else as it is."""
     if isinstance(given, str | Path) and Path(given).is_dir():
-        given = PictureFolder(Path(given), most=PICTURES)
+        given = PictureFolder(Path(given), most=FOR_CALIBRATION)
     if not isinstance(given, PictureFolder):
         return given
     if len(inputs) != 1:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from pimc.frontend.moving import fill_of, is_filled
 from pimc.frontend.rewrites import F32, Rewriter
 from pimc.frontend.source import Array, Source, attributes, input_at
 
@@ -114,17 +115,7 @@ def _zeros_around(r: Rewriter, pad: onnx.NodeProto) -> list[int] | None:
     """Top, left, bottom, right of a Pad with zeros on rows and columns alone; None for any other."""
     given = attributes(pad)
     pads = given.get("pads") if "pads" in given else r.source.constant(input_at(pad, 1))
-    value = r.source.constant(input_at(pad, 2))
-    filled = float(given.get("value", 0.0)) if value is None else float(value.reshape(-1)[0])
-    unknown = bool(input_at(pad, 2)) and value is None
-    if (
-        pads is None
-        or len(pads) != 8
-        or input_at(pad, 3)
-        or unknown
-        or filled
-        or given.get("mode", "constant") != "constant"
-    ):
+    if pads is None or len(pads) != 8 or input_at(pad, 3) or not is_filled(pad) or fill_of(r.source, pad) != 0:
         return None
     n0, c0, top, left, n1, c1, bottom, right = (int(p) for p in pads)
     return None if any((n0, c0, n1, c1)) or min(top, left, bottom, right) < 0 else [top, left, bottom, right]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.moving import MOVING, is_movement
+from pimc.frontend.moving import MOVING, fill_of, is_filled, is_movement
 from pimc.frontend.relabels import RELABELS
 from pimc.frontend.rules import ELEMENTWISE, RULES
 from pimc.frontend.source import DEQUANTISE, QUANTISE, Array, Source, attributes, input_at
@@ -201,10 +201,9 @@ def _limited(source: Source, unit: Unit, tensor: str) -> Unit | None:
 
 def _fill_is_cut(source: Source, node: onnx.NodeProto, unit: Unit) -> bool:
     """Whether a Pad adds what a Relu or Clip behind it changes: its own value is then not that of the result."""
-    if node.op_type != "Pad" or attributes(node).get("mode", "constant") != "constant":
+    if not is_filled(node):
         return False
-    value = source.constant(input_at(node, 2)) if input_at(node, 2) else None
-    fill = attributes(node).get("value", 0.0) if value is None else float(value.reshape(-1)[0])
+    fill = fill_of(source, node) or 0.0
     return not unit.lo <= fill <= unit.hi
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 
 from pimc.frontend.errors import NotOnChipError
-from pimc.frontend.source import attributes
+from pimc.frontend.source import Source, attributes, input_at
 
-__all__ = ["MOVING", "check_movement", "is_movement"]
+__all__ = ["MOVING", "check_movement", "fill_of", "is_filled", "is_movement"]
 
 MOVING = frozenset(
     [
@@ -35,3 +35,16 @@ def is_movement(node: onnx.NodeProto) -> bool:
     except NotOnChipError:
         return False
     return True
+
+
+def is_filled(node: onnx.NodeProto) -> bool:
+    """Whether a node is a Pad with a value of its own, not with elements of its input."""
+    return node.op_type == "Pad" and attributes(node).get("mode", "constant") == "constant"
+
+
+def fill_of(source: Source, node: onnx.NodeProto) -> float | None:
+    """The value that such a Pad adds; None if it is computed."""
+    if not input_at(node, 2):
+        return float(attributes(node).get("value", 0.0))
+    value = source.constant(input_at(node, 2))
+    return None if value is None else float(value.reshape(-1)[0])

@@ -21,8 +21,8 @@ PLACES = {
     "chip": "on crossbars or in a vector unit",
     "table": "a table of 256 entries",
     "relabel": "without work",
+    "move": "copies only",
     "host": "on the host",
-    "unsupported": "unsupported",
 }
 
 

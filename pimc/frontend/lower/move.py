@@ -16,10 +16,10 @@ from onnx import helper, numpy_helper
 
 from pimc.frontend.errors import FrontendError, NotOnChipError
 from pimc.frontend.lowering import Lowering
-from pimc.frontend.moving import check_movement
+from pimc.frontend.moving import check_movement, is_filled
 from pimc.frontend.ref import Ref, Shape, tensor_like
 from pimc.frontend.session import run
-from pimc.frontend.source import Array, attributes
+from pimc.frontend.source import Array
 from pimc.frontend.unit import Operand, Unit
 from pimc.ir.ops import Concat, Move, Pick
 from pimc.ir.ops.reach import reach_of
@@ -101,7 +101,7 @@ def _run(lw: Lowering, node: onnx.NodeProto, numbers: Sequence[Array]) -> Array:
             feeds[f"x{n}"] = numbers[n].astype(np.float32)
         elif name:
             constants[name] = _parameter(lw, node, n)
-    if node.op_type == "Pad" and attributes(node).get("mode", "constant") == "constant":
+    if is_filled(node):
         _fill_with_minus_one(work, constants)
     del work.output[:]
     work.output.append("y")

@@ -9,8 +9,9 @@ from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.move import movement
 from pimc.frontend.lower.table import to_scale_of
 from pimc.frontend.lowering import Lowering
+from pimc.frontend.moving import fill_of, is_filled
 from pimc.frontend.ref import Ref
-from pimc.frontend.source import attributes, input_at, quantise_linear
+from pimc.frontend.source import quantise_linear
 from pimc.frontend.unit import Unit
 from pimc_isa.numerics import F32
 
@@ -40,7 +41,7 @@ def padded(lw: Lowering, unit: Unit, node: onnx.NodeProto, x: Ref, *, last: bool
 
 def _is_for_convolutions(lw: Lowering, unit: Unit, node: onnx.NodeProto) -> bool:
     """Whether only convolutions read the result, for which the padding is zero."""
-    if attributes(node).get("mode", "constant") != "constant":
+    if not is_filled(node):
         return False
     readers = [r for name in (unit.output.tensor, *_floats(lw, unit)) for r in lw.source.readers(name)]
     if any(r.op_type not in ("Conv", "QLinearConv", "DequantizeLinear") for r in readers):
@@ -53,13 +54,10 @@ def _is_for_convolutions(lw: Lowering, unit: Unit, node: onnx.NodeProto) -> bool
 
 def _fill(lw: Lowering, node: onnx.NodeProto) -> float:
     """The value that the padding has."""
-    given = attributes(node)
-    if not input_at(node, 2):
-        return float(given.get("value", 0.0))
-    value = lw.source.constant(input_at(node, 2))
+    value = fill_of(lw.source, node)
     if value is None:
         raise NotOnChipError("padding with a value that is computed", node)
-    return float(value.reshape(-1)[0])
+    return value
 
 
 def _stored_fill(lw: Lowering, unit: Unit, node: onnx.NodeProto, x: Ref) -> int:

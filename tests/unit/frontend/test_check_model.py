@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pimc.cli.commands.check import PLACES
 from pimc.frontend import check_model
 from pimc.frontend.expose import with_all_outputs
 from pimc.frontend.rules import RULES
@@ -83,3 +84,7 @@ def test_exposed_tensors(qdq: bool) -> None:
 def test_rules_name_where() -> None:
     assert {rule.where for rule in RULES.values()} == {"chip", "table", "relabel", "move"}
     assert all(rule.where == "chip" for rule in RULES.values() if rule.weighted)
+
+
+def test_summary_counts_every_place() -> None:
+    assert set(PLACES) == {rule.where for rule in RULES.values()} | {"host"}
