@@ -13,7 +13,9 @@ from pimc_isa.errors import FlowError
 from pimc_isa.flow.fields import forms_of, pattern_of, usage_of
 
 if TYPE_CHECKING:
+    from pimc_isa.flow.adds import Addition
     from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.forms import Seen
     from pimc_isa.flow.use import Use
     from pimc_isa.machine import Array, Machine
 
@@ -104,6 +106,24 @@ class MicroOp:
     def usage(cls) -> str:
         """Its arguments, as they are to be written."""
         return f"{usage_of(cls)}{' [steps=STEPS]' if cls.divisible else ''}".strip()
+
+    # ---- what it finds, leaves and computes ----
+
+    def taken(self, flow: Flow) -> tuple[str, ...]:
+        """The latches that it takes from, each as ``takes`` names them."""
+        return (self.takes,) if self.takes else ()
+
+    def made(self) -> tuple[str, ...]:
+        """The latches that it fills."""
+        return (self.makes,) if self.makes else ()
+
+    def seen(self, flow: Flow, taker: MicroOp) -> Seen:
+        """What a conversion of what it makes sees. Raises FlowError."""
+        raise FlowError(f"flow {flow.name}, {self.text()}: the {self.makes} cannot be converted", self)
+
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """What it adds to the normal form. Raises FlowError."""
+        yield from ()
 
     # ---- what the checks ask ----
 

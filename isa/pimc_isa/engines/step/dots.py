@@ -67,12 +67,28 @@ class Dots:
         sides = range(len(block.columns))
         for group in reading.groups:
             for together in [[side] for side in sides] if reading.sides else [list(sides)]:
-                seen = self._analog_sum(block, slices, group, together, swings, which)
-                code = self._code(seen, group, step, swings, block.number, which) << group.shift
-                if len(group.pairs) == 1:
-                    code = block.signs[group.pairs[0][1]] * code
-                total += -code if reading.sides and together == [1] else code
+                counts = self._group_codes(block, slices, group, together, (step, swings, which))
+                total += -counts if reading.sides and together == [1] else counts
         return total
+
+    def _group_codes(
+        self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], at: tuple[float, Swings, Array]
+    ) -> Array:
+        """What one conversion counts; where its code is an end code, what the finer ones count."""
+        step, swings, which = at
+        seen = self._analog_sum(block, slices, group, sides, swings, which)
+        value = self._code(seen, group, step, swings, block.number, which)
+        counts = value << group.shift
+        if len(group.pairs) == 1:
+            counts = block.signs[group.pairs[0][1]] * counts
+        if not group.finer:
+            return np.asarray(counts)
+        top, bottom = group.converter.hi * group.converter.step, group.converter.lo * group.converter.step
+        flagged = (value == top) | ((value == bottom) & (bottom < 0))
+        finer = np.zeros_like(counts)
+        for each in group.finer:
+            finer += self._group_codes(block, slices, each, sides, at)
+        return np.where(flagged, finer, counts)
 
     def _analog_sum(
         self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], swings: Swings, which: Array

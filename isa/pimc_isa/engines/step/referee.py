@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pimc_isa.define import Instr
+from pimc_isa.engines.step.flows import unknown_micro_ops
 from pimc_isa.engines.step.geometry import InTile, Row
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import End, Halt, Loop
@@ -70,6 +71,7 @@ def restatement_of(instr: Instr, tile: Tile) -> Restatement:
 
 
 def unrefereed(program: Program) -> tuple[str, ...]:
-    """Mnemonics of instructions in a program that have no restatement, in order of first use."""
+    """Names of instructions and micro-operations in a program that have no restatement, in order of first use."""
     found = (instr for tile in program.tiles for instr in tile.code)
-    return tuple(dict.fromkeys(i.mnemonic for i in found if type(i) not in _TABLE and not isinstance(i, CONTROL)))
+    names = [i.mnemonic for i in found if type(i) not in _TABLE and not isinstance(i, CONTROL)]
+    return tuple(dict.fromkeys([*names, *(name for flow in program.flows for name in unknown_micro_ops(flow))]))
