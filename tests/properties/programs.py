@@ -215,6 +215,9 @@ class Drafter(RowLayers):
     def assemble(self, x: Tensor, buffers: list[Buffer], moves: list[Instr], results: list[Tensor]) -> Program:
         rng = self.rng
         machine, places = make_machine(rng, len(self.tiles))
+        if self.guarded:
+            array = dataclasses.replace(machine.array, dac_pulses=rng.randint(0, 2))
+            machine = dataclasses.replace(machine, array=array)
         numbers = rng.sample(range(1, len(self.tiles) + 1), len(self.tiles))
         number = {0: 0} | {t.number: n for t, n in zip(self.tiles, numbers, strict=True)}
         shapes = [(t.channels, t.rows, t.width) for t in (x, *results)]
@@ -272,7 +275,7 @@ class Drafter(RowLayers):
 
 
 def random_program(rng: Random, most_layers: int = 5, guarded: bool = False) -> Program:
-    """A program of up to ``most_layers`` layers; ``guarded``: its flows have guarded conversions."""
+    """A program of up to ``most_layers`` layers; ``guarded``: conversions are, and DACs may send pulses."""
     drafter = Drafter(rng)
     drafter.guarded = guarded
     return drafter.program(rng.randint(1, most_layers))

@@ -16,7 +16,7 @@ from pimc_isa.errors import ProgramError
 from pimc_isa.flow.forms import Block, Conversion, NormalForm, Takes
 from pimc_isa.operands import Weights
 
-__all__ = ["KNOWN", "Proof", "conversions_exact", "flags_of", "full_scale", "sliced_dot"]
+__all__ = ["KNOWN", "Proof", "conversions_exact", "flags_of", "full_scale", "guarded_flags", "sliced_dot"]
 
 Array = np.ndarray
 
@@ -174,13 +174,10 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
     y = np.zeros((x.shape[0], groups, n), np.int64)
     codes = np.zeros_like(y)
     for number, rows in row_blocks(k, weights.block_rows):
-        slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
-        both = _fields(cells.codes[:, rows], weights)
-        signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
-        apart = [(1, [np.maximum(f, 0) for f in both]), (-1, [np.maximum(-f, 0) for f in both])]
+        slices, apart, signs = _parts(x, cells, weights, form, number, rows)
         for block in form.blocks:
             value = np.zeros_like(y)
-            for side, fields in apart if form.sides else [(1, both)]:
+            for side, fields in apart:
                 value += side * _converted(block, slices, fields, signs, scale)
             if block.conversion is not None and block.conversion.ranged:
                 codes += value
@@ -195,19 +192,51 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
 
 def _converted(block: Block, slices: list[Array], fields: list[Array], signs: list[Array], scale: float) -> Array:
     """One block of one row block: column sums, added, converted, shifted, signed; refined where it is flagged."""
-    alone = len(block.pairs) == 1
-    total: Array = np.zeros((), np.int64)
-    for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
-        sums = _buffered(slices[i], fields[j], block.cell, scale) << exponent
-        total = total + (sums if alone else signs[j] * sums)
-    value = _convert(total, block.conversion, scale)
+    value = _value(block, slices, fields, signs, scale)
     flags = flags_of(block, value)
     value = value << block.shift
-    value = np.asarray(signs[block.pairs[0][1]] * value if alone else value)
+    value = np.asarray(signs[block.pairs[0][1]] * value if len(block.pairs) == 1 else value)
     if flags is None or not flags.any():
         return value
     finer = sum(_converted(b, slices, fields, signs, scale) for b in block.refinement)
     return np.asarray(np.where(flags, finer, value))
+
+
+def _value(block: Block, slices: list[Array], fields: list[Array], signs: list[Array], scale: float) -> Array:
+    """What the conversion of one block of one row block gives."""
+    total: Array = np.zeros((), np.int64)
+    for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
+        sums = _buffered(slices[i], fields[j], block.cell, scale) << exponent
+        total = total + (sums if len(block.pairs) == 1 else signs[j] * sums)
+    return _convert(total, block.conversion, scale)
+
+
+def guarded_flags(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale: float = 0.0) -> Array:
+    """How many conversions gave an end code: int32 [blocks of the form, row blocks, positions, groups, n].
+
+    Arguments as for ``sliced_dot``; 2 where W+ and W- both did, always 0 where a block is not guarded.
+    """
+    height = weights.block_rows
+    made = np.zeros((len(form.blocks), -(-x.shape[2] // height), x.shape[0], *cells.centre.shape[::2]), np.int32)
+    for number, rows in row_blocks(x.shape[2], height):
+        slices, apart, signs = _parts(x, cells, weights, form, number, rows)
+        for n, block in enumerate(form.blocks):
+            for _, fields in apart if block.refinement else []:
+                flags = flags_of(block, _value(block, slices, fields, signs, scale))
+                made[n, number] += 0 if flags is None else flags
+    return made
+
+
+def _parts(
+    x: Array, cells: Cells, weights: Weights, form: NormalForm, number: int, rows: slice
+) -> tuple[list[Array], list[tuple[int, list[Array]]], list[Array]]:
+    """Of one row block: input slices, what is converted together with its sign, and the polarity of every slice."""
+    slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
+    both = _fields(cells.codes[:, rows], weights)
+    signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
+    if not form.sides:
+        return slices, [(1, both)], signs
+    return slices, [(1, [np.maximum(f, 0) for f in both]), (-1, [np.maximum(-f, 0) for f in both])], signs
 
 
 def flags_of(block: Block, value: Array) -> Array | None:

@@ -149,6 +149,10 @@ class MicroOp:
 
     # ---- what it costs ----
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """What of data its actions depend on: `ONES` of the inputs, `FLAGS` of guarded conversions."""
+        return frozenset()
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """What is booked for it, over all positions of a burst."""
         return {}

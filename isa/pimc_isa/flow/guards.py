@@ -14,7 +14,7 @@ from pimc_isa.flow.latches import fail, guard_of
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
 
-__all__ = ["refined", "refuse_guards"]
+__all__ = ["covers", "refined", "refuse_guards"]
 
 Cell = tuple[int, int]  # input bit, weight slice
 
@@ -29,9 +29,9 @@ def refuse_guards(flow: Flow, codes: Sequence[Codes]) -> None:
         if each.op.takes != "codes":
             fail(flow, each.op, "codes whose flags decide are merged", "accumulate them")
         guard = guard_of(flow, convert) if convert.guard == "flagged" else convert
-        if guard_of(flow, each.op) is not guard:
+        if guard_of(flow, each.op) != guard:
             fail(flow, each.op, f"the flags are not those of '{guard.text()}' any more", "add the codes earlier")
-        if not any(other is guard for other in guards):
+        if guard not in guards:
             fail(flow, guard, "its codes are not added, but others refine them", "accumulate its codes")
 
 
@@ -45,7 +45,7 @@ def refined(
     if added.convert.guard != "guarded":
         return block
     own = _cells(block, slices)
-    mine = [(by, b) for by, b in refinements if guard_of(flow, by.convert) is added.convert]
+    mine = [(by, b) for by, b in refinements if guard_of(flow, by.convert) == added.convert]
     _refuse_strays(flow, added, slices, mine)
     inside = [b for _, b in mine if set(_cells(b, slices)) & set(own)]
     for by, b in mine:
@@ -57,6 +57,11 @@ def refined(
             what = f"input bit {bit} of weight slice {j} is refined {covered[bit, j]} times instead of once"
             fail(flow, added.convert, what, "convert every bit of a guarded sum once more, flagged, and accumulate it")
     return replace(block, refinement=tuple(inside))
+
+
+def covers(block: Block, part: Block, slices: tuple[Bits, ...]) -> bool:
+    """Whether a block sees all that a part sees."""
+    return set(_cells(part, slices)) <= set(_cells(block, slices))
 
 
 def _refuse_strays(flow: Flow, added: Codes, slices: tuple[Bits, ...], mine: Sequence[tuple[Codes, Block]]) -> None:

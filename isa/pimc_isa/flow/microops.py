@@ -10,6 +10,8 @@ from pimc_isa.flow.define import OPS, MicroOp, micro_op, parse_flow_lines, print
 from pimc_isa.flow.fields import Columns, Rounding, bit_range, bits, choice, columns, rounding, scaling, shift, step
 from pimc_isa.flow.forms import Bits, Conversion, Seen
 from pimc_isa.flow.latches import converted, fail, gathered, latest
+from pimc_isa.flow.reduce import numbers, refinements
+from pimc_isa.flow.use import FLAGS, ONES
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
@@ -64,10 +66,15 @@ class Drive(MicroOp, op="drive", resource="dac", takes="inputs"):
         if not 0 < self.bits[1] - self.bits[0] <= most:
             yield "the slice does not fit the DACs", f"drive 1 to {most} bits at a time"
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Pulse trains are as long as the inputs are large."""
+        return frozenset({ONES} if machine.array.dac_pulses else ())
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
-        """One pulse on every word line, and the bits read from its register."""
+        """Every word line is driven, and the bits read from its register; the pulses, where it is driven by pulses."""
         lines = use.positions * use.rows
-        return {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
+        driven = {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
+        return driven | ({"dac_pulse": use.pulses_of(self.bits)} if use.pulses else {})
 
 
 class Read(MicroOp, op="read", resource="array", makes="samples"):
@@ -89,10 +96,14 @@ class Read(MicroOp, op="read", resource="array", makes="samples"):
             fail(flow, self, "no input bits are driven in this step", "add a drive at the same step")
         return input_bits(flow, drives[0], drives[0].bits)
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Cells conduct as long as pulses last."""
+        return frozenset({ONES} if machine.array.dac_pulses else ())
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
-        """Whole arrays are read, and all columns sampled."""
+        """Cells between driven word lines and columns in use are read, and these columns sampled."""
         held = use.positions * (use.columns + use.unit_columns)
-        return {"array_read": use.positions * use.arrays, "sample_hold": held}
+        return {"cell_read": use.cells(self.driven(flow)), "sample_hold": held}
 
 
 class Fold(
@@ -280,17 +291,30 @@ class Convert(
             return Conversion(0, (codes - 1) * how.step, how.step, how.ranged)
         return Conversion(-codes // 2 * how.step, (codes // 2 - 1) * how.step, how.step, how.ranged)
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Flags say how much is converted."""
+        return frozenset({FLAGS} if self.guard else ())
+
+    def codes_of_a_sum(self, flow: Flow) -> int:
+        """How many codes a partial sum gets from it, flagged or not."""
+        seen = self.sees(flow)
+        if seen.kind == "samples":
+            return len(flow.slices) * (2 if flow.bipolar and not flow.pairs else 1)
+        if seen.kind == "buffered" and self.columns is not None:
+            return 1 if self.columns.summed else self.columns.hi - self.columns.lo
+        return buffer_places(flow) if seen.kind == "buffered" else 1
+
     def codes(self, flow: Flow, use: Use) -> float:
         """How many codes it makes whose sums count, in a burst: those of unit columns are booked by ``sum-inputs``."""
-        seen = self.sees(flow)
-        per_sum = 1
-        if seen.kind == "samples":
-            per_sum = len(flow.slices) * (2 if flow.bipolar and not flow.pairs else 1)
-        elif seen.kind == "buffered" and self.columns is not None:
-            per_sum = 1 if self.columns.summed else self.columns.hi - self.columns.lo
-        elif seen.kind == "buffered":
-            per_sum = buffer_places(flow)
-        return use.positions * use.sums * per_sum
+        if self.guard == "flagged" and use.tally is not None:
+            return sum(use.tally.flags[block] * times for block, times in refinements(flow, self).items())
+        return use.positions * use.sums * self.codes_of_a_sum(flow)
+
+    def counted(self, flow: Flow, use: Use) -> float:
+        """How many of its codes count: of a guarded conversion those without a flag."""
+        if self.guard == "guarded" and use.tally is not None:
+            return self.codes(flow, use) - sum(use.tally.flags[block] for block in numbers(flow, self))
+        return self.codes(flow, use)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """A conversion for each code, and what is buffered is read."""
@@ -316,15 +340,20 @@ class Accumulate(MicroOp, op="accumulate", resource="shift-adder", takes="codes"
         """Codes, and the flags that say which of them count."""
         return (self.takes, "flags") if converted(flow, self).guard else (self.takes,)
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Flags say which codes are added."""
+        return converted(flow, self).measures(flow, machine)
+
     def adds(self, flow: Flow) -> Iterator[Addition]:
         """The codes."""
         yield Codes(self, converted(flow, self), self.left)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
-        """Every code is added; a partial sum is read and written."""
+        """Every code that counts is added; a partial sum is read and written, for its share of them."""
         convert = converted(flow, self)
-        registers = use.positions * use.sums * 2 * use.sum_bytes
-        return {"shift_add": convert.codes(flow, use), "output_register_byte": registers}
+        codes = convert.counted(flow, use)
+        sums = codes / convert.codes_of_a_sum(flow)
+        return {"shift_add": codes, "output_register_byte": sums * 2 * use.sum_bytes}
 
 
 class SumInputs(MicroOp, op="sum-inputs", resource="input-adder", takes="codes", makes="input sums", gathers="all"):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from pimc_isa.errors import FlowError
 from pimc_isa.flow.adds import Codes, Corrected, InputSum, Scaled
 from pimc_isa.flow.forms import Bits, Block, Conversion, NormalForm, Seen
-from pimc_isa.flow.guards import refined, refuse_guards
-from pimc_isa.flow.latches import fail
-from pimc_isa.flow.microops import Read
+from pimc_isa.flow.guards import covers, refined, refuse_guards
+from pimc_isa.flow.latches import fail, guard_of
 from pimc_isa.flow.pairs import blocks_of, lowest_place
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.microops import Convert
 
-__all__ = ["MAX_BITS", "normal_form"]
+__all__ = ["MAX_BITS", "normal_form", "numbers", "refinements"]
 
 #: Bits of an input, and of a weight, that a flow may have.
 MAX_BITS = 32
@@ -34,9 +35,49 @@ def normal_form(flow: Flow) -> NormalForm:
     """
     if not (0 < flow.input_bits <= MAX_BITS and flow.slices and min(flow.slices) > 0 and sum(flow.slices) <= MAX_BITS):
         raise FlowError(f"flow {flow.name}: inputs and the slices of a weight must have 1 to {MAX_BITS} bits")
-    reads = {op.sampled for op in flow.ops if isinstance(op, Read)}
-    if len(reads) > 1:
+    if len(flow.sampled) > 1:
         raise FlowError(f"flow {flow.name}: some reads sample pairs of columns, others single ones\nread all alike")
+    cut = _cut(flow)
+    _refuse_columns(flow, [block for _, block in cut.primary])
+    _refuse_ranges(flow, [block for _, block in cut.primary])
+    refuse_guards(flow, [*dict(cut.primary), *dict(cut.finer)])
+    _refuse_sides(flow, [each for each, _ in (*cut.primary, *cut.finer)])
+    blocks = tuple(refined(flow, each, block, cut.slices, cut.finer) for each, block in cut.primary)
+    units = _unit_conversions(flow, cut.slices[: cut.inputs])
+    shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
+    return NormalForm(cut.slices, shifts, blocks, units, flow.sampled == {"sides"})
+
+
+def numbers(flow: Flow, convert: Convert) -> tuple[int, ...]:
+    """Which blocks of the normal form a conversion makes that is not flagged."""
+    return tuple(n for n, (each, _) in enumerate(_cut(flow).primary) if each.convert == convert)
+
+
+@lru_cache(maxsize=256)
+def refinements(flow: Flow, convert: Convert) -> dict[int, int]:
+    """By block of the normal form that a flagged conversion refines: in how many of its own blocks."""
+    cut = _cut(flow)
+    own = [block for each, block in cut.finer if each.convert == convert]
+    inside = {n: sum(covers(b, f, cut.slices) for f in own) for n, (_, b) in enumerate(cut.primary)}
+    guard = guard_of(flow, convert)
+    return {n: times for n, times in inside.items() if times and cut.primary[n][0].convert == guard}
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A flow's blocks with whoever adds them: those that count at first, and those of flagged conversions.
+
+    ``slices``: input slices by number, the first ``inputs`` of them those of the first.
+    """
+
+    slices: tuple[Bits, ...]
+    inputs: int
+    primary: tuple[tuple[Codes, Block], ...]
+    finer: tuple[tuple[Codes, Block], ...]
+
+
+@lru_cache(maxsize=64)
+def _cut(flow: Flow) -> _Cut:
     codes = _added(flow)
     own = [each for each in codes if each.convert.guard != "flagged"]
     inputs = _inputs(flow, own)
@@ -45,22 +86,9 @@ def normal_form(flow: Flow) -> NormalForm:
     for each in codes:
         for bits in each.convert.sees(flow).bits:
             number.setdefault(bits, len(number))
-    blocks = {n: blocks_of(flow, each.convert, number) for n, each in enumerate(codes)}
-    primary = [block for n, each in enumerate(codes) if each in own for block in blocks[n]]
-    _refuse_columns(flow, primary)
-    _refuse_ranges(flow, primary)
-    refuse_guards(flow, codes)
-    _refuse_sides(flow, reads, codes)
-    refinements = [(each, block) for n, each in enumerate(codes) if each not in own for block in blocks[n]]
-    whole = [
-        refined(flow, each, block, tuple(number), refinements)
-        for n, each in enumerate(codes)
-        if each in own
-        for block in blocks[n]
-    ]
-    units = _unit_conversions(flow, inputs)
-    shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
-    return NormalForm(tuple(number), shifts, tuple(whole), units, reads == {"sides"})
+    made = [(each, block) for each in codes for block in blocks_of(flow, each.convert, number)]
+    primary = tuple((each, block) for each, block in made if each in own)
+    return _Cut(tuple(number), len(inputs), primary, tuple(pair for pair in made if pair[0] not in own))
 
 
 def _additions(flow: Flow, kind: type[_Kind]) -> list[_Kind]:
@@ -96,8 +124,8 @@ def _refuse_ranges(flow: Flow, blocks: list[Block]) -> None:
         raise FlowError(f"flow {flow.name}: ranged conversions and scale need each other\nuse both or neither")
 
 
-def _refuse_sides(flow: Flow, reads: set[str], codes: list[Codes]) -> None:
-    if reads == {"sides"} and any(each.convert.sees(flow).kind != "samples" for each in codes):
+def _refuse_sides(flow: Flow, codes: list[Codes]) -> None:
+    if flow.sampled == {"sides"} and any(each.convert.sees(flow).kind != "samples" for each in codes):
         raise FlowError(f"flow {flow.name}: sides are subtracted after conversion, analog sums before\nread pairs")
 
 
@@ -136,7 +164,7 @@ def _refuse_gaps(flow: Flow, bits: list[Bits], what: str) -> None:
             )
 
 
-def _unit_conversions(flow: Flow, slices: list[Bits]) -> tuple[Conversion | None, ...]:
+def _unit_conversions(flow: Flow, slices: tuple[Bits, ...]) -> tuple[Conversion | None, ...]:
     """How the sum of each input slice is converted (counted in digital: not at all), in the order of ``slices``."""
     summed = _additions(flow, InputSum)
     for each in summed:

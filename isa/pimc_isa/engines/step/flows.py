@@ -36,14 +36,17 @@ class StepConverter:
 class StepGroup:
     """Pairs whose column sums are added before one conversion; the result counts ``2**shift`` times.
 
-    ``cell``: every column sum goes through such a buffer cell first. ``finer``: where the code is an end code, these
-    groups count in its place.
+    ``by``: the conversion's micro-operation. ``cell``: every column sum goes through such a buffer cell first; where
+    these are in columns of a buffer, it is ``buffered``. ``finer``: where the code is an end code, these groups count
+    in its place.
     """
 
     pairs: tuple[Pair, ...]
     shift: int
     converter: StepConverter
+    by: MicroOp
     cell: StepConverter | None = None
+    buffered: bool = False
     finer: tuple[StepGroup, ...] = ()
 
 
@@ -53,7 +56,7 @@ class Reading:
 
     ``slices``: bit ranges [lo, hi) of the input, in the order in which their codes are added, those of flagged
     conversions last. ``units``: for the sum of each input slice the converter it goes through (None: counted); empty if
-    nothing is corrected. ``sides``: W+ and W-
+    nothing is corrected. ``adders``: who adds codes, and the conversion that makes them. ``sides``: W+ and W-
     go through converters of their own.
     """
 
@@ -61,6 +64,12 @@ class Reading:
     groups: tuple[StepGroup, ...]
     units: tuple[StepConverter | None, ...]
     sides: bool
+    adders: tuple[tuple[MicroOp, MicroOp], ...] = ()
+
+    @property
+    def all_groups(self) -> tuple[StepGroup, ...]:
+        """Those that count at first, and the finer ones."""
+        return (*self.groups, *(finer for group in self.groups for finer in group.finer))
 
     @property
     def converter(self) -> StepConverter:
@@ -159,7 +168,7 @@ class _Reader:
         pairs = [(number[b], j, b[0] + place) for b in self.slices(convert) for j, place in enumerate(self.places)]
         if source.name not in ("fold", "buffer"):
             through = _CELLS[source.name](source) if source.name in _CELLS else None
-            return [StepGroup(((i, j, 0),), power, converter, through) for i, j, power in pairs]
+            return [StepGroup(((i, j, 0),), power, converter, convert, through) for i, j, power in pairs]
         powers = sorted({power for _, _, power in pairs})
         chosen = vars(convert)["columns"]
         if chosen is not None:
@@ -169,7 +178,7 @@ class _Reader:
         found = []
         for wanted in [powers] if together else [[power] for power in powers]:
             inside = tuple((i, j, power - wanted[0]) for i, j, power in pairs if power in wanted)
-            found.append(StepGroup(inside, wanted[0], converter, cell))
+            found.append(StepGroup(inside, wanted[0], converter, convert, cell, source.name == "buffer"))
         return found
 
     def units(self) -> dict[Bits, StepConverter | None]:
@@ -219,7 +228,8 @@ def read_flow(flow: Flow) -> Reading:
         groups += [_refined(group, finer, slices) for group in reader.groups(convert, number)]
     units = reader.units()
     sides = any(vars(op)["sampled"] == "sides" for op in reader.called("read"))
-    return Reading(slices, tuple(groups), tuple(units[bits] for bits in own) if units else (), sides)
+    adders = tuple((op, reader.last(op, "codes")) for op in reader.called("accumulate"))
+    return Reading(slices, tuple(groups), tuple(units[bits] for bits in own) if units else (), sides, adders)
 
 
 def _refined(group: StepGroup, finer: list[StepGroup], slices: tuple[Bits, ...]) -> StepGroup:
