@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pimc_isa.flow.adds import Addition, Codes, Corrected, InputSum, Scaled
@@ -484,7 +484,10 @@ def buffer_columns(flow: Flow, array: Array) -> int:
 
 
 def buffer_places(flow: Flow) -> int:
-    """Buffer columns of one output: distinct weights of pairs of input and weight slice."""
+    """Buffer columns of one output: distinct weights of pairs of buffered input slice and weight slice."""
+    return len(_places(flow, [_driven(flow, op) for op in flow.ops if isinstance(op, Buffer)]))
+
+
+def _places(flow: Flow, slices: Iterable[Bits]) -> set[int]:
     shifts = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
-    starts = [op.bits[0] for op in flow.ops if isinstance(op, Drive)]
-    return len({lo + shift for lo in starts for shift in shifts})
+    return {lo + shift for lo, _ in slices for shift in shifts}
