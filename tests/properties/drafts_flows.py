@@ -105,7 +105,7 @@ def _guarded_whole(rng: Random, name: str, kind: str, slices: tuple[int, ...]) -
     step = len(starts) + 2
     ops += [micro_op(step, "convert", ("signed", str(rng.randint(4, 10)), "guarded"))]
     ops += [micro_op(step + 1, "accumulate", ("<<0",))]
-    for lo, hi in [part for lo in starts for part in _cut(rng, lo, lo + bits, bits)]:
+    for lo, hi in [part for first in starts for part in _cut(rng, first, first + bits, bits)]:
         ops += [micro_op(step, "drive", (f"{lo}:{hi}",)), micro_op(step, "read", ("pairs",))]
         ops += [micro_op(step + 1, "convert", ("signed", str(rng.randint(3, 16)), "flagged"))]
         ops += [micro_op(step + 2, "accumulate", (f"<<{lo}",))]
