@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pimc_isa.crossbar.cells import Cells, decode, encode_differential
 from pimc_isa.crossbar.exactness import conversions_exact, sliced_dot
 from pimc_isa.errors import FlowError
 from pimc_isa.flow import Flow, check_flow, normal_form, parse_flow, print_flow
+from pimc_isa.flow.file import judge_flow_file
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Weights
 
@@ -236,3 +238,12 @@ def test_guarded_codes_cannot_be_merged_as_they_are() -> None:
     text = without("@5 accumulate <<0", "@6 accumulate <<0", "@7 accumulate <<2", text=FOLDED)
     with pytest.raises(FlowError, match="whose flags decide are merged"):
         check_flow(flow(text.replace("@8 merge", "@5 merge")), machine())
+
+
+def test_a_file_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.flow"
+    path.write_text(SPECULATIVE.replace("@11 drive 0:1", "@11 drive 0:2").strip() + "\n", encoding="utf-8")
+    with pytest.raises(FlowError) as error:
+        judge_flow_file(path, machine())
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "@10 convert signed 7 guarded" in text)
+    assert str(error.value).startswith(f"{path}:{line}: flow spec, @10 convert signed 7 guarded: input bit 1")
