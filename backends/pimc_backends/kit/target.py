@@ -10,10 +10,10 @@ from typing import Any
 
 from pimc.analysis.modulo import Dataflow, lossless, schedule
 from pimc.passes.base import Pass
+from pimc.passes.choose_flows import ChooseFlows
 from pimc.passes.choose_ranges import ChooseRanges
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
-from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target, TargetError
@@ -69,7 +69,6 @@ def make_target(
         machine,
         (scheduled_flow(flow, dataflow, machine),),
         flow,
-        encoder="differential" if dataflow.bipolar else "flipped",
         ranges=ranges,
         **options,
     )
@@ -99,5 +98,5 @@ def widened(machine: Machine, dataflow: Dataflow) -> Machine:
 
 
 def analog_pipeline() -> tuple[Pass, ...]:
-    """The passes, in order: cells need the cut's row blocks; ranges need the flow."""
-    return (MapWeights(), SliceWeights(), Place(), ScheduleAnalog(), ChooseRanges(), ScheduleRows())
+    """The passes, in order: cuts need the flow, cells the cut's row blocks, ranges the cells."""
+    return (ChooseFlows(), MapWeights(), SliceWeights(), Place(), ChooseRanges(), ScheduleRows())

@@ -62,7 +62,7 @@ def test_options_of_a_pass_are_forced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[polish]\nx = 1\n", "section for pass 'polish'; the passes are map-weights"),
+        ("[polish]\nx = 1\n", "section for pass 'polish'; the passes are choose-flows"),
         ("[place]\nspeed = 1\n", "pass place has no option 'speed'"),
         ('[place."no/such/op"]\nplacement = []\n', "names op 'no/such/op' in .place."),
         (f'[place."{CONV}"]\nmapping = {{copies = 2}}\n', "that pass decides placement"),
