@@ -49,7 +49,7 @@ def target(ranges: str = "gain", *flows: Flow) -> Target:
 
 
 def programmed(name: str = "one", *, centred: bool = False) -> Graph:
-    """A graph as choose-flows and slice-weights leave it: dense, strided, grouped and depthwise convolutions, an addition."""
+    """Convolutions with flows and cells: dense, strided, grouped and depthwise ones, and an addition."""
     net = Net((9, 9, 8))
     a = net.conv(net.x, 12)
     b = net.conv(a, 12, stride=2, groups=4)
