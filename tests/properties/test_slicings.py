@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_high_bits_come_first_as_papers_write_them() -> None:
         ({"input_slicing": (2, 6)}, "the slice does not fit the DACs"),
     ],
 )
-def test_slicings_that_cannot_be(fields: dict[str, Slicing], message: str) -> None:
+def test_slicings_that_cannot_be(fields: dict[str, Any], message: str) -> None:
     plain = Dataflow("A", converter_bits=12)
     with pytest.raises(FlowError, match=message):
         schedule(replace(plain, **fields), chip(plain), "x")
