@@ -24,6 +24,7 @@ from pimc_backends.kit import analog_pipeline, emit, make_target
 from pimc_isa.check import check
 from pimc_isa.engines import step
 from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.noise import parse_noise
 from pimc_isa.engines.values import Executor
 from pimc_isa.machine import Chip
 from pimc_isa.program import Program
@@ -65,7 +66,7 @@ def drawn(graph: Graph, rng: Random) -> dict[str, str]:
     return {op.name: rng.choice(list(DATAFLOWS)) for op in graph.of(Conv)}
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(graphs(), st.randoms(use_true_random=False), st.sampled_from([2, 8, 64]), st.sampled_from([14, 14, 6]))
 def test_every_layer_may_have_any_flow(graph: Graph, rng: Random, arrays: int, bits: int) -> None:
     """Converters of 14 bits: the integer product, whatever the flows. Of 6 bits: what the referee says."""
@@ -79,6 +80,9 @@ def test_every_layer_may_have_any_flow(graph: Graph, rng: Random, arrays: int, b
     made, slow = Executor(program).run(x).outputs["output"], step.run(program, x, 2)
     same(simulate(program, 2), slow.timing)
     np.testing.assert_array_equal(made, slow.outputs["output"])
+    noise = parse_noise(rng.randrange(99), "device:cell=0.2,read=0.02")
+    noisy, slow = Executor(program, noise=noise).run(x).outputs["output"], step.run(program, x, 2, noise=noise)
+    np.testing.assert_array_equal(noisy, slow.outputs["output"])
     if bits == 14:
         np.testing.assert_array_equal(made, evaluate(graph, x)["$output"])
 
