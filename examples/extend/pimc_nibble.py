@@ -7,13 +7,10 @@ take half the memory and half the links.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from pimc.analysis.dataflow import Dataflow
-from pimc.analysis.facts import Facts
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref
@@ -23,10 +20,10 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Geometry, TensorOp
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
-from pimc_backends.kit import ScheduledBackend, next_row, writes
+from pimc_backends.kit import next_row, writes
 from pimc_isa.define import slab
 from pimc_isa.element import U8, Element
-from pimc_isa.engines.step import Restatement, elements, over, restate, slab_row
+from pimc_isa.engines.step import Restatement, elements, nbytes, over, restate, slab_row
 from pimc_isa.instructions import PerElement
 from pimc_isa.operands import Slab
 
@@ -55,6 +52,11 @@ class Widen(PerElement, op=0xE1, name="widen", unit="vector"):
         m.write(self.dst, m.read(self.src) << 4)
 
 
+def _booked(p: Any, instr: Any, ledger: Any) -> dict[str, float]:
+    size = sum(nbytes(p.tile, part) for part in (instr.dst, instr.src))
+    return {"vector_element": elements(p.tile, instr.dst), "memory_byte": size}
+
+
 def _restated(value: Any) -> Restatement:
     """Once more, from the prose above: the referee never asks the classes."""
     return Restatement(
@@ -63,6 +65,7 @@ def _restated(value: Any) -> Restatement:
         reads=lambda p, instr, i: [slab_row(instr.src, i)],
         writes=lambda p, instr, i: [slab_row(instr.dst, i)],
         meaning=lambda instr, v: v.write(instr.dst, value(v.read(instr.src))),
+        actions=_booked,
     )
 
 
@@ -138,13 +141,3 @@ class CountNibbles(Pass):
         made = graph.copy()
         made.meta["nibbles"] = str(sum(op.type is not None and op.element is U4 for op in graph.ops()))
         return made
-
-
-def by_height(facts: Facts, target: Target) -> tuple[str, ...]:
-    """Two input bits at a time take half the steps; converters hold the sums of a flipped column of so few rows."""
-    fits = facts.k * 3 * 3 // 2 < 1 << target.machine.array.converter_bits
-    return ("nibble8x2", "nibble8") if fits else ("nibble8",)
-
-
-MACHINE, BIT_BY_BIT = Path(__file__).with_suffix(".toml"), Dataflow("A", input_slicing=(1,) * 8)
-TARGET = ScheduledBackend("nibble", MACHINE, BIT_BY_BIT, "nibble8", more={"nibble8x2": Dataflow("A")}, offer=by_height)

@@ -18,6 +18,7 @@ from pimc_backends.kit import widened
 from pimc_isa.crossbar.cells import Cells, encode, encode_differential
 from pimc_isa.crossbar.exactness import conversions_exact, sliced_dot
 from pimc_isa.engines.dots.layer import Layer, LayerPart
+from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.analog import Hardware
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.errors import FlowError
@@ -109,7 +110,7 @@ def test_the_referee_and_the_values_engine_agree(
         x, values, held, coded = operands(dataflow, seed)
         alone = program(held, coded, flow)
         group = Group("g", "w", "x", (0, K), (0, N), (0, 1), 1)
-        step = Dots(alone, Hardware(alone)).products(group, 0, x, (0, 0, range(len(x))))
+        step = Dots(alone, Hardware(alone)).products(group, 0, x, (0, 0, range(len(x))), Ledger())
         layer = Layer(alone, LayerPart.of(group))
         np.testing.assert_array_equal(layer.dense(x.astype(np.uint8), False), step)
         if exact:

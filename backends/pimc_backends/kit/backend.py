@@ -15,6 +15,7 @@ from pimc.passes.target import Offer, Target, every_flow
 from pimc.targets import find_target
 from pimc_backends.kit.emit import emit
 from pimc_backends.kit.target import analog_pipeline, make_target
+from pimc_isa.flow import parse_flow
 from pimc_isa.machine import Machine
 from pimc_isa.program import Program
 
@@ -26,8 +27,8 @@ class ScheduledBackend:
     """A target whose flows are scheduled from dataflows with its machine's precisions. An entry point may name it.
 
     ``published`` is the machine or a file with one; ``flow`` names the flow. ``steps`` are the passes, ``write`` turns
-    the last graph into a program. ``more`` are further dataflows by the names of their flows, and ``offer`` says which
-    flows a layer may have (see `Target`).
+    the last graph into a program. ``more`` are further dataflows by the names of their flows, ``written`` texts of
+    flows, and ``offer`` says which flows a layer may have (see `Target`).
     """
 
     name: str
@@ -38,6 +39,7 @@ class ScheduledBackend:
     write: Callable[[Graph, Target], Program] = emit
     more: Mapping[str, Dataflow] = field(default_factory=dict)
     offer: Offer = every_flow
+    written: tuple[str, ...] = ()
 
     def machine(self) -> Machine:
         """The machine; a file may extend another target's. Raises MachineError for one that cannot be read."""
@@ -57,6 +59,7 @@ class ScheduledBackend:
         chip = machine or self.machine()
         more = {name: on_machine(dataflow, chip) for name, dataflow in self.more.items()}
         options: dict[str, Any] = {"chips": chips, "replication": replication, "ranges": ranges, "offer": self.offer}
+        options["written"] = tuple(map(parse_flow, self.written))
         return make_target(self.name, chip, on_machine(self.dataflow, chip), self.flow, more=more, **options)
 
     def passes(self) -> tuple[Pass, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -18,7 +18,7 @@ from pimc.passes.place import Place
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target, TargetError
-from pimc_isa.flow import Flow
+from pimc_isa.flow import Flow, check_flow
 from pimc_isa.machine import Machine, load_machine
 
 __all__ = ["analog_pipeline", "encoding_of", "make_target", "packaged_machine", "scheduled_flow", "widened"]
@@ -62,18 +62,22 @@ def make_target(
     flow: str,
     *,
     more: Mapping[str, Dataflow] | None = None,
+    written: Iterable[Flow] = (),
     ranges: str = "gain",
     **options: Any,
 ) -> Target:
     """A target with a scheduled flow, and further ones of ``more`` dataflows by name; ``options`` are of `Target`.
 
-    ``ranges='wide'`` gives it converters and cells that lose nothing.
+    ``written`` flows are taken as they are. ``ranges='wide'`` gives it converters and cells that lose nothing. Raises
+    FlowError for a written flow that the machine cannot run.
     """
     dataflows = {flow: dataflow, **(more or {})}
     if ranges == "wide":
         dataflows = {known: lossless(each, machine.array.rows) for known, each in dataflows.items()}
         machine = widened(machine, *dataflows.values())
-    flows = tuple(scheduled_flow(known, each, machine) for known, each in dataflows.items())
+    for text in written:
+        check_flow(text, machine)
+    flows = (*(scheduled_flow(known, each, machine) for known, each in dataflows.items()), *written)
     return Target(name, machine, flows, flow, ranges=ranges, **options)
 
 

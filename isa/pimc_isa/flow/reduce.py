@@ -170,6 +170,9 @@ def _unit_conversions(flow: Flow, slices: tuple[Bits, ...]) -> tuple[Conversion 
     for each in summed:
         if each.convert is not None:
             _refuse_shift(flow, each)
+            seen = each.convert.sees(flow)
+            if seen.kind != "samples" or seen.cell is not None:
+                fail(flow, each.op, "unit columns go through no cells", "sum samples as they are read, or count-inputs")
     if bool(_additions(flow, Corrected)) != bool(summed):
         raise FlowError(f"flow {flow.name}: sum-inputs and correct need each other\nuse both or neither")
     if not summed:

@@ -4,6 +4,7 @@ It restates every rule from the manual and takes none from the engines it judges
 """
 
 from pimc_isa.engines.step import rules as _rules  # fills the table of restatements
+from pimc_isa.engines.step.actions import book_micro_op
 from pimc_isa.engines.step.clock import StepResult, run
 from pimc_isa.engines.step.flows import StepConverter, restate_micro_op
 from pimc_isa.engines.step.geometry import InTile, Row, elements, nbytes, slab_row
@@ -17,6 +18,7 @@ __all__ = [
     "StepConverter",
     "StepResult",
     "Values",
+    "book_micro_op",
     "elements",
     "nbytes",
     "over",

@@ -19,7 +19,7 @@ from pimc_isa.engines.step.geometry import InTile, columns, elements, held_as, n
 from pimc_isa.flow.define import MicroOp
 from pimc_isa.flow.flow import Flow
 
-__all__ = ["Ledger", "book_micro_op", "matrix_actions"]
+__all__ = ["Burst", "Ledger", "book_micro_op", "matrix_actions"]
 
 Array = np.ndarray
 Actions = dict[str, float]
@@ -43,7 +43,7 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class _Burst:
+class Burst:
     """One burst on one copy after another: what the micro-operations of the flow are counted in."""
 
     place: InTile
@@ -52,22 +52,27 @@ class _Burst:
 
     @property
     def group(self) -> Any:
+        """Its crossbar group."""
         return self.place.tile.group[self.instr.group]
 
     @property
     def flow(self) -> Flow:
+        """The group's flow."""
         return self.place.program.flow[self.group.flow]
 
     @property
     def crossbars(self) -> list[Crossbar]:
+        """The crossbars of one copy."""
         return crossbars(self.place.program, self.group)
 
     @property
     def positions(self) -> int:
+        """Output positions."""
         return len(columns(self.place.tile, self.instr.dst))
 
     @property
     def outputs(self) -> int:
+        """Results of a position."""
         g = self.group
         return int((g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0]))
 
@@ -79,10 +84,12 @@ class _Burst:
 
     @property
     def word_lines(self) -> int:
+        """Word lines in use."""
         return sum(each.word_lines for each in self.crossbars)
 
     @property
     def input_bytes(self) -> int:
+        """Bytes of all positions' inputs."""
         g, source = self.group, self.place.tile.buffer[self.instr.src]
         bits = (g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]) * held_as(source.dtype)[0]
         return self.positions * int(bits // 8 + (bits % 8 > 0))
@@ -96,12 +103,12 @@ class _Burst:
         return total
 
 
-def _load(op: MicroOp, b: _Burst) -> Actions:
+def _load(op: MicroOp, b: Burst) -> Actions:
     registers = b.positions * b.word_lines * b.flow.input_bits / 8
     return {"memory_byte": b.input_bytes, "bus_byte": b.input_bytes, "input_register_byte": registers}
 
 
-def _drive(op: MicroOp, b: _Burst) -> Actions:
+def _drive(op: MicroOp, b: Burst) -> Actions:
     lo, hi = vars(op)["bits"]
     lines, pulses = b.positions * b.word_lines, b.place.program.machine.array.dac_pulses
     booked: Actions = {"dac_drive": lines, "input_register_byte": lines * (hi - lo) / 8}
@@ -110,7 +117,7 @@ def _drive(op: MicroOp, b: _Burst) -> Actions:
     return booked
 
 
-def _read(op: MicroOp, b: _Burst) -> Actions:
+def _read(op: MicroOp, b: Burst) -> Actions:
     bits = next(vars(o)["bits"] for o in b.flow.ops if o.name == "drive" and o.step == op.step)
     pulses, cells, samples = b.place.program.machine.array.dac_pulses, 0, 0
     for each in b.crossbars:
@@ -120,13 +127,13 @@ def _read(op: MicroOp, b: _Burst) -> Actions:
     return {"cell_read": cells, "sample_hold": samples}
 
 
-def _convert(op: MicroOp, b: _Burst) -> Actions:
+def _convert(op: MicroOp, b: Burst) -> Actions:
     made = b.ledger.converted.get(op, 0)
     buffered = any(group.by == op and group.buffered for group in read_flow(b.flow).all_groups)
     return {"adc_conversion": made, **({"buffer_read": made} if buffered else {})}
 
 
-def _accumulate(op: MicroOp, b: _Burst) -> Actions:
+def _accumulate(op: MicroOp, b: Burst) -> Actions:
     by = next(convert for adder, convert in read_flow(b.flow).adders if adder == op)
     counted, weights = b.ledger.counted.get(by, 0), b.place.program.weight[b.group.weights]
     sides = 2 if read_flow(b.flow).sides else 1
@@ -135,21 +142,21 @@ def _accumulate(op: MicroOp, b: _Burst) -> Actions:
     return {"shift_add": counted, "output_register_byte": counted / of_a_sum * 2 * ceil(bits / 8)}
 
 
-def _units(op: MicroOp, b: _Burst) -> Actions:
+def _units(op: MicroOp, b: Burst) -> Actions:
     units = b.positions * sum(each.units for each in b.crossbars)
     return {"adc_conversion": units, "shift_add": units}
 
 
-def _columns(op: MicroOp, b: _Burst) -> Actions:
+def _columns(op: MicroOp, b: Burst) -> Actions:
     return {"buffer_write": b.positions * sum(each.columns for each in b.crossbars)}
 
 
-def _store(op: MicroOp, b: _Burst) -> Actions:
+def _store(op: MicroOp, b: Burst) -> Actions:
     size = nbytes(b.place.tile, b.instr.dst)
     return {"memory_byte": size, "bus_byte": size}
 
 
-_BOOKED: dict[str, Callable[[MicroOp, _Burst], Actions]] = {
+_BOOKED: dict[str, Callable[[MicroOp, Burst], Actions]] = {
     "load": _load,
     "drive": _drive,
     "read": _read,
@@ -166,14 +173,14 @@ _BOOKED: dict[str, Callable[[MicroOp, _Burst], Actions]] = {
 }
 
 
-def book_micro_op(name: str, actions: Callable[[MicroOp, Any], Actions]) -> None:
+def book_micro_op(name: str, actions: Callable[[MicroOp, Burst], Actions]) -> None:
     """What a micro-operation of another package books for a burst."""
     _BOOKED[name] = actions
 
 
 def matrix_actions(place: InTile, instr: Any, ledger: Ledger) -> Mapping[str, float]:
     """Actions of one burst; ``mvma`` also reads the sums that are there, and adds each."""
-    burst = _Burst(place, instr, ledger)
+    burst = Burst(place, instr, ledger)
     found: Actions = {}
     for op in burst.flow.ops:
         booked = _BOOKED[op.name](op, burst) if op.name in _BOOKED else {}

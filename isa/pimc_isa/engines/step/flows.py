@@ -88,7 +88,7 @@ _CELLS: dict[str, Callable[[MicroOp], StepConverter]] = {}
 def restate_micro_op(name: str, cell: Callable[[MicroOp], StepConverter] | None = None) -> None:
     """Tell the referee of a micro-operation: it takes samples, and puts each through a cell.
 
-    Without ``cell`` it changes nothing that conversions see.
+    Without ``cell`` it changes nothing that conversions see. ``book_micro_op`` says what it costs.
     """
     _KNOWN.add(name)
     if cell is not None:
