@@ -9,10 +9,12 @@ block-diagonally: several share a crossbar, each on word lines and columns of it
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, isfinite, log2
 from typing import TYPE_CHECKING
 
+from pimc_isa.crossbar.rounds import OneRound, copied, rounds_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow.microops import Scale
 from pimc_isa.flow.use import Use
@@ -20,6 +22,7 @@ from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
     from pimc_isa.define import Context
+    from pimc_isa.element import Element
     from pimc_isa.flow import Flow
     from pimc_isa.machine import Array
     from pimc_isa.program import Program
@@ -160,33 +163,67 @@ def utilisation(program: Program, group: Group) -> float:
 
 
 def group_burst_cycles(program: Program, group: Group, positions: int) -> int:
-    """Cycles for a burst: latency + (ceil(positions / copies) - 1) * interval."""
+    """Cycles for a burst: latency + (ceil(positions / copies) * rounds - 1) * interval."""
     flow = program.flow[group.flow]
-    return flow.latency_cycles + (-(-positions // group.copies) - 1) * flow.interval_cycles
+    return flow.latency_cycles + (_turns(program, group, positions) - 1) * flow.interval_cycles
 
 
 def group_burst_occupancy(program: Program, group: Group, positions: int) -> int:
-    """Cycles until the group can start its next burst: one interval for each position of the busiest copy."""
-    return -(-positions // group.copies) * program.flow[group.flow].interval_cycles
+    """Cycles until the group can start its next burst: one interval for each round of the busiest copy's positions."""
+    return _turns(program, group, positions) * program.flow[group.flow].interval_cycles
+
+
+def _turns(program: Program, group: Group, positions: int) -> int:
+    """Rounds of all positions of the busiest copy."""
+    return -(-positions // group.copies) * program.rounds_of(group)
 
 
 def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) -> dict[str, float]:
     """Actions of one burst: positions x what the group's flow does on the word lines and columns in use.
 
-    Inputs are read from the tile's memory once for each position and broadcast to the crossbars' input registers;
-    sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide.
+    Inputs are read from the tile's memory once for each position (and round) and broadcast to the crossbars' input
+    registers; sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide.
     """
     g = ctx.tile.group[group]
-    flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
-    place, positions = group_footprint(ctx.program, g), ctx.width(dst)
-    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(ctx.machine.array.rows)) / 8)
-    inputs = ctx.tile.buffer[src].element.nbytes((g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]))
-    outputs = (g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])
-    use = Use(
-        *(positions, place.rows, place.arrays, place.columns, place.unit_columns, place.sums, outputs),
-        *(positions * inputs, ctx.nbytes(dst), sum_bytes),
-    )
+    flow, sums = ctx.program.flow[g.flow], ctx.tile.buffer[dst.buffer].element
     actions: Counter[str] = Counter()
-    for op in flow.ops:
-        actions.update(op.actions(flow, use))
+    for use in _uses(ctx, dst, src, g):
+        for op in flow.ops:
+            actions.update(op.actions(flow, use))
+    if g.rounds:
+        actions.update(_between_rounds(ctx.program, g, ctx.width(dst), sums))
     return {action: float(number) for action, number in actions.items() if number}
+
+
+def _uses(ctx: Context, dst: Slab, src: str, g: Group) -> Iterator[Use]:
+    """How much of the crossbars a burst uses in each round."""
+    flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
+    positions, array = ctx.width(dst), ctx.machine.array
+    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
+    x, sums = ctx.tile.buffer[src].element, ctx.tile.buffer[dst.buffer].element
+    if not g.rounds:
+        place, convolutions = group_footprint(ctx.program, g), g.groups[1] - g.groups[0]
+        inputs, outputs = ((hi - lo) * convolutions for lo, hi in (g.k, g.n))
+        yield Use(
+            *(positions, place.rows, place.arrays, place.columns, place.unit_columns, place.sums, outputs),
+            *(positions * x.nbytes(inputs), ctx.nbytes(dst), sum_bytes),
+        )
+        return
+    for done in _rounds(ctx.program, g):
+        arrays, outputs = len(done.reads), len(done.channels)
+        yield Use(
+            *(positions, done.rows, arrays, done.sums * weights.columns, arrays * array.unit_columns, done.sums),
+            *(outputs, positions * x.nbytes(done.inputs), positions * sums.nbytes(outputs), sum_bytes),
+        )
+
+
+def _rounds(program: Program, g: Group) -> tuple[OneRound, ...]:
+    return rounds_of(program, g, outputs_per_array(program.weight[g.weights].columns, program.machine.array))
+
+
+def _between_rounds(program: Program, g: Group, positions: int, sums: Element) -> dict[str, float]:
+    """Sums that a round adds to are read again and added in the tile; those that are copied are read and written."""
+    added = positions * sum(int(done.added.sum()) for done in _rounds(program, g))
+    copies = positions * len(copied(program, g)[0])
+    moved = sums.nbytes(added + 2 * copies)
+    return {"memory_byte": moved, "bus_byte": moved, "merge_add": added}

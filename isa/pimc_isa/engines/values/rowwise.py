@@ -139,11 +139,13 @@ class RowwiseTile:
         split = (
             every.reshape(n * cols, count, layer.groups, -1).transpose(0, 2, 1, 3).reshape(n * cols, layer.groups, -1)
         )
-        vectors = split[..., g.k[0] : g.k[1]]
+        vectors = split if layer.rounds else split[..., g.k[0] : g.k[1]]
         if layer.analog is not None:
             image, col = np.arange(self._first, self._first + n)[:, None], np.arange(*self.tile.cols(dst))
             at = position_numbers(image, np.array([[dst.row.at(self._i)]]), col[None]).ravel()
-            sums = layer.analog(np.ascontiguousarray(vectors), at)
+            sums = layer.noisy(np.ascontiguousarray(vectors), at)
+        elif layer.rounds is not None:
+            sums = layer.rounds.sliced(vectors[:, 0])
         elif layer.exact:
             sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w().astype(np.int64)).astype(np.int32)
         else:

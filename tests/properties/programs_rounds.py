@@ -1,0 +1,95 @@
+"""Random programs whose convolutions work in rounds: any weights, smaller or larger than what they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+
+from pimc_isa.instructions import Mvm, Mvma, Quant
+from pimc_isa.operands import Group, Range, Rounds, Slab, Weights, Window
+from pimc_isa.program import Program
+from tests.properties.drafts import I, Tensor, strips
+from tests.properties.drafts_flows import KINDS, make_cells, make_flow
+from tests.properties.drafts_rounds import Plan, group_of, random_plan
+from tests.properties.programs import Drafter
+
+__all__ = ["random_rounds_program"]
+
+Array = np.ndarray
+
+
+class RoundsDrafter(Drafter):
+    """A drafter whose crossbars are so narrow that a row block takes several of them."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.columns = rng.choice([8, 16, 24, 128])
+        self.rounds: list[Rounds] = []
+
+    def conv(self, x: Tensor) -> Tensor:
+        rng = self.rng
+        w = self.window(x, rng.randint(0, 255))
+        y = self.windowed(x, w, rng.randint(1, 5))
+        weights, flow, scale = self._weights()
+        parts = [self._group(weights, flow, scale, w, x, part) for part in strips(rng, y.channels, 2)]
+        more = self._group(weights, flow, scale, w, x, (0, y.channels)) if rng.random() < 0.4 else None
+        for cols in strips(rng, y.width, 3):
+            self._rounds_tile(x, y, w, cols, [*parts, *([more] if more else [])])
+        return y
+
+    def _weights(self) -> tuple[Weights, str, tuple[float, float]]:
+        """Cells of any weights, and a flow that reads them."""
+        rng, name = self.rng, f"w{len(self.weights)}"
+        k, n = rng.randint(1, 14), rng.randint(1, 6)
+        block_rows = rng.randint(1, 8)
+        slices = rng.choice([(2, 2, 2, 2), (4, 4), (1, 3, 4), (8,)])
+        values = np.random.default_rng(rng.randrange(1 << 30)).integers(-128, 128, (1, k, n)).astype(np.int8)
+        kind = rng.choice(KINDS) if rng.random() < 0.7 else "offset"
+        cells = make_cells(kind, values, slices, block_rows)
+        self.weights.append(Weights(name, 1, k, n, block_rows, slices, kind != "offset"))
+        for part in ("codes", "polarity", "centre"):
+            self.tensors[f"{name}.{part}"] = getattr(cells, part)
+        self.flows.append(make_flow(rng, f"f{len(self.flows)}", kind, slices, rng.random() < 0.6))
+        scale = (rng.choice([0.5, 0.125, 0.02]), rng.choice([1.0, 3.0, 17.0])) if "ranged" in kind else (0.0, 1.0)
+        return self.weights[-1], self.flows[-1].name, scale
+
+    def _group(
+        self, weights: Weights, flow: str, scale: tuple[float, float], w: Window, x: Tensor, outputs: Range
+    ) -> tuple[Range, Group]:
+        """A group over some row blocks and outputs of the weights, and the channels that it makes."""
+        rng, name = self.rng, f"r{len(self.rounds)}"
+        blocks, first = rng.choice(strips(rng, weights.blocks, 2)), rng.randint(0, weights.n - 1)
+        k = blocks[0] * weights.block_rows, min(weights.k, blocks[1] * weights.block_rows)
+        n = first, rng.randint(first + 1, weights.n)
+        inputs = w.kernel[0] * w.kernel[1] * x.channels
+        sizes = Plan(weights, k, n, inputs, outputs, self.columns // weights.columns)
+        plan = random_plan(rng, sizes)
+        self.rounds.append(plan.declared(name))
+        self.tensors.update(plan.tensors(name, rng))
+        return outputs, group_of(plan, name, flow, rng.randint(1, 3), scale)
+
+    def _rounds_tile(self, x: Tensor, y: Tensor, w: Window, cols: Range, groups: list[tuple[Range, Group]]) -> None:
+        t = self.tile("rounds")
+        until = self.window_source(t, x, w, cols)
+        for name, dtype in (("y", "u8"), ("acc", "i32")):
+            self.ring(t, name, y, cols, dtype)
+        self.requant(t, y.channels)
+        body, made = self.receive(t, until), 0
+        for number, (chans, group) in enumerate(groups):
+            t.groups.append(replace(group, name=f"g{number}"))
+            kind: type[Mvm | Mvma] = Mvma if made == y.channels else Mvm
+            body.append(kind(Slab("acc", I, None, chans), "x", "w", f"g{number}"))
+            made = chans[1]
+        self.finish(t, y.rows, [*body, Quant(Slab("y", I), Slab("acc", I), "q"), *self.sends(t, y, cols)])
+
+    def program(self, layers: int) -> Program:
+        made = super().program(layers)
+        array = replace(made.machine.array, columns=self.columns)
+        return replace(made, rounds=tuple(self.rounds), machine=replace(made.machine, array=array))
+
+
+def random_rounds_program(rng: Random, most_layers: int = 3) -> Program:
+    """A program of up to ``most_layers`` layers, of which convolutions work in rounds."""
+    return RoundsDrafter(rng).program(rng.randint(1, most_layers))
