@@ -99,19 +99,17 @@ def _by_round(t: _Tables) -> list[Array]:
 
 def _numbers(t: _Tables) -> Iterator[str]:
     """Rounds, modes, inputs and channels that there are; -1 where a table may say none."""
-    spans = {
-        "round": (t.patches[:, :1], (0, t.rounds.count)),
-        "mode": (t.patches[:, 1:], (OVERWRITE, ADD + 1)),
-        "input": (t.rows, (0, t.rounds.inputs)),
-        "channel": (t.columns, t.rounds.outputs),
-        "source of a copy": (t.copies[None], t.rounds.outputs),
-    }
-    for what, (table, (lo, hi)) in spans.items():
-        none = (table == -1) & (what not in ("round", "mode"))
-        wrong = np.argwhere(~none & ((table < lo) | (table >= hi)))
-        if len(wrong):
-            place, number = f" of patch {wrong[0][0]}" if table is not t.copies[None] else "", table[tuple(wrong[0])]
-            yield f"{what} {number}{place} is not within {lo}:{hi}"
+    for what, table, (lo, hi), optional in (
+        ("round", t.patches[:, :1], (0, t.rounds.count), False),
+        ("mode", t.patches[:, 1:], (OVERWRITE, ADD + 1), False),
+        ("input", t.rows, (0, t.rounds.inputs), True),
+        ("channel", t.columns, t.rounds.outputs, True),
+    ):
+        for patch, place in np.argwhere(((table < lo) | (table >= hi)) & ((table != -1) | (not optional))):
+            yield f"{what} {table[patch, place]} of patch {patch} is not within {lo}:{hi}"
+    lo, hi = t.rounds.outputs
+    for channel in np.flatnonzero((t.copies != -1) & ((t.copies < lo) | (t.copies >= hi))):
+        yield f"channel {lo + channel} is a copy of channel {t.copies[channel]}, which is not within {lo}:{hi}"
 
 
 def _acting(t: _Tables, group: Group) -> Iterator[str]:

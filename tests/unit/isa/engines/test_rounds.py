@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,6 +18,8 @@ from pimc_isa.engines.cycles import simulate
 from pimc_isa.engines.dots.model import PREFIX
 from pimc_isa.engines.noise import Noise, parse_noise
 from pimc_isa.engines.values import Executor
+from pimc_isa.flow import Flow
+from pimc_isa.machine import Machine
 from pimc_isa.operands import Rounds, Weights
 from pimc_isa.peripherals import to_tensors
 from pimc_isa.program import Program
@@ -56,21 +57,30 @@ MERGED = tuple(replace(p, number=2 * (p.number // 3) + p.number % 3 % 2, adds=p.
 SCHEDULES = {"alone": (6, ALONE), "merged": (4, MERGED)}
 
 
-def cells(backend: ModuleType) -> tuple[Weights, Cells]:
-    return cells_for(backend.flow(), EPITOME, 8)
+#: Machines and flows; the wide ranges of CASCADE lose nothing.
+TARGETS: dict[str, tuple[Machine, Flow]] = {
+    "isaac": (isaac.machine(), isaac.flow()),
+    "cascade": (cascade.machine(), cascade.flow()),
+    "cascade-wide": (cascade.target(ranges="wide").machine, cascade.target(ranges="wide").flows[0]),
+    "neural-pim": (neural_pim.machine(), neural_pim.flow()),
+}
+ISAAC, NPIM = TARGETS["isaac"], TARGETS["neural-pim"]
+
+
+def cells(target: tuple[Machine, Flow]) -> tuple[Weights, Cells]:
+    return cells_for(target[1], EPITOME, 8)
 
 
 def net(
-    backend: ModuleType, schedule: str = "alone", strips: str = "one", scale: tuple[float, float] = (0.0, 1.0)
+    target: tuple[Machine, Flow], schedule: str = "alone", strips: str = "one", scale: tuple[float, float] = (0.0, 1.0)
 ) -> Program:
     """The epitome's convolution; crossbars are so narrow that its outputs take two or three side by side."""
     count, patches = SCHEDULES[schedule]
-    weights, encoded = cells(backend)
-    machine = backend.machine()
-    machine = replace(machine, array=replace(machine.array, columns=4 * weights.columns))
+    weights, encoded = cells(target)
+    machine = replace(target[0], array=replace(target[0].array, columns=4 * weights.columns))
     held = tables(patches, weights, COPIES)
     rounds = Rounds("r", 36, (0, 10), count)
-    p = conv_program(machine, backend.flow(), (weights, encoded), rounds, held, STRIPS[strips], scale, copies=2)
+    p = conv_program(machine, target[1], (weights, encoded), rounds, held, STRIPS[strips], scale, copies=2)
     check(p)
     return p
 
@@ -80,32 +90,28 @@ def agreed(p: Program, noise: Noise | None = None, inputs: Mapping[str, Array] =
     images = len(inputs["x"])
     slow = step.run(p, inputs, images, noise=noise)
     same(simulate(p, images), slow.timing)
-    for how in ({}, {"rowwise": True}, {"merge": False}, {"prove": False}):
-        made = Executor(p, **how, noise=noise).run(inputs).outputs["y"]
-        np.testing.assert_array_equal(made, slow.outputs["y"], str(how))
+    ways = ((False, True, True), (True, True, True), (False, False, True), (False, True, False))
+    for rowwise, merge, prove in ways:
+        made = Executor(p, rowwise, merge, prove, noise).run(inputs).outputs["y"]
+        np.testing.assert_array_equal(made, slow.outputs["y"], f"{rowwise=} {merge=} {prove=}")
     return slow.outputs["y"]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("strips", STRIPS)
-@pytest.mark.parametrize("backend", [isaac, cascade], ids=lambda b: b.__name__.split(".")[1])
-def test_rounds_compute_the_convolution_that_they_stand_for(backend: ModuleType, schedule: str, strips: str) -> None:
-    p = net(backend, schedule, strips)
-    lossless = not _lossy(p)
-    want = requantised(windows(X["x"]) @ expanded(EPITOME))
+@pytest.mark.parametrize(("name", "most"), [("isaac", 0), ("cascade-wide", 0), ("cascade", 2)])
+def test_rounds_compute_the_convolution_that_they_stand_for(name: str, most: int, schedule: str, strips: str) -> None:
+    """To the bit, or as near as CASCADE's converters come."""
+    p = net(TARGETS[name], schedule, strips)
+    want, executor = requantised(windows(X["x"]) @ expanded(EPITOME)), Executor(p)
     assert np.ptp(want) > 100
-    assert (agreed(p) == want).all() == lossless
-    assert lossless or backend is cascade
-
-
-def _lossy(p: Program) -> bool:
-    executor = Executor(p)
+    assert np.abs(agreed(p).astype(int) - want).max() == most
     executor.run(X)
-    return executor.lossy
+    assert executor.lossy == (most > 0)
 
 
 def test_flipped_columns_and_centres_are_there_to_be_tested() -> None:
-    _, encoded = cells(isaac)
+    _, encoded = cells(ISAAC)
     assert encoded.polarity.any()
     assert encoded.centre.all()
 
@@ -113,7 +119,7 @@ def test_flipped_columns_and_centres_are_there_to_be_tested() -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_ranged_codes_are_scaled_once_for_each_round_and_channel(schedule: str) -> None:
     """Row block by row block and round by round, in float64 as the manual has it."""
-    p = net(neural_pim, schedule, "three", (0.125, 8.0))
+    p = net(NPIM, schedule, "three", (0.125, 8.0))
     weights, flow = p.weights[0], p.flows[0]
     one = full_scale(weights, flow.input_bits, 0.125, 8.0) / 127
     sums, seen = np.zeros((2, 5, 6, 10), np.int64), windows(X["x"])
@@ -138,9 +144,9 @@ def test_merged_patches_of_one_row_block_share_a_conversion() -> None:
         Table(0, 0, span(4, 0, 4), span(0, 0, 6)),
         Table(0, 0, span(8, 20, 8), span(0, 0, 6)),
     )
-    weights, encoded = cells(neural_pim)
+    weights, encoded = cells(NPIM)
     held, rounds = tables(patches, weights, [-1] * 6), Rounds("r", 36, (0, 6), 1)
-    p = conv_program(neural_pim.machine(), neural_pim.flow(), (weights, encoded), rounds, held, scale=(0.25, 8.0))
+    p = conv_program(*NPIM, (weights, encoded), rounds, held, scale=(0.25, 8.0))
     check(p)
     order = [*range(8, 12), *range(4), *range(20, 28)]
     one = full_scale(weights, 8, 0.25, 8.0) / 127
@@ -153,9 +159,9 @@ def test_merged_patches_of_one_row_block_share_a_conversion() -> None:
 def test_two_outputs_of_a_crossbar_may_go_to_one_channel() -> None:
     """And one input may be on two rows."""
     patches = (Table(0, 0, {0: 5, 1: 5, 9: 7}, {0: 0, 3: 0, 1: 1}), Table(1, 1, {19: 35}, {5: 1, 4: 0}))
-    weights, encoded = cells(isaac)
+    weights, encoded = cells(ISAAC)
     held, rounds = tables(patches, weights, [-1, -1]), Rounds("r", 36, (0, 2), 2)
-    p = conv_program(isaac.machine(), isaac.flow(), (weights, encoded), rounds, held)
+    p = conv_program(*ISAAC, (weights, encoded), rounds, held)
     check(p)
     e, w = EPITOME.astype(np.int64), np.zeros((36, 2), np.int64)
     w[5] = e[0, 0] + e[1, 0] + e[0, 3] + e[1, 3], e[0, 1] + e[1, 1]
@@ -165,7 +171,7 @@ def test_two_outputs_of_a_crossbar_may_go_to_one_channel() -> None:
 
 
 def test_strips_of_one_schedule_are_computed_together_and_others_are_not() -> None:
-    p = net(isaac, strips="three")
+    p = net(ISAAC, strips="three")
     assert len(_dots(p)) == 1
     other = tables(ALONE, p.weights[0], (*[-1] * 8, 3, 7), "other")
     last = replace(p.tiles[3], groups=(replace(p.tiles[3].groups[0], rounds="other"),))
@@ -190,9 +196,9 @@ def _dots(p: Program) -> list[str]:
 def test_groups_of_other_rows_or_outputs_are_not_mistaken_for_each_other(part: str) -> None:
     """One schedule that two groups may both work in: the larger one holds a block or an output that is not used."""
     patches = (Table(0, 0, span(0, 0, 8), span(0, 0, 4)),)
-    weights, encoded = cells(isaac)
+    weights, encoded = cells(ISAAC)
     held, rounds = tables(patches, weights, [-1] * 4), Rounds("r", 36, (0, 4), 1)
-    p = conv_program(isaac.machine(), isaac.flow(), (weights, encoded), rounds, held, STRIPS["three"])
+    p = conv_program(*ISAAC, (weights, encoded), rounds, held, STRIPS["three"])
     group = p.tiles[2].groups[0]
     less = replace(group, k=(0, 8)) if part == "k" else replace(group, n=(0, 4))
     p = replace(p, tiles=(*p.tiles[:2], replace(p.tiles[2], groups=(less,)), *p.tiles[3:]))
@@ -203,9 +209,9 @@ def test_groups_of_other_rows_or_outputs_are_not_mistaken_for_each_other(part: s
 
 
 @pytest.mark.parametrize("model", ["device:cell=0.2,read=0.02", "device:cell=0,read=0.02,hold=0.01"])
-@pytest.mark.parametrize("backend", [isaac, neural_pim], ids=lambda b: b.__name__.split(".")[1])
-def test_noise_has_draws_of_its_own_in_every_round(backend: ModuleType, model: str) -> None:
-    p = net(backend, "merged", scale=(0.25, 8.0) if backend is neural_pim else (0.0, 1.0))
+@pytest.mark.parametrize(("name", "scale"), [("isaac", (0.0, 1.0)), ("neural-pim", (0.25, 8.0))])
+def test_noise_is_that_of_the_referee(name: str, scale: tuple[float, float], model: str) -> None:
+    p = net(TARGETS[name], "merged", scale=scale)
     few = {"x": X["x"][:1]}
     assert (agreed(p, parse_noise(7, model), few) != agreed(p, inputs=few)).any()
 
@@ -213,9 +219,9 @@ def test_noise_has_draws_of_its_own_in_every_round(backend: ModuleType, model: s
 def test_rounds_on_the_same_cells_draw_apart() -> None:
     """The same patch twice, in two rounds for two channels: the same sums, but not the same noise."""
     patches = tuple(Table(n, 0, span(0, 0, 16), {0: n}) for n in (0, 1))
-    weights, encoded = cells(neural_pim)
+    weights, encoded = cells(NPIM)
     held, rounds = tables(patches, weights, [-1, -1]), Rounds("r", 36, (0, 2), 2)
-    p = conv_program(neural_pim.machine(), neural_pim.flow(), (weights, encoded), rounds, held, scale=(0.25, 8.0))
+    p = conv_program(*NPIM, (weights, encoded), rounds, held, scale=(0.25, 8.0))
     few = {"x": X["x"][:1]}
     quiet, noisy = agreed(p, inputs=few), agreed(p, parse_noise(7, "device:cell=0,read=0.05"), few)
     np.testing.assert_array_equal(quiet[..., 0], quiet[..., 1])
@@ -224,7 +230,7 @@ def test_rounds_on_the_same_cells_draw_apart() -> None:
 
 @pytest.mark.parametrize("kind", ["fitted", "trained"])
 def test_peripherals_that_are_not_ideal(kind: str) -> None:
-    p = net(neural_pim, "merged", scale=(0.25, 8.0))
+    p = net(NPIM, "merged", scale=(0.25, 8.0))
     made = replace(p, tensors={**p.tensors, **to_tensors(load(), PREFIX)}, meta={"peripherals": kind})
     few = {"x": X["x"][:1]}
     assert (agreed(made, parse_noise(7, "device:cell=0,read=0.02,peripherals=1"), few) != agreed(p, inputs=few)).any()
