@@ -66,7 +66,7 @@ def rounds_tensors(program: Program, group: Group) -> Iterator[str]:
     what = f"group '{group.name}', rounds '{group.rounds}': "
     rounds, weights = program.schedule[group.rounds], program.weight[group.weights]
     across = program.machine.array.columns // weights.columns
-    patches = len(program.tensors.get(f"{rounds.name}.patches", ()))
+    patches = next(iter(np.shape(program.tensors.get(f"{rounds.name}.patches", ()))), 0)
     size = patches * max(weights.n, weights.k * -(-weights.n // across))
     yield from filter(None, [beyond("patches", what + "patches x rows x crossbars side by side", size)])
     shapes = {

@@ -18,6 +18,7 @@ from pimc_isa.engines.cycles import simulate
 from pimc_isa.engines.dots.model import PREFIX
 from pimc_isa.engines.noise import Noise, parse_noise
 from pimc_isa.engines.values import Executor
+from pimc_isa.errors import ProgramError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Rounds, Weights
@@ -154,6 +155,19 @@ def test_merged_patches_of_one_row_block_share_a_conversion() -> None:
     for rows in (slice(0, 8), slice(8, 16)):
         codes += np.clip(np.floor(seen[..., rows] @ EPITOME[rows].astype(np.int64) / one + 0.5), -128, 127)
     np.testing.assert_array_equal(agreed(p), requantised(np.floor(one * codes + 0.5)))
+
+
+def test_the_referee_sees_what_an_illegal_schedule_pollutes() -> None:
+    """Two patches on one crossbar, each with an output of its own: what is driven is summed by both."""
+    patches = (Table(0, 0, {0: 0}, {0: 0}), Table(0, 0, {1: 1}, {1: 1}))
+    weights, encoded = cells(ISAAC)
+    held, rounds = tables(patches, weights, [-1, -1]), Rounds("r", 36, (0, 2), 1)
+    p = conv_program(*ISAAC, (weights, encoded), rounds, held)
+    with pytest.raises(ProgramError, match="pollutes"):
+        check(p)
+    e, w = EPITOME.astype(np.int64), np.zeros((36, 2), np.int64)
+    w[:2] = e[:2, :2]
+    np.testing.assert_array_equal(step.run(p, X, 2).outputs["y"], requantised(windows(X["x"]) @ w))
 
 
 def test_two_outputs_of_a_crossbar_may_go_to_one_channel() -> None:
