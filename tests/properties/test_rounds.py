@@ -24,7 +24,7 @@ from pimc_isa.operands import Range, Weights
 from pimc_isa.program import Program
 from pimc_isa.text import assemble, disassemble
 from tests.properties.drafts import make_machine
-from tests.properties.drafts_flows import make_flow
+from tests.properties.drafts_flows import KINDS, make_cells, make_flow
 from tests.properties.drafts_rounds import Patch, Plan, group_of, is_legal, random_plan
 from tests.properties.programs import random_images
 from tests.properties.programs_rounds import random_rounds_program
@@ -117,21 +117,21 @@ def _differ(seed: int) -> bool:
 # ---- one group ----
 
 
-def sizes_of(rng: Random) -> Plan:
+def sizes_of(rng: Random, height: int = 0) -> Plan:
     """Weights, and a part of them, of any size: short last blocks, a few outputs side by side."""
-    k, n = rng.randint(1, 24), rng.randint(1, 8)
-    height, across = rng.randint(1, 9), rng.randint(1, 4)
+    k, n = rng.randint(1, 3 * height or 24), rng.randint(1, 8)
+    height, across = height or rng.randint(1, 9), rng.randint(1, 4)
     weights = Weights("w", 1, k, n, height, (2, 2, 2, 2))
     first, outputs = height * rng.randint(0, weights.blocks - 1), rng.randint(0, 3)
     span: Range = (rng.randint(0, n - 1), n)
     return Plan(weights, (first, k), span, rng.randint(1, 30), (outputs, outputs + rng.randint(1, 12)), across)
 
 
-def program_of(rng: Random, plan: Plan, cells: Cells, kind: str) -> Program:
+def program_of(rng: Random, plan: Plan, cells: Cells, kind: str, exact: bool = True) -> Program:
     """No more than the group's weights, flow, rounds and tables."""
     machine, _ = make_machine(rng, 1)
     machine = replace(machine, array=replace(machine.array, columns=plan.across * plan.weights.columns))
-    flow = make_flow(rng, "f", kind, plan.weights.slices, exact=True)
+    flow = make_flow(rng, "f", kind, plan.weights.slices, exact)
     held = {f"w.{part}": getattr(cells, part) for part in ("codes", "polarity", "centre")}
     tensors = {**held, **plan.tensors("r", rng)}
     return Program(machine, (), (), (flow,), (plan.weights,), (), (), tensors, {}, (plan.declared("r"),))
@@ -156,6 +156,23 @@ def test_conversions_that_lose_nothing_leave_integer_sums(rng: Random, kind: str
     np.testing.assert_array_equal(layer.rounds.matrix(), plan.matrix(np.maximum(values[0], -127)))
     for sums in (layer.rounds.exact(x), layer.rounds.converted(x), layer.rounds.sliced(x)):
         np.testing.assert_array_equal(sums, want)
+
+
+@settings(SETTINGS, max_examples=40)
+@given(RANDOM, st.sampled_from(KINDS), st.sampled_from([5, 32, 40, 64]))
+def test_kernels_compute_what_slices_do(rng: Random, kind: str, height: int) -> None:
+    """Conversions that round and clip, in row blocks whose bits can be counted and in others."""
+    plan = random_plan(rng, sizes_of(rng, height))
+    plan.weights = replace(plan.weights, bipolar=kind != "offset")
+    shape = 1, plan.weights.k, plan.weights.n
+    values = np.random.default_rng(rng.randrange(1 << 30)).integers(-127, 128, shape).astype(np.int8)
+    cells = make_cells(kind, values, plan.weights.slices, height)
+    p = program_of(rng, plan, cells, kind, exact=False)
+    group = group_of(plan, "r", "f", 1, (0.125, 3.0) if "ranged" in kind else (0.0, 1.0))
+    rounds = Layer(p, LayerPart.of(group)).rounds
+    assert rounds is not None
+    x = np.random.default_rng(rng.randrange(1 << 30)).integers(0, 256, (5, plan.inputs)).astype(np.uint8)
+    np.testing.assert_array_equal(rounds.converted(x), rounds.sliced(x))
 
 
 @settings(SETTINGS, max_examples=300, suppress_health_check=list(HealthCheck))
