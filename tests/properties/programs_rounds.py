@@ -7,10 +7,11 @@ from random import Random
 
 import numpy as np
 
-from pimc_isa.instructions import Mvm, Mvma, Quant
-from pimc_isa.operands import Group, Range, Rounds, Slab, Weights, Window
+from pimc_isa.define import Instr
+from pimc_isa.instructions import Mvm, Mvma, Quant, Recv, Send
+from pimc_isa.operands import Group, Range, Rounds, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program
-from tests.properties.drafts import I, Tensor, strips
+from tests.properties.drafts import NEXT, I, Tensor, TileDraft, strips
 from tests.properties.drafts_flows import KINDS, make_cells, make_flow
 from tests.properties.drafts_rounds import Plan, group_of, random_plan
 from tests.properties.programs import Drafter
@@ -18,6 +19,7 @@ from tests.properties.programs import Drafter
 __all__ = ["random_rounds_program"]
 
 Array = np.ndarray
+Part = tuple[Range, Group]  # the channels that a group makes, and the group
 
 
 class RoundsDrafter(Drafter):
@@ -36,7 +38,10 @@ class RoundsDrafter(Drafter):
         parts = [self._group(weights, flow, scale, w, x, part) for part in strips(rng, y.channels, 2)]
         more = self._group(weights, flow, scale, w, x, (0, y.channels)) if rng.random() < 0.4 else None
         for cols in strips(rng, y.width, 3):
-            self._rounds_tile(x, y, w, cols, [*parts, *([more] if more else [])])
+            if more and rng.random() < 0.5:
+                self._rounds_chained(x, y, w, cols, parts, more)
+            else:
+                self._rounds_tile(x, y, w, cols, [*parts, *([more] if more else [])])
         return y
 
     def _weights(self) -> tuple[Weights, str, tuple[float, float]]:
@@ -57,7 +62,7 @@ class RoundsDrafter(Drafter):
 
     def _group(
         self, weights: Weights, flow: str, scale: tuple[float, float], w: Window, x: Tensor, outputs: Range
-    ) -> tuple[Range, Group]:
+    ) -> Part:
         """A group over some row blocks and outputs of the weights, and the channels that it makes."""
         rng, name = self.rng, f"r{len(self.rounds)}"
         blocks, first = rng.choice(strips(rng, weights.blocks, 2)), rng.randint(0, weights.n - 1)
@@ -70,24 +75,50 @@ class RoundsDrafter(Drafter):
         self.tensors.update(plan.tensors(name, rng))
         return outputs, group_of(plan, name, flow, rng.randint(1, 3), scale)
 
-    def _rounds_tile(self, x: Tensor, y: Tensor, w: Window, cols: Range, groups: list[tuple[Range, Group]]) -> None:
+    def _rounds_tile(self, x: Tensor, y: Tensor, w: Window, cols: Range, groups: list[Part]) -> None:
         t = self.tile("rounds")
+        body = [*self._received(t, x, y, w, cols), *_products(t, y, groups)]
+        self._finished(t, y, cols, body)
+
+    def _rounds_chained(self, x: Tensor, y: Tensor, w: Window, cols: Range, parts: list[Part], more: Part) -> None:
+        """A second tile adds to the sums of a first."""
+        first, second = self.tile("partial"), self.tile("sum")
+        link = self.channel(first.number)
+        body = [*self._received(first, x, y, w, cols), *_products(first, y, parts)]
+        self.finish(first, y.rows, [*body, Send(link, Slab("acc", I))])
+        body = self._received(second, x, y, w, cols)
+        second.recvs.append((Slab("acc", RowExpr()), link))
+        self.dests[link].append(second.number)
+        second.groups.append(more[1])
+        body += [Recv(Slab("acc", RowExpr()), link, NEXT), Mvma(Slab("acc", I), "x", "w", "g")]
+        self._finished(second, y, cols, body)
+
+    def _received(self, t: TileDraft, x: Tensor, y: Tensor, w: Window, cols: Range) -> list[Instr]:
         until = self.window_source(t, x, w, cols)
-        for name, dtype in (("y", "u8"), ("acc", "i32")):
-            self.ring(t, name, y, cols, dtype)
+        self.ring(t, "acc", y, cols, "i32")
+        return self.receive(t, until)
+
+    def _finished(self, t: TileDraft, y: Tensor, cols: Range, body: list[Instr]) -> None:
+        self.ring(t, "y", y, cols)
         self.requant(t, y.channels)
-        body, made = self.receive(t, until), 0
-        for number, (chans, group) in enumerate(groups):
-            t.groups.append(replace(group, name=f"g{number}"))
-            kind: type[Mvm | Mvma] = Mvma if made == y.channels else Mvm
-            body.append(kind(Slab("acc", I, None, chans), "x", "w", f"g{number}"))
-            made = chans[1]
         self.finish(t, y.rows, [*body, Quant(Slab("y", I), Slab("acc", I), "q"), *self.sends(t, y, cols)])
 
     def program(self, layers: int) -> Program:
         made = super().program(layers)
         array = replace(made.machine.array, columns=self.columns)
         return replace(made, rounds=tuple(self.rounds), machine=replace(made.machine, array=array))
+
+
+def _products(t: TileDraft, y: Tensor, groups: list[Part]) -> list[Instr]:
+    """Products of all groups: stored, or added where all channels are there already."""
+    body: list[Instr] = []
+    made = 0
+    for number, (chans, group) in enumerate(groups):
+        t.groups.append(replace(group, name=f"g{number}"))
+        kind: type[Mvm | Mvma] = Mvma if made == y.channels else Mvm
+        body.append(kind(Slab("acc", I, None, chans), "x", "w", f"g{number}"))
+        made = chans[1]
+    return body
 
 
 def random_rounds_program(rng: Random, most_layers: int = 3) -> Program:
