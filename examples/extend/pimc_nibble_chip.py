@@ -37,7 +37,7 @@ class Limit(MicroOp, op="limit", resource="limiter", takes="samples", makes="sam
 
 
 restate_micro_op("limit", cell=lambda op: StepConverter(0, 2 ** vars(op)["bits"] - 1, 1))
-book_micro_op("limit", lambda op, burst: {"sample_hold": burst.positions * sum(c.columns for c in burst.crossbars)})
+book_micro_op("limit", lambda op, burst: {"sample_hold": burst.positions * sum(c.columns for c in burst.activations)})
 
 LIMITED = """
 .flow nibble8l input_bits=8 slices=2,2,2,2 step_cycles=120 interval=8 latency=13

@@ -33,6 +33,8 @@ LIMITS: Mapping[str, Limit] = {
     "window": Limit(1 << 16, "each number of a window: kernel, stride, dilation, padding"),
     "taps": Limit(1 << 24, "kernel rows x kernel columns"),
     "weights": Limit(1 << 31, "groups x k x n of a layer's weights, and each of them"),
+    "rounds": Limit(1 << 16, "rounds of a position"),
+    "patches": Limit(1 << 26, "patches x rows x crossbars side by side of a group with rounds, and patches x outputs"),
     "copies": Limit(1 << 20, "copies of a group"),
     "depth": Limit(1 << 16, "messages a channel holds"),
     "loop": Limit(1 << 16, "iterations of a loop"),

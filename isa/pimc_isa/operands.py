@@ -17,6 +17,7 @@ __all__ = [
     "Group",
     "Range",
     "Requant",
+    "Rounds",
     "RowExpr",
     "Slab",
     "Table",
@@ -163,6 +164,9 @@ class Group:
     ``block_rows * (2**input_bits - 1) * (2**weight_bits - 1) * v_max / gain``; ``v_max`` 0: nothing is ranged. ``gain``
     is that of the bit lines; ``v_max`` is the converter's range over the gain of the NNS+A (1, or 4: 0.0625 and 0.03125
     are the ranges 0.25 and 0.125 behind an NNS+A of gain 4).
+
+    ``rounds`` names how a position is worked on in several rounds (see ``Rounds``); '': in one full round, with element
+    r of the window's vector on row r and output n in column n.
     """
 
     name: str
@@ -174,6 +178,24 @@ class Group:
     copies: int = 1
     v_max: float = 0.0
     gain: float = 1.0
+    rounds: str = ""
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How groups work on a position in ``count`` rounds: which inputs on which rows, which columns to which channels.
+
+    ``inputs``: elements of the window's vector; ``outputs``: channels of the destination. A round drives the rows of
+    its patches and reads their columns; every patch belongs to one round. Tensors in the program, i32, -1 for none:
+    ``NAME.patches`` [patches, 2]: the round of each patch, and 0 if it overwrites its channels, 1 if it adds to them;
+    ``NAME.rows`` [patches, k]: which input it puts on each row of the weights; ``NAME.columns`` [patches, n]: to which
+    channel each output of the weights goes; ``NAME.copies`` [outputs]: the channel that each channel is a copy of.
+    """
+
+    name: str
+    inputs: int
+    outputs: Range
+    count: int
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Group, Range, Requant, Slab, Table, Weights, Window
+from pimc_isa.operands import (
+    Buffer,
+    Call,
+    Channel,
+    Elementwise,
+    Group,
+    Range,
+    Requant,
+    Rounds,
+    Slab,
+    Table,
+    Weights,
+    Window,
+)
 
 if TYPE_CHECKING:
     from pimc_isa.define import Instr
@@ -115,6 +128,7 @@ class Program:
     outputs: tuple[Port, ...]
     tensors: Mapping[str, Array]
     meta: Mapping[str, str] = field(default_factory=dict)
+    rounds: tuple[Rounds, ...] = ()
 
     @cached_property
     def tile(self) -> dict[int, Tile]:
@@ -135,3 +149,12 @@ class Program:
     def weight(self) -> dict[str, Weights]:
         """Weights by name."""
         return {w.name: w for w in self.weights}
+
+    @cached_property
+    def schedule(self) -> dict[str, Rounds]:
+        """Rounds by name."""
+        return {r.name: r for r in self.rounds}
+
+    def rounds_of(self, group: Group) -> int:
+        """How many rounds a group takes for a position."""
+        return self.schedule[group.rounds].count if group.rounds else 1

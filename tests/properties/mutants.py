@@ -35,6 +35,7 @@ from pimc_isa.instructions import executed_instructions
 from pimc_isa.program import Program
 from pimc_isa.text import assemble, disassemble
 from tests.properties.programs import random_program
+from tests.properties.programs_rounds import random_rounds_program
 from tests.unit.isa.cases import GOLDEN
 from tests.unit.isa.engines.tiny import same
 
@@ -51,9 +52,10 @@ TEXTS = ["", "x", "host", "tile", "$x", "u8", "i32", "\x1b[31m", "a\nb\rc", "\u2
 
 @cache
 def base_programs() -> tuple[Program, ...]:
-    """Small programs of every kind: all instructions, random layers, strips, multicast, lossy flows."""
+    """Small programs of every kind: all instructions, random layers, strips, multicast, lossy flows, rounds."""
     every = assemble((GOLDEN / "isa" / "every.pimasm").read_text(encoding="utf-8"))
-    return (every, *compiled(), *(random_program(Random(seed), 3) for seed in (1, 5, 8, 11, 20, 33)))
+    drafts = (random_program(Random(seed), 3) for seed in (1, 5, 8, 11, 20, 33))
+    return (every, *compiled(), *drafts, *(random_rounds_program(Random(seed)) for seed in (1, 3, 4)))
 
 
 def compiled() -> Iterator[Program]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 
 import numpy as np
@@ -56,9 +56,11 @@ def slow(
         return None
 
 
-def assert_engines_agree(rng: Random, with_values: bool, noise: Noise | None = None) -> bool:
+def assert_engines_agree(
+    rng: Random, with_values: bool, noise: Noise | None = None, draft: Callable[[Random], Program] = random_program
+) -> bool:
     """One random program through all engines; whether it ran to its end."""
-    program = random_program(rng)
+    program = draft(rng)
     check(program)
     images = rng.randint(1, 3)
     inputs = random_images(rng, program, images)

@@ -5,6 +5,7 @@ Static counts are an upper bound of what is counted, and equal where nothing dep
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -14,13 +15,15 @@ from pimc_isa.check import check
 from pimc_isa.energy import program_counts
 from pimc_isa.engines import values
 from pimc_isa.engines.noise import parse_noise
+from pimc_isa.program import Program
 from tests.properties.programs import random_images, random_program
+from tests.properties.programs_rounds import random_rounds_program
 from tests.properties.test_engines_agree import assert_counts_agree, assert_values_agree, noise_of, slow
 
 
-def agree(seed: int) -> None:
+def agree(seed: int, draft: Callable[..., Program] = random_program) -> None:
     rng = Random(seed)
-    program = random_program(rng, 3, guarded=True)
+    program = draft(rng, 3, guarded=True)
     check(program)
     images = rng.randint(1, 2)
     inputs, noise = random_images(rng, program, images), noise_of(seed)
@@ -38,6 +41,17 @@ def agree(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_engines_agree(seed: int) -> None:
     agree(seed)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_engines_agree_on_rounds(seed: int) -> None:
+    agree(seed, random_rounds_program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1200))
+def test_engines_agree_on_many_rounds(seed: int) -> None:
+    agree(seed, random_rounds_program)
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ from pimc_isa.operands import (
     Group,
     Range,
     Requant,
+    Rounds,
     RowExpr,
     Slab,
     Table,
@@ -50,6 +51,21 @@ RESERVED = "pimc."  # names of the tensors that hold the streams
 NO_DIGEST = "0" * 64
 
 
+class _GroupHeader(msgspec.Struct, omit_defaults=True):
+    """A group; what came later is left out where it has its default, so that older programs keep their bytes."""
+
+    name: str
+    weights: str
+    flow: str
+    k: Range
+    n: Range
+    groups: Range
+    copies: int
+    v_max: float
+    gain: float
+    rounds: str = ""
+
+
 class TileHeader(msgspec.Struct):
     """A tile without its stream; ``counts`` are the lengths of its parts of the packed stream tensors."""
 
@@ -61,7 +77,7 @@ class TileHeader(msgspec.Struct):
     y: int
     buffers: tuple[Buffer, ...]
     windows: tuple[Window, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[_GroupHeader, ...]
     requants: tuple[Requant, ...]
     elementwises: tuple[Elementwise, ...]
     tables: tuple[Table, ...]
@@ -106,8 +122,8 @@ class _FlowHeader(msgspec.Struct):
         return Flow(self.name, self.input_bits, self.slices, *sizes, ops)
 
 
-class Header(msgspec.Struct):
-    """All of a program that is not an array."""
+class Header(msgspec.Struct, omit_defaults=True):
+    """All of a program that is not an array; what came later is left out where there is none."""
 
     sha256: str
     isa: str
@@ -120,6 +136,7 @@ class Header(msgspec.Struct):
     channels: tuple[Channel, ...]
     nodes: tuple[str, ...]
     tiles: tuple[TileHeader, ...]
+    rounds: tuple[Rounds, ...] = ()
 
 
 class _Version(msgspec.Struct):
@@ -185,6 +202,7 @@ def _pack(program: Program) -> tuple[Header, dict[str, Array]]:
         program.channels,
         tuple(packer.names),
         tiles,
+        program.rounds,
     )
     return header, packer.tensors()
 
@@ -215,7 +233,8 @@ class _Packer:
             "nodes": len(nodes),
         }
         kept = {name: getattr(tile, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
-        return TileHeader(**kept, channels=encoded.channels, counts=counts)
+        groups = tuple(_GroupHeader(**vars(group)) for group in tile.groups)
+        return TileHeader(**kept, groups=groups, channels=encoded.channels, counts=counts)
 
     def tensors(self) -> dict[str, Array]:
         return {
@@ -226,7 +245,7 @@ class _Packer:
         }
 
 
-_PACKED = ("channels", "counts")
+_PACKED = ("groups", "channels", "counts")
 
 
 def _int32(rows: Sequence[tuple[int, ...]], width: int) -> Array:
@@ -300,6 +319,7 @@ def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
         outputs=header.outputs,
         tensors=tensors,
         meta=header.meta,
+        rounds=header.rounds,
     )
 
 
@@ -350,7 +370,7 @@ class _Unpacker:
             raise self.damaged(f"tile {header.number} counts {', '.join(map(str, header.counts)) or 'nothing'}")
         part = {name: self.take(name, header.counts[name]) for name in _STREAMS}
         fields = {name: getattr(header, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
-        bare = Tile(**fields)
+        bare = Tile(**fields, groups=tuple(Group(**msgspec.structs.asdict(group)) for group in header.groups))
         try:
             rows = tuple(RowExpr(*row) for row in part["rows"].tolist())
             slabs = tuple(_slab(bare, rows, numbers) for numbers in part["slabs"].tolist())

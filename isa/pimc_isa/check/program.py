@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pimc_isa.check.channels import channel_problems
 from pimc_isa.check.code import check_code, place
+from pimc_isa.check.rounds import declared_rounds, group_rounds, rounds_tensors
 from pimc_isa.check.rows import RowChecker
 from pimc_isa.check.sizes import group_sizes, size_problems, weights_sizes
 from pimc_isa.check.tensors import program_tensors, quant_problems, tile_tensors, weights_tensors
@@ -46,6 +48,7 @@ def check_structure(program: Program) -> None:
         check_flow(flow, program.machine)
     for weights in program.weights:
         _raise_first(f"weights {shown(weights.name)}", _weights_problems(weights))
+    _raise_first("program", declared_rounds(program))
     rows = RowChecker()
     for tile in program.tiles:
         where = _place(tile)
@@ -63,9 +66,21 @@ def check_tensors(program: Program) -> None:
     _raise_first("program", program_tensors(program))
     for weights in program.weights:
         _raise_first(f"weights {shown(weights.name)}", weights_tensors(program, weights))
+    _check_rounds(program)
     for tile in program.tiles:
         _raise_first(_place(tile), tile_tensors(program, tile))
         _check_quants(program, tile)
+
+
+def _check_rounds(program: Program) -> None:
+    """The tables of every group's rounds; groups that differ in name or copies are judged once."""
+    judged = set()
+    for tile in program.tiles:
+        for group in tile.groups:
+            alike = replace(group, name="", copies=1)
+            if group.rounds and alike not in judged:
+                judged.add(alike)
+                _raise_first(_place(tile), rounds_tensors(program, group))
 
 
 def _check_quants(program: Program, tile: Tile) -> None:
@@ -169,6 +184,7 @@ def _check_arrays(program: Program, tile: Tile, where: str) -> None:
             arrays += group_arrays(program, group)
         except ProgramError as error:
             raise ProgramError(f"{where}: {error}") from None
+        _raise_first(where, group_rounds(program, group))
     limit = program.machine.tile.arrays if tile.kind == "tile" else 0
     if arrays > limit:
         raise ProgramError(

@@ -46,7 +46,7 @@ def _whole(program: Program) -> Iterator[str]:
 def _parts(program: Program) -> int:
     """As many as the text has lines; each receiver of a channel counts as well."""
     parts = [program.meta, program.inputs, program.outputs, program.weights, program.tensors, program.machine.notes]
-    count = sum(map(len, parts)) + len(program.machine.components) + len(program.machine.energies)
+    count = len(program.rounds) + sum(map(len, parts)) + len(program.machine.components) + len(program.machine.energies)
     count += sum(1 + len(flow.ops) for flow in program.flows) + sum(1 + len(c.dests) for c in program.channels)
     for t in program.tiles:
         held = (t.buffers, t.windows, t.groups, t.requants, t.elementwises, t.tables, t.calls, t.code)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil, isfinite, log2
 from typing import TYPE_CHECKING
 
+from pimc_isa.crossbar.rounds import OneRound, copied, read_columns, rounds_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow.microops import Scale
 from pimc_isa.flow.use import Tally, Use
@@ -20,6 +21,7 @@ from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
     from pimc_isa.define import Context
+    from pimc_isa.element import Element
     from pimc_isa.flow import Flow
     from pimc_isa.machine import Array
     from pimc_isa.program import Program
@@ -46,7 +48,8 @@ class Footprint:
 
     ``rows`` word lines driven and ``columns`` data columns in use, summed over the crossbars; ``unit_columns`` in use;
     ``sums`` partial sums: outputs x row blocks. ``drives``: word lines, in different crossbars, that one input drives;
-    ``crossed``: the columns, unit columns too, that these cross, for each convolution group.
+    ``crossed``: the columns, unit columns too, that these cross, for each convolution group; ``cells``: where driven
+    word lines and columns in use cross.
     """
 
     arrays: int
@@ -56,6 +59,7 @@ class Footprint:
     sums: int
     drives: int
     crossed: tuple[int, ...]
+    cells: int
 
 
 def outputs_per_array(columns: int, array: Array) -> int:
@@ -81,12 +85,15 @@ def footprint(groups: int, k: int, n: int, columns: int, array: Array, block_row
         units = groups if array.unit_columns else 0
         each = n * columns + (1 if units else 0)
         crossed = tuple(min(packed, groups - g // packed * packed) * each for g in range(groups))
-        return Footprint(-(-groups // packed), groups * k, groups * n * columns, units, groups * n, 1, crossed)
+        return Footprint(
+            -(-groups // packed), groups * k, groups * n * columns, units, groups * n, 1, crossed, k * sum(crossed)
+        )
     blocks, across = -(-k // height), -(-n // outputs_per_array(columns, array))
     arrays = groups * blocks * across
     used = groups * blocks * n
     crossed = (n * columns + across * array.unit_columns,) * groups
-    return Footprint(arrays, groups * k * across, used * columns, arrays * array.unit_columns, used, across, crossed)
+    units, cells = arrays * array.unit_columns, k * sum(crossed)
+    return Footprint(arrays, groups * k * across, used * columns, units, used, across, crossed, cells)
 
 
 def _groups_per_array(groups: int, k: int, columns: int, array: Array, height: int) -> int:
@@ -166,14 +173,19 @@ def utilisation(program: Program, group: Group) -> float:
 
 
 def group_burst_cycles(program: Program, group: Group, positions: int) -> int:
-    """Cycles for a burst: latency + (ceil(positions / copies) - 1) * interval."""
+    """Cycles for a burst: latency + (ceil(positions / copies) * rounds - 1) * interval."""
     flow = program.flow[group.flow]
-    return flow.latency_cycles + (-(-positions // group.copies) - 1) * flow.interval_cycles
+    return flow.latency_cycles + (_turns(program, group, positions) - 1) * flow.interval_cycles
 
 
 def group_burst_occupancy(program: Program, group: Group, positions: int) -> int:
-    """Cycles until the group can start its next burst: one interval for each position of the busiest copy."""
-    return -(-positions // group.copies) * program.flow[group.flow].interval_cycles
+    """Cycles until the group can start its next burst: one interval for each round of the busiest copy's positions."""
+    return _turns(program, group, positions) * program.flow[group.flow].interval_cycles
+
+
+def _turns(program: Program, group: Group, positions: int) -> int:
+    """Rounds of all positions of the busiest copy."""
+    return -(-positions // group.copies) * program.rounds_of(group)
 
 
 def group_measures(program: Program, group: Group) -> frozenset[str]:
@@ -187,23 +199,56 @@ def group_actions(
 ) -> dict[str, float]:
     """Actions of one burst: positions x what the group's flow does on the word lines and columns in use.
 
-    Inputs are read from the tile's memory once for each position and broadcast to the crossbars' input registers;
-    sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide. With a ``tally``
-    they are those of all the bursts that it counts.
+    Inputs are read from the tile's memory once for each position (and round) and broadcast to the crossbars' input
+    registers; sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide. With a
+    ``tally`` they are those of all the bursts that it counts.
     """
     g = ctx.tile.group[group]
-    flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
-    place, positions = group_footprint(ctx.program, g), tally.positions if tally else ctx.width(dst)
-    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(ctx.machine.array.rows)) / 8)
-    depth = g.k[1] - g.k[0]
-    inputs = ctx.tile.buffer[src].element.nbytes(depth * (g.groups[1] - g.groups[0]))
-    outputs = (g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])
-    use = Use(
-        *(positions, place.rows, place.drives, depth, place.crossed, place.columns, place.unit_columns, place.sums),
-        *(outputs, positions * inputs, positions * ctx.nbytes(dst) / ctx.width(dst), sum_bytes),
-        *(ctx.machine.array.dac_pulses, tally),
-    )
+    flow, sums = ctx.program.flow[g.flow], ctx.tile.buffer[dst.buffer].element
+    positions = tally.positions if tally else ctx.width(dst)
+    use = _use(ctx, (dst, src), g, positions, tally)
     actions: Counter[str] = Counter()
     for op in flow.ops:
         actions.update(op.actions(flow, use))
+    if g.rounds:
+        actions.update(_between_rounds(ctx.program, g, positions, sums))
     return {action: float(number) for action, number in actions.items() if number}
+
+
+def _use(ctx: Context, slabs: tuple[Slab, str], g: Group, positions: int, tally: Tally | None) -> Use:
+    """How much of the crossbars some positions use, in all rounds together."""
+    flow, weights, array = ctx.program.flow[g.flow], ctx.program.weight[g.weights], ctx.machine.array
+    sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
+    x, sums = ctx.tile.buffer[slabs[1]].element, ctx.tile.buffer[slabs[0].buffer].element
+    if not g.rounds:
+        place, convolutions = group_footprint(ctx.program, g), g.groups[1] - g.groups[0]
+        inputs, outputs = ((hi - lo) * convolutions for lo, hi in (g.k, g.n))
+        in_use = place.rows, place.cells, place.columns, place.unit_columns, place.sums, outputs
+        moved = x.nbytes(inputs), sums.nbytes(outputs)
+    else:
+        rounds = _rounds(ctx.program, g)
+        in_use = _in_rounds(rounds, weights.columns, array.unit_columns)
+        moved = sum(x.nbytes(r.inputs) for r in rounds), sum(sums.nbytes(len(r.channels)) for r in rounds)
+    inward, outward = (positions * size for size in moved)
+    return Use(positions, *in_use, inward, outward, sum_bytes, array.dac_pulses, tally)
+
+
+def _in_rounds(rounds: tuple[OneRound, ...], columns: int, units: int) -> tuple[int, int, int, int, int, int]:
+    """Word lines, cells, columns, unit columns, partial sums and results of a position, over all rounds."""
+    reads = [read for done in rounds for read in done.reads]
+    cells = sum(len(read.rows) * read_columns(read, columns, units) for read in reads)
+    sums = sum(done.sums for done in rounds)
+    outputs = sum(len(done.channels) for done in rounds)
+    return sum(done.rows for done in rounds), cells, sums * columns, len(reads) * units, sums, outputs
+
+
+def _rounds(program: Program, g: Group) -> tuple[OneRound, ...]:
+    return rounds_of(program, g, outputs_per_array(program.weight[g.weights].columns, program.machine.array))
+
+
+def _between_rounds(program: Program, g: Group, positions: int, sums: Element) -> dict[str, float]:
+    """Sums that a round adds to are read again and added in the tile; those that are copied are read and written."""
+    added = positions * sum(int(done.added.sum()) for done in _rounds(program, g))
+    copies = positions * len(copied(program, g)[0])
+    moved = sums.nbytes(added + 2 * copies)
+    return {"memory_byte": moved, "bus_byte": moved, "merge_add": added}

@@ -74,7 +74,7 @@ class Drive(MicroOp, op="drive", resource="dac", takes="inputs"):
         """Every word line is driven, and the bits read from its register; the pulses, where it is driven by pulses."""
         lines = use.positions * use.rows
         driven = {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
-        return driven | ({"dac_pulse": use.pulses_of(self.bits)} if use.pulses else {})
+        return driven | ({"dac_pulse": use.pulses_sent(self.bits)} if use.pulses else {})
 
 
 class Read(MicroOp, op="read", resource="array", makes="samples"):
@@ -103,7 +103,7 @@ class Read(MicroOp, op="read", resource="array", makes="samples"):
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """Cells between driven word lines and columns in use are read, and these columns sampled."""
         held = use.positions * (use.columns + use.unit_columns)
-        return {"cell_read": use.cells(self.driven(flow)), "sample_hold": held}
+        return {"cell_read": use.cells_read(self.driven(flow)), "sample_hold": held}
 
 
 class Fold(

@@ -6,7 +6,7 @@ from pimc_isa.crossbar.footprint import group_actions, group_burst_cycles, group
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
 from pimc_isa.element import I32
 from pimc_isa.flow.use import Tally
-from pimc_isa.operands import Range, Slab
+from pimc_isa.operands import Group, Range, Slab
 
 __all__ = ["Mvm", "Mvma"]
 
@@ -31,6 +31,9 @@ def _problems(ctx: Context, dst: Slab, src: str, window: str, group: str) -> Ite
     g, x, taps = ctx.tile.group[group], ctx.tile.buffer[src], _taps(ctx, window)
     weights = ctx.program.weight[g.weights]
     inputs, rows = taps * x.channels, weights.groups * weights.k
+    if g.rounds:
+        yield from _rounds_problems(ctx, dst, (src, window, inputs), g)
+        return
     if inputs != rows:
         yield f"window '{window}' sees {inputs} inputs of '{src}', weights '{weights.name}' have {rows} rows"
     prefix = taps == 1 and x.chans[0] == 0 and x.chans[1] >= g.k[1]
@@ -41,6 +44,18 @@ def _problems(ctx: Context, dst: Slab, src: str, window: str, group: str) -> Ite
     makes = g.groups[0] * weights.n + g.n[0], (g.groups[1] - 1) * weights.n + g.n[1]
     if ctx.chans(dst) != makes:
         yield f"group '{group}' makes channels {_span(makes)}, the destination is {_span(ctx.chans(dst))}"
+
+
+def _rounds_problems(ctx: Context, dst: Slab, seen: tuple[str, str, int], g: Group) -> Iterator[str]:
+    """The window's inputs must be the rounds' inputs, their outputs the destination's channels."""
+    rounds, (src, window, inputs), x = ctx.program.schedule[g.rounds], seen, ctx.tile.buffer[seen[0]]
+    if inputs != rounds.inputs:
+        yield f"window '{window}' sees {inputs} inputs of '{src}', rounds '{rounds.name}' take {rounds.inputs}"
+    if x.chans != (0, x.channels):
+        yield f"buffer '{src}' holds channels {_span(x.chans)}, the rounds need all {x.channels}"
+    if ctx.chans(dst) != rounds.outputs:
+        made = f"group '{g.name}' makes channels {_span(rounds.outputs)} in rounds '{rounds.name}'"
+        yield f"{made}, the destination is {_span(ctx.chans(dst))}"
 
 
 def _span(span: Range) -> str:
@@ -64,11 +79,11 @@ class Multiply(Instr):
         return _problems(ctx, self.dst, self.src, self.window, self.group)
 
     def cycles(self, ctx: Context) -> int:
-        """Latency of the flow plus one interval for each further position of the busiest copy."""
+        """Latency of the flow plus one interval for each further round of the busiest copy's positions."""
         return group_burst_cycles(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
 
     def occupancy(self, ctx: Context) -> int:
-        """One interval for each position of the busiest copy: bursts follow each other as positions do."""
+        """One interval for each round of the busiest copy's positions: bursts follow each other as positions do."""
         return group_burst_occupancy(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
 
     def measures(self, ctx: Context) -> frozenset[str]:

@@ -16,7 +16,19 @@ import numpy as np
 
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine, machine_from_dict, machine_to_dict
-from pimc_isa.operands import Buffer, Call, Channel, Elementwise, Group, Requant, Table, View, Weights, Window
+from pimc_isa.operands import (
+    Buffer,
+    Call,
+    Channel,
+    Elementwise,
+    Group,
+    Requant,
+    Rounds,
+    Table,
+    View,
+    Weights,
+    Window,
+)
 from pimc_isa.program import Port, Program, Tile
 from pimc_isa.text.tensors import TENSOR_DTYPE, TENSOR_VALUES, make_tensor
 from pimc_isa.text.values import (
@@ -202,7 +214,12 @@ _WINDOW = _form(
     {"name": NAME, "kernel": dims(2)},
     {"stride": dims(2), "pads": CORNERS, "dilation": dims(2)},
 )
-_GROUP = _form("group", Group, {"name": NAME}, {"weights": NAME, "flow": NAME, "k": RANGE, "n": RANGE, "groups": RANGE})
+_GROUP = _form(
+    "group",
+    Group,
+    {"name": NAME},
+    {"weights": NAME, "flow": NAME, "k": RANGE, "n": RANGE, "groups": RANGE, "rounds": NAME},
+)
 _REQUANT = _form("requant", Requant, {"name": NAME}, {"data": NAME})
 _ELEMENTWISE = _form("elementwise", Elementwise, {"name": NAME}, {"a": SCALE, "b": SCALE, "y": SCALE})
 _TABLE = _form("table", Table, {"name": NAME}, {"data": NAME})
@@ -284,6 +301,7 @@ PROGRAM = Form(
         Child("outputs", "many", _form("output", Port, {"name": TEXT, "dtype": NAME, "shape": SHAPE})),
         Child("flows", "many", _FLOW),
         Child("weights", "many", _form("weights", Weights, {"name": NAME})),
+        Child("rounds", "many", _form("rounds", Rounds, {"name": NAME}, {"outputs": RANGE})),
         Child("channels", "many", _CHANNEL),
         Child("tensors", "dict", _TENSOR),
         Child("tiles", "many", _TILE),

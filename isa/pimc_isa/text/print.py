@@ -15,7 +15,7 @@ from pimc_isa.text.values import TEXT
 __all__ = ["print_program"]
 
 _WORD = re.compile(r'[^\s";@]+')
-_BLANK_BEFORE = {"machine", "inputs", "flows", "weights", "channels", "tensors", "tiles"}
+_BLANK_BEFORE = {"machine", "inputs", "flows", "weights", "rounds", "channels", "tensors", "tiles"}
 
 
 def print_program(program: Program, tensors: Mapping[str, Any], data: Mapping[str, str] | None) -> str:

@@ -20,6 +20,7 @@ from pimc_isa.operands import (
     Elementwise,
     Group,
     Requant,
+    Rounds,
     RowExpr,
     Slab,
     Table,
@@ -59,6 +60,7 @@ SPECIAL: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (Channel, "dests"): st.lists(numbers, min_size=1, max_size=3).map(tuple),
     (Port, "shape"): st.lists(sizes, max_size=3).map(tuple),
     (View, "shape"): st.lists(sizes, max_size=3).map(tuple),
+    (Group, "rounds"): st.just("") | names,
     (Weights, "slices"): st.lists(sizes, min_size=1, max_size=4).map(tuple),
 }
 
@@ -181,4 +183,5 @@ def programs(draw: st.DrawFn) -> Program:
         outputs=draw(tuples_of(Port)),
         tensors=held,
         meta=draw(st.dictionaries(names, names, max_size=2)),
+        rounds=draw(tuples_of(Rounds)),
     )

@@ -7,6 +7,7 @@ flows are computed pair by pair.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from math import sqrt
 
@@ -71,6 +72,13 @@ class AnalogLayer:
         self._sums: dict[int, Callable[[Array], list[Array]]] = {}
         self._kept: dict[tuple[int, int], tuple[Array, ...]] = {}
         self._chain: Chain | None = None
+        self._stream: tuple[int, ...] = ()
+
+    def of_round(self, number: int) -> AnalogLayer:
+        """The same hardware in one round of a position, where every sum has a draw of its own."""
+        other = copy(self)
+        other._stream = (number,)
+        return other
 
     @property
     def step(self) -> float:
@@ -84,9 +92,8 @@ class AnalogLayer:
 
     def _group(self, a: Array, g: int, positions: Array) -> Array:
         m, n = len(a), self.cells.codes.shape[2]
-        which = self._numbers(g, positions)
         total, codes = np.zeros((m, n), np.int32), np.zeros((m, n), np.int32)
-        for number, rows, made in self._blocks(a, g, which):
+        for number, rows, made in self._blocks(a, g, self._numbers(g, positions)):
             codes += made
             total += self._correction(a[:, rows], g, number)
             if rows.stop in self.ends:
@@ -94,10 +101,16 @@ class AnalogLayer:
                 codes = np.zeros_like(codes)
         return total
 
+    def block_parts(self, a: Array, positions: Array) -> list[tuple[Array, Array]]:
+        """Codes and corrections i32 [m, n] of every row block of the only convolution group; nothing is scaled."""
+        blocks = self._blocks(np.ascontiguousarray(a[:, 0]), 0, self._numbers(0, positions))
+        shape = len(a), self.cells.codes.shape[2]
+        return [(made, np.broadcast_to(self._correction(a[:, 0, rows], 0, n), shape)) for n, rows, made in blocks]
+
     def _numbers(self, g: int, positions: Array) -> Array:
-        """Numbers of the results, which draws depend on."""
-        n, first = self.cells.codes.shape[2], (self.first[0] + g) * self.weights.n + self.first[2]
-        return numbers(positions, n, self.weights.groups * self.weights.n, first)
+        """The numbers of the results, on which draws depend."""
+        outputs, first = self.weights.groups * self.weights.n, (self.first[0] + g) * self.weights.n + self.first[2]
+        return numbers(positions, self.cells.codes.shape[2], outputs, first)
 
     def _blocks(self, a: Array, g: int, which: Array) -> list[tuple[int, slice, Array]]:
         """Codes of every row block."""
@@ -113,7 +126,9 @@ class AnalogLayer:
     def _key(self, number: int, *more: int) -> int:
         """The stream of noise on a row block's sums."""
         return layer_key(
-            self.model.seed, SUM, self.weights.name, self.first[1] // self.weights.block_rows + number, *more
+            self.model.seed,
+            *(SUM, self.weights.name, self.first[1] // self.weights.block_rows + number),
+            *(*more, *self._stream),
         )
 
     def _planes(self, g: int, rows: slice) -> tuple[Array, ...]:

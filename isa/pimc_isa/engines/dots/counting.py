@@ -8,13 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from pimc_isa.crossbar.exactness import guarded_flags
+from pimc_isa.crossbar.footprint import group_footprint
 from pimc_isa.engines.dots.layer import Layer
 from pimc_isa.flow.use import FLAGS, ONES, Tally
+from pimc_isa.operands import Group
+from pimc_isa.program import Program
 
-__all__ = ["INPUT_BITS", "Observed", "observe"]
+__all__ = ["INPUT_BITS", "Observed", "Part", "observe", "ones_of"]
 
 Array = np.ndarray
 INPUT_BITS = 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of what was observed: positions, convolution groups, row blocks and outputs, counted from the first."""
+
+    positions: Array | slice
+    groups: slice
+    blocks: slice
+    outputs: slice
+
+
+_ALL = Part(slice(None), slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -28,39 +44,59 @@ class Observed:
     ones: Array | None
     flags: Array | None
 
-    def tally(self, positions: Array | slice, groups: slice, blocks: slice, outputs: slice) -> Tally:
-        """Of a part of the positions, convolution groups, row blocks and outputs."""
-        count = len(np.arange(self.positions)[positions])
-        ones: tuple[tuple[int, ...], ...] = ()
+    def tally(self, part: Part, program: Program, group: Group) -> Tally:
+        """Of the part that a crossbar group computes."""
+        count = len(np.arange(self.positions)[part.positions])
+        lines: tuple[int, ...] = ()
+        cells: tuple[int, ...] = ()
         flags: tuple[int, ...] = ()
         if self.ones is not None:
-            sums = self.ones[positions][:, groups, blocks].sum(axis=(0, 2), dtype=np.int64)
-            ones = tuple(tuple(map(int, group)) for group in sums)
+            place = group_footprint(program, group)
+            sums = self.ones[part.positions][:, part.groups, part.blocks].sum(axis=(0, 2), dtype=np.int64)
+            lines = tuple(map(int, place.drives * sums.sum(axis=0)))
+            cells = tuple(map(int, np.array(place.crossed) @ sums))
         if self.flags is not None:
-            part = self.flags[:, blocks][:, :, positions][:, :, :, groups, outputs]
-            flags = tuple(map(int, part.sum(axis=(1, 2, 3, 4), dtype=np.int64)))
-        return Tally(count, ones, flags)
+            found = self.flags[:, part.blocks][:, :, part.positions][:, :, :, part.groups, part.outputs]
+            flags = tuple(map(int, found.sum(axis=(1, 2, 3, 4), dtype=np.int64)))
+        return Tally(count, lines, cells, flags)
 
-    @property
-    def whole(self) -> Tally:
+    def whole(self, program: Program, group: Group) -> Tally:
         """Of everything."""
-        every = slice(None)
-        return self.tally(every, every, every, every)
+        return self.tally(_ALL, program, group)
+
+
+@dataclass(frozen=True)
+class _InRounds(Observed):
+    """Of a group that works in rounds: ``lines`` and ``cells`` [positions, bits], ``flags`` [blocks, positions]."""
+
+    lines: Array | None = None
+    cells: Array | None = None
+
+    def tally(self, part: Part, program: Program, group: Group) -> Tally:
+        """Of some positions; a group with rounds is computed as a whole."""
+        count = len(np.arange(self.positions)[part.positions])
+        parts = (self.lines, self.cells, None if self.flags is None else self.flags.T)
+        sums = (() if a is None else tuple(map(int, a[part.positions].sum(axis=0, dtype=np.int64))) for a in parts)
+        return Tally(count, *sums)
 
 
 def observe(layer: Layer, vectors: Array, measures: frozenset[str], at: Callable[[], Array]) -> Observed:
     """Look at window vectors u8 [positions, groups, k]; ``at`` gives the positions' numbers, which noise depends on."""
-    flags = None
+    if layer.rounds is not None:
+        lines, cells = layer.rounds.bits(vectors[:, 0]) if ONES in measures else (None, None)
+        flags = None if FLAGS not in measures else layer.rounds.flags(vectors[:, 0], at, layer.analog)
+        return _InRounds(len(vectors), None, flags, lines, cells)
+    found: Array | None = None
     if FLAGS in measures:
         if layer.analog is not None:
-            flags = layer.analog.flags(vectors, at())
+            found = layer.analog.flags(vectors, at())
         else:
-            flags = guarded_flags(vectors, layer.cells, layer.weights, layer.form, layer.scale)
-    return Observed(len(vectors), _ones(vectors, layer.weights.block_rows) if ONES in measures else None, flags)
+            found = guarded_flags(vectors, layer.cells, layer.weights, layer.form, layer.scale)
+    return Observed(len(vectors), ones_of(vectors, layer.weights.block_rows) if ONES in measures else None, found)
 
 
-def _ones(vectors: Array, block_rows: int) -> Array:
-    """int32 [positions, groups, row blocks, bits]: inputs with each bit set."""
+def ones_of(vectors: Array, block_rows: int) -> Array:
+    """int32 [positions, groups, row blocks, bits]: inputs [positions, groups, k] with each bit set."""
     edges = np.arange(0, vectors.shape[2], block_rows)
     bits = [np.add.reduceat(vectors >> bit & 1, edges, axis=2, dtype=np.int32) for bit in range(INPUT_BITS)]
     return np.stack(bits, axis=3)

@@ -11,6 +11,7 @@ from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.engines.dots.analog import AnalogLayer
 from pimc_isa.engines.dots.model import AnalogModel
+from pimc_isa.engines.dots.rounds import RoundsProduct
 from pimc_isa.engines.dots.summed import InputSums, SummedProduct, converts_whole_sums
 from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
 from pimc_isa.engines.kernels.gemm import Product, product
@@ -47,9 +48,11 @@ class LayerPart(Group):
         return full_scale(program.weight[self.weights], flow.input_bits, self.v_max, self.gain)
 
 
-def part_channels(part: LayerPart, weights: Weights) -> Range:
+def part_channels(part: LayerPart, program: Program) -> Range:
     """Absolute output channels of a part. Raises ProgramError if they are not one range."""
-    (n0, n1), (g0, g1) = part.n, part.groups
+    if part.rounds:
+        return program.schedule[part.rounds].outputs
+    weights, (n0, n1), (g0, g1) = program.weight[part.weights], part.n, part.groups
     if g1 - g0 > 1 and (n0, n1) != (0, weights.n):
         raise ProgramError(f"group of weights {weights.name}: several convolution groups need all outputs of each")
     return g0 * weights.n + n0, (g1 - 1) * weights.n + n1
@@ -68,9 +71,12 @@ class Layer:
         ideal = prove and model is None
         self.exact = ideal and conversions_exact(self.cells, self.weights, self.form, self.scale).holds
         self.groups = part.groups[1] - part.groups[0]
-        self.outputs = self.groups * (part.n[1] - part.n[0])
+        self.rounds: RoundsProduct | None = None
+        if part.rounds:
+            self.rounds = RoundsProduct(program, part, self.cells, self.form, self.scale, ideal)
+        self.outputs = self.rounds.outputs if self.rounds else self.groups * (part.n[1] - part.n[0])
         self.summed: SummedProduct | None = None
-        if ideal and not self.exact and converts_whole_sums(self.cells, self.form):
+        if ideal and not self.exact and not self.rounds and converts_whole_sums(self.cells, self.form):
             depth = self.cells.codes.shape[1]
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
             self.summed = SummedProduct(
@@ -99,6 +105,11 @@ class Layer:
         one_block = self.summed is not None and len(self.summed.rows) == 1
         return (self.exact or one_block) and self.weights.groups > 1 and self.cells.codes.shape[1:] == (taps, 1)
 
+    @property
+    def inputs(self) -> int:
+        """Elements of a window's vector, of all convolution groups."""
+        return self.rounds.declared.inputs if self.rounds else self.weights.k * self.groups
+
     def position_bytes(self) -> int:
         """Working memory of one position, apart from its window vector."""
         if self.summed is not None:
@@ -114,7 +125,8 @@ class Layer:
         taps = g.kernel[0] * g.kernel[1]
         chans = g.chans[1] - g.chans[0]
         whole = self.part.k == (0, self.weights.k) and self.weights.groups == 1
-        if self.exact or self.summed or self.analog or not whole or chans % WORD or g.chans != (0, x.shape[3]):
+        other = self.exact or self.summed or self.analog or self.rounds
+        if other or not whole or chans % WORD or g.chans != (0, x.shape[3]):
             return x, g
         if self._bits is None:
             self._bits = self._counter(taps, chans)
@@ -186,7 +198,7 @@ class Layer:
             split = flat.reshape(positions, taps, self.groups, -1).transpose(0, 2, 1, 3)
             flat = np.ascontiguousarray(split).reshape(positions, self.groups, -1)
         k0, k1 = self.part.k
-        if (k0, k1) != (0, flat.shape[-1]):
+        if not self.rounds and (k0, k1) != (0, flat.shape[-1]):
             flat = np.ascontiguousarray(flat[..., k0:k1])
         return flat
 
@@ -206,8 +218,15 @@ class Layer:
         """
         a = self.vectors(x, g, first, count, scratch)
         if self.analog is not None and at is not None:
-            return self.analog(a.reshape(len(a), self.groups, -1), at)
+            return self.noisy(a.reshape(len(a), self.groups, -1), at)
+        if self.rounds is not None:
+            return self.rounds.exact(a) if self.exact else self.rounds.converted(a)
         return self.dense(a, packed) if self.weights.groups == 1 else self.grouped(a)
+
+    def noisy(self, a: Array, at: Array) -> Array:
+        """i32 [m, outputs] of window vectors u8 [m, groups, k] at numbered positions, where hardware is not ideal."""
+        assert self.analog is not None
+        return self.rounds.analog(a[:, 0], at, self.analog) if self.rounds else self.analog(a, at)
 
     def depthwise_sums(self, x: Array, g: WindowGeometry) -> Array:
         """i32 [images, rows, columns, channels] of a depthwise layer."""

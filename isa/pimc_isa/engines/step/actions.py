@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil, log2
 from typing import Any
 
@@ -19,25 +20,55 @@ from pimc_isa.engines.step.geometry import InTile, columns, elements, held_as, n
 from pimc_isa.flow.define import MicroOp
 from pimc_isa.flow.flow import Flow
 
-__all__ = ["Burst", "Ledger", "book_micro_op", "matrix_actions"]
+__all__ = ["Activation", "Burst", "Ledger", "book_micro_op", "matrix_actions"]
 
 Array = np.ndarray
 Actions = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A crossbar at work: ``inputs`` [positions, word lines in use], and for each position what is read of it.
+
+    ``columns`` and ``units`` are those in use; ``sums`` outputs of the weights.
+    """
+
+    inputs: Array
+    columns: int
+    units: int
+    sums: int
 
 
 @dataclass
 class Ledger:
     """One execution: inputs of each convolution group [positions, k], conversions made and codes that counted.
 
-    These are by the conversion's micro-operation.
+    These are by the conversion's micro-operation, over the outputs in ``read`` alone, if it names some. Where a group
+    works in rounds, ``activations`` are those of all rounds, ``needed`` and ``made`` the inputs and results of each,
+    ``added`` and ``copied`` results that were there before, and that were copied, each once for every position.
     """
 
     inputs: dict[int, Array] = field(default_factory=dict)
     converted: dict[MicroOp, int] = field(default_factory=dict)
     counted: dict[MicroOp, int] = field(default_factory=dict)
+    read: list[int] | None = None
+    activations: list[Activation] = field(default_factory=list)
+    needed: list[int] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
+    added: int = 0
+    copied: int = 0
 
-    def convert(self, by: MicroOp, made: int, counted: int) -> None:
-        """Conversions, and how many of their codes count."""
+    def convert(self, by: MicroOp, flagged: Array) -> None:
+        """A conversion for each position and output; flagged codes do not count."""
+        own = flagged if self.read is None else flagged[:, self.read]
+        self._book(by, own.size, own.size - int(own.sum()))
+
+    def refine(self, by: MicroOp, flagged: Array) -> None:
+        """A conversion for each flag."""
+        flags = int((flagged if self.read is None else flagged[:, self.read]).sum())
+        self._book(by, flags, flags)
+
+    def _book(self, by: MicroOp, made: int, counted: int) -> None:
         self.converted[by] = self.converted.get(by, 0) + made
         self.counted[by] = self.counted.get(by, 0) + counted
 
@@ -60,10 +91,21 @@ class Burst:
         """The group's flow."""
         return self.place.program.flow[self.group.flow]
 
+    @cached_property
+    def activations(self) -> list[Activation]:
+        """Every crossbar that works for a position; those of all rounds."""
+        return self.ledger.activations if self.group.rounds else [self._active(c) for c in self._crossbars]
+
     @property
-    def crossbars(self) -> list[Crossbar]:
-        """The crossbars of one copy."""
+    def _crossbars(self) -> list[Crossbar]:
         return crossbars(self.place.program, self.group)
+
+    def _active(self, each: Crossbar) -> Activation:
+        first = self.group.k[0]
+        parts = [self.ledger.inputs[number][:, top - first : end - first] for number, (top, end) in each.rows]
+        weights = self.place.program.weight[self.group.weights]
+        of_an_output = len(weights.slices) * (2 if weights.bipolar else 1)
+        return Activation(np.concatenate(parts, axis=1), each.columns, each.units, each.columns // of_an_output)
 
     @property
     def positions(self) -> int:
@@ -71,36 +113,43 @@ class Burst:
         return len(columns(self.place.tile, self.instr.dst))
 
     @property
-    def outputs(self) -> int:
-        """Results of a position."""
+    def results(self) -> list[int]:
+        """Results of a position, of each round."""
         g = self.group
-        return int((g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0]))
+        return self.ledger.made if g.rounds else [(g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])]
 
     @property
     def sums(self) -> int:
         """Partial sums of a position: one of each output for every row block."""
-        height = self.place.program.weight[self.group.weights].block_rows
-        return self.outputs * len(range(self.group.k[0], self.group.k[1], height))
+        return sum(each.sums for each in self.activations)
 
     @property
     def word_lines(self) -> int:
-        """Word lines in use."""
-        return sum(each.word_lines for each in self.crossbars)
+        """Word lines in use for a position."""
+        return sum(each.inputs.shape[1] for each in self.activations)
 
     @property
     def input_bytes(self) -> int:
-        """Bytes of all positions' inputs."""
+        """Bytes of all positions' inputs, which every round reads."""
         g, source = self.group, self.place.tile.buffer[self.instr.src]
-        bits = (g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]) * held_as(source.dtype)[0]
-        return self.positions * int(bits // 8 + (bits % 8 > 0))
+        needed = self.ledger.needed if g.rounds else [(g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0])]
+        return self.positions * sum(_bytes(number, source.dtype) for number in needed)
 
-    def driven(self, each: Crossbar, bits: tuple[int, int]) -> int:
-        """The sum of these bits of the inputs on the word lines of a crossbar, over all positions."""
-        total, first = 0, self.group.k[0]
-        for number, (top, bottom) in each.rows:
-            inputs = self.ledger.inputs[number][:, top - first : bottom - first].astype(np.int64)
-            total += int((inputs >> bits[0] & (1 << bits[1] - bits[0]) - 1).sum())
-        return total
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of all positions' results, which every round writes."""
+        kind = self.place.tile.buffer[self.instr.dst.buffer].dtype
+        return self.positions * sum(_bytes(number, kind) for number in self.results)
+
+
+def _bytes(number: int, dtype: str) -> int:
+    bits = number * held_as(dtype)[0]
+    return bits // 8 + (bits % 8 > 0)
+
+
+def _driven(each: Activation, bits: tuple[int, int]) -> int:
+    """The sum of these bits of the inputs on the word lines of a crossbar, over all positions."""
+    return int((each.inputs.astype(np.int64) >> bits[0] & (1 << bits[1] - bits[0]) - 1).sum())
 
 
 def _load(op: MicroOp, b: Burst) -> Actions:
@@ -113,16 +162,16 @@ def _drive(op: MicroOp, b: Burst) -> Actions:
     lines, pulses = b.positions * b.word_lines, b.place.program.machine.array.dac_pulses
     booked: Actions = {"dac_drive": lines, "input_register_byte": lines * (hi - lo) / 8}
     if pulses:
-        booked["dac_pulse"] = pulses * sum(b.driven(each, (lo, hi)) for each in b.crossbars)
+        booked["dac_pulse"] = pulses * sum(_driven(each, (lo, hi)) for each in b.activations)
     return booked
 
 
 def _read(op: MicroOp, b: Burst) -> Actions:
     bits = next(vars(o)["bits"] for o in b.flow.ops if o.name == "drive" and o.step == op.step)
     pulses, cells, samples = b.place.program.machine.array.dac_pulses, 0, 0
-    for each in b.crossbars:
+    for each in b.activations:
         read = each.columns + each.units
-        cells += (pulses * b.driven(each, bits) if pulses else b.positions * each.word_lines) * read
+        cells += (pulses * _driven(each, bits) if pulses else each.inputs.size) * read
         samples += b.positions * read
     return {"cell_read": cells, "sample_hold": samples}
 
@@ -143,17 +192,16 @@ def _accumulate(op: MicroOp, b: Burst) -> Actions:
 
 
 def _units(op: MicroOp, b: Burst) -> Actions:
-    units = b.positions * sum(each.units for each in b.crossbars)
+    units = b.positions * sum(each.units for each in b.activations)
     return {"adc_conversion": units, "shift_add": units}
 
 
 def _columns(op: MicroOp, b: Burst) -> Actions:
-    return {"buffer_write": b.positions * sum(each.columns for each in b.crossbars)}
+    return {"buffer_write": b.positions * sum(each.columns for each in b.activations)}
 
 
 def _store(op: MicroOp, b: Burst) -> Actions:
-    size = nbytes(b.place.tile, b.instr.dst)
-    return {"memory_byte": size, "bus_byte": size}
+    return {"memory_byte": b.result_bytes, "bus_byte": b.result_bytes}
 
 
 _BOOKED: dict[str, Callable[[MicroOp, Burst], Actions]] = {
@@ -168,7 +216,7 @@ _BOOKED: dict[str, Callable[[MicroOp, Burst], Actions]] = {
     "count-inputs": lambda op, b: {"input_count": b.positions * b.word_lines},
     "correct": lambda op, b: {"shift_add": b.positions * b.sums},
     "merge": lambda op, b: {"merge_add": b.positions * b.sums},
-    "scale": lambda op, b: {"scale_multiply": b.positions * b.outputs},
+    "scale": lambda op, b: {"scale_multiply": b.positions * sum(b.results)},
     "store": _store,
 }
 
@@ -186,6 +234,9 @@ def matrix_actions(place: InTile, instr: Any, ledger: Ledger) -> Mapping[str, fl
         booked = _BOOKED[op.name](op, burst) if op.name in _BOOKED else {}
         for action, number in booked.items():
             found[action] = found.get(action, 0) + number
+    moved = _bytes(burst.positions * (ledger.added + 2 * ledger.copied), "i32")
+    for action, number in (("memory_byte", moved), ("bus_byte", moved), ("merge_add", burst.positions * ledger.added)):
+        found[action] = found.get(action, 0) + number
     if instr.mnemonic == "mvma":
         found["memory_byte"] += nbytes(place.tile, instr.dst)
         found["vector_element"] = found.get("vector_element", 0) + elements(place.tile, instr.dst)

@@ -107,7 +107,7 @@ class Hardware:
         sigma = sqrt(self.noise.read**2 + self.noise.hold**2) * swings.column(i, j)
         if not sigma:
             return 0.0
-        draws = normal(key_of(self.seed, SUMS, swings.weights.name, block, i, j, side), which)
+        draws = normal(key_of(self.seed, SUMS, swings.weights.name, block, i, j, side, *swings.stream), which)
         return np.asarray(sigma * draws)
 
     def disturbed(self, u: Array, c: StepConverter, swings: Swings, block: int, one: float, which: Array) -> Array:
@@ -117,7 +117,8 @@ class Hardware:
         wide = np.sqrt(sigma**2 + spread * spread)
         if not np.any(wide):
             return np.asarray(u + bias)
-        return np.asarray(u + bias + wide * normal(key_of(self.seed, SUMS, swings.weights.name, block), which))
+        key = key_of(self.seed, SUMS, swings.weights.name, block, *swings.stream)
+        return np.asarray(u + bias + wide * normal(key, which))
 
     def _fitted(self, c: StepConverter, u: Array, v_max: float) -> tuple[Array | float, Array | float]:
         """Bias and deviation in codes, linear between knots that are spread evenly over the converter's range."""
@@ -137,12 +138,16 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Swings:
-    """How large noise is on the crossbars of a group, in units of the dot product."""
+    """How large noise is on the crossbars of a group, in units of the dot product.
+
+    ``stream``: the last numbers of its keys (the round, where a group has several).
+    """
 
     weights: Weights
     reading: Reading
     hardware: Hardware
     crossbars: Group
+    stream: tuple[int, ...] = ()
 
     @property
     def v_max(self) -> float:

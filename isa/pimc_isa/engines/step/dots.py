@@ -13,7 +13,7 @@ from pimc_isa.engines.step.analog import Hardware, Swings
 from pimc_isa.engines.step.cells import HeldBlock, block_of
 from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup, read_flow
 from pimc_isa.engines.step.trained import trained_codes
-from pimc_isa.operands import Group, Weights
+from pimc_isa.operands import Group, Range, Weights
 from pimc_isa.program import Program
 
 __all__ = ["Dots"]
@@ -34,23 +34,46 @@ class Dots:
         ``at``: image, output row and output columns of the positions. What is done goes into the ``ledger``.
         """
         ledger.inputs[number] = vectors
-        weights, flow = self.program.weight[g.weights], self.program.flow[g.flow]
-        reading = read_flow(flow)
-        step = _full_scale(weights, flow.input_bits, g) / reading.converter.hi
-        which = self.hardware.numbers(weights, number, g.n, at)
+        height = self.program.weight[g.weights].block_rows
         codes = np.zeros((len(vectors), g.n[1] - g.n[0]), np.int64)
         corrections = np.zeros_like(codes)
-        for first in range(g.k[0], g.k[1], weights.block_rows):
-            rows = first, min(first + weights.block_rows, g.k[1])
-            block = self._block(weights, number, rows, g.n)
-            x, vectors = (part.astype(np.int64) for part in np.split(vectors, [rows[1] - rows[0]], axis=1))
-            slices = [x >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
-            swings = Swings(weights, reading, self.hardware, g)
-            codes += self._block_codes(block, slices, reading, (step, swings, which), ledger)
-            corrections += _correction(block, slices, reading)
-        if reading.converter.ranged:
-            codes = np.floor(step * codes + 0.5).astype(np.int64)
-        return (codes + corrections).astype(np.int32)
+        for first in range(g.k[0], g.k[1], height):
+            rows = first, min(first + height, g.k[1])
+            x, vectors = np.split(vectors, [rows[1] - rows[0]], axis=1)
+            made = self.crossbar(g, number, (rows, g.n), x, at, ledger)
+            codes += made[0]
+            corrections += made[1]
+        return self.scaled(g, codes, corrections)
+
+    def crossbar(
+        self,
+        g: Group,
+        number: int,
+        part: tuple[Range, Range],
+        x: Array,
+        at: tuple[int, int, range],
+        ledger: Ledger,
+        stream: tuple[int, ...] = (),
+    ) -> tuple[Array, Array]:
+        """What the columns of some rows (of one row block) and outputs give for their inputs: codes and corrections."""
+        weights, reading = self.program.weight[g.weights], read_flow(self.program.flow[g.flow])
+        block = self._block(weights, number, *part)
+        slices = [x.astype(np.int64) >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
+        swings = Swings(weights, reading, self.hardware, g, stream)
+        which = self.hardware.numbers(weights, number, part[1], at)
+        codes = self._block_codes(block, slices, reading, (self._step(g), swings, which), ledger)
+        return codes, _correction(block, slices, reading)
+
+    def scaled(self, g: Group, codes: Array, corrections: Array) -> Array:
+        """i32 of the sums of codes (times what one stands for, where conversions are ranged) and of corrections."""
+        if read_flow(self.program.flow[g.flow]).converter.ranged:
+            codes = np.floor(self._step(g) * codes + 0.5).astype(np.int64)
+        return np.asarray(codes + corrections, np.int64).astype(np.int32)
+
+    def _step(self, g: Group) -> float:
+        """What one code of a ranged conversion stands for."""
+        flow = self.program.flow[g.flow]
+        return _full_scale(self.program.weight[g.weights], flow.input_bits, g) / read_flow(flow).converter.hi
 
     def _block(self, weights: Weights, number: int, rows: tuple[int, int], n: tuple[int, int]) -> HeldBlock:
         key = weights.name, number, rows, n
@@ -65,7 +88,7 @@ class Dots:
         """What one row block adds: codes where conversions are ranged, else values. ``at``: step, swings, numbers."""
         step, swings, which = at
         if self.hardware.networks and reading.converter.ranged:
-            ledger.convert(reading.groups[0].by, which.size, which.size)
+            ledger.convert(reading.groups[0].by, np.zeros(which.shape, np.bool_))
             return trained_codes(self.hardware, block, slices, step, swings, which)
         total = np.zeros(which.shape, np.int64)
         sides = range(len(block.columns))
@@ -88,11 +111,11 @@ class Dots:
         value, counts = self._converted(block, slices, group, sides, at)
         top, bottom = group.converter.hi * group.converter.step, group.converter.lo * group.converter.step
         flagged = ((value == top) | ((value == bottom) & (bottom < 0))) & bool(group.finer)
-        ledger.convert(group.by, value.size, int(value.size - flagged.sum()))
+        ledger.convert(group.by, flagged)
         finer = np.zeros_like(counts)
         for each in group.finer:
             finer += self._converted(block, slices, each, sides, at)[1]
-            ledger.convert(each.by, int(flagged.sum()), int(flagged.sum()))
+            ledger.refine(each.by, flagged)
         return np.where(flagged, finer, counts)
 
     def _converted(

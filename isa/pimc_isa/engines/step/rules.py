@@ -105,8 +105,10 @@ def _tap_cycles(p: InTile, instr: Any) -> int:
 
 
 def _turns(p: InTile, instr: Mvm | Mvma) -> int:
-    """Positions of the copy that has most of them."""
-    return over(len(columns(p.tile, instr.dst)), p.tile.group[instr.group].copies)
+    """Positions of the copy that has most of them, each as often as the group's rounds say."""
+    group = p.tile.group[instr.group]
+    rounds = next((r.count for r in p.program.rounds if r.name == group.rounds), 1)
+    return over(len(columns(p.tile, instr.dst)), group.copies) * rounds
 
 
 def _mvm_cycles(p: InTile, instr: Mvm | Mvma) -> int:

@@ -38,7 +38,7 @@ def trained_codes(
             p = (x.astype(np.float64) @ column).astype(F32)
             sigma = F32(np.sqrt(2 * (noise.read**2 + noise.hold**2)) * swings.column(i, j))
             if sigma:
-                key = key_of(hardware.seed, SUMS, swings.weights.name, block.number, i, j)
+                key = key_of(hardware.seed, SUMS, swings.weights.name, block.number, i, j, *swings.stream)
                 p = p + sigma * normal(key, which).astype(F32)
             lines.append(p * F32(volts))
         held = _nnsa(fold, lines, held)

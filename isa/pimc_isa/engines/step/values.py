@@ -10,6 +10,7 @@ from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.engines.step.geometry import InTile, channels, columns, held_as, row_at, tap_positions
 from pimc_isa.engines.step.host import run_call
+from pimc_isa.engines.step.rounds import Schedules
 from pimc_isa.errors import RunError
 from pimc_isa.instructions import Mvm, Mvma
 from pimc_isa.operands import Buffer, RowExpr, Slab
@@ -59,7 +60,7 @@ class Memory:
 
     def __init__(self, program: Program, tile: Tile, images: int, dots: Dots) -> None:
         self.place = InTile(program, tile)
-        self.dots = dots
+        self.dots, self.rounds = dots, Schedules(dots)
         self.rings = {b.name: Ring(b, images) for b in tile.buffers}
 
 
@@ -128,6 +129,9 @@ class Values:
         weights = self.program.weight[g.weights]
         taps = self.tile.window[window].kernel[0] * self.tile.window[window].kernel[1]
         row, cols = row_at(dst.row, self.iteration), columns(self.tile, dst)
+        if g.rounds:
+            whole = self.windows(dst, src, window, range(*self.tile.buffer[src].chans)).reshape(len(cols), -1)
+            return self.memory.rounds.sums(g, whole, (self.image, row, cols), self.ledger)
         made = []
         for number in range(*g.groups):
             c = weights.k // taps

@@ -21,7 +21,7 @@ from pimc_isa.engines.values.hostcall import OrtCall
 from pimc_isa.engines.values.instances import Pending, instances
 from pimc_isa.errors import DeadlockError, ProgramError
 from pimc_isa.flow.use import Tally
-from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.operands import Group, Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
 __all__ = ["RowwiseTile", "run_tiles"]
@@ -144,19 +144,26 @@ class RowwiseTile:
         split = (
             every.reshape(n * cols, count, layer.groups, -1).transpose(0, 2, 1, 3).reshape(n * cols, layer.groups, -1)
         )
-        vectors = np.ascontiguousarray(split[..., g.k[0] : g.k[1]])
-        measures = group_measures(self.program, g) if self._counts else frozenset()
-        if measures:
-            seen = observe(layer, vectors, measures, lambda: self._numbers(dst)).whole
-            before = self.tallies.get(self._position)
-            self.tallies[self._position] = seen if before is None else before + seen
+        vectors = np.ascontiguousarray(split if layer.rounds else split[..., g.k[0] : g.k[1]])
+        self._look(layer, vectors, g, dst)
         if layer.analog is not None:
-            sums = layer.analog(vectors, self._numbers(dst))
+            sums = layer.noisy(vectors, self._numbers(dst))
+        elif layer.rounds is not None:
+            sums = layer.rounds.sliced(vectors[:, 0])
         elif layer.exact:
             sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w().astype(np.int64)).astype(np.int32)
         else:
             sums = layer.sliced(vectors)
         return np.asarray(sums).reshape(n, 1, cols, -1)
+
+    def _look(self, layer: Layer, vectors: Array, g: Group, dst: Slab) -> None:
+        """Count what the data of one row decide of actions."""
+        measures = group_measures(self.program, g) if self._counts else frozenset()
+        if not measures:
+            return
+        seen = observe(layer, vectors, measures, lambda: self._numbers(dst)).whole(self.program, g)
+        before = self.tallies.get(self._position)
+        self.tallies[self._position] = seen if before is None else before + seen
 
     def _numbers(self, dst: Slab) -> Array:
         """The numbers of the positions of a row part, which noise depends on."""

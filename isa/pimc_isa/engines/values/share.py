@@ -175,7 +175,7 @@ class _Builder:
     def _layer_fits(self, part: _Part) -> bool:
         """Whether the channels of a matrix instruction are whole convolution groups, or within one."""
         instr = self._step(part.step).instr
-        if not isinstance(instr, Mvm | Mvma):
+        if not isinstance(instr, Mvm | Mvma) or self._tile(part.step).group[instr.group].rounds:
             return True
         n = self.program.weight[self._tile(part.step).group[instr.group].weights].n
         c0, c1 = part.chans
@@ -223,11 +223,11 @@ class _Builder:
         group, window, x = tile.group[instr.group], tile.window[instr.window], tile.buffer[instr.src]
         weights = self.program.weight[group.weights]
         own = LayerPart.of(group)
-        if part_channels(own, weights) != tile.chans(instr.dst):
+        if part_channels(own, self.program) != tile.chans(instr.dst):
             raise ProgramError(
                 f"tile {tile.number}: {instr.dst.buffer} does not hold the channels of group {group.name}"
             )
-        layer = _layer_part(own, weights.n, part.chans)
+        layer = own if own.rounds else _layer_part(own, weights.n, part.chans)
         per_group = weights.k // (window.kernel[0] * window.kernel[1])
         chans = x.chans
         if weights.groups > 1:
@@ -246,6 +246,7 @@ class _Builder:
         made = self.holdings.values[before.out].region
         unmoved = (base.dcol, base.dchan) == (0, 0) and (base.rows[region.rows] == region.rows).all()
         same = replace(before.window, name="") == replace(op.window, name="") and before.size == op.size
+        same = same and not op.part.rounds  # each group rounds and overwrites for itself
         adjacent = before.part.k[1] == op.part.k[0] and replace(before.part, k=op.part.k, cuts=()) == op.part
         inputs = before.chans == op.chans and content_key(before.x) == content_key(op.x)
         if not (unmoved and same and adjacent and inputs and made == region):

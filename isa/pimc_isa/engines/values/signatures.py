@@ -124,7 +124,9 @@ def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:
         case Mvm() | Mvma():
             x, g = tile.buffer[instr.src], tile.group[instr.group]
             window = replace(tile.window[instr.window], name="")
-            held = replace(g, name="", n=(0, 0), groups=(0, 0), copies=1)  # whichever outputs, on how many copies
+            held = replace(g, name="", copies=1)  # on however many copies
+            if not g.rounds:
+                held = replace(held, n=(0, 0), groups=(0, 0))  # whichever outputs
             return (instr.mnemonic, size, x.rows, x.width, x.channels, window, held)
         case Quant():
             return ("quant", size, replace(tile.requant[instr.requant], name=""), _offset(tile, step, instr.src))

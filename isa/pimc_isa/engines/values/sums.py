@@ -71,6 +71,7 @@ def summer(p: ValuePlanner, op: DotOp, region: Region) -> Sums:
 
 
 def _check_depth(layer: Layer, g: WindowGeometry) -> None:
-    if g.depth != layer.weights.k * layer.groups:
+    if g.depth != layer.inputs:
         inputs = g.depth // layer.groups
-        raise ProgramError(f"weights {layer.weights.name} have {layer.weights.k} rows for windows of {inputs} inputs")
+        rows = layer.inputs // layer.groups
+        raise ProgramError(f"weights {layer.weights.name} have {rows} rows for windows of {inputs} inputs")

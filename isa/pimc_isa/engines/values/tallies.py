@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from pimc_isa.crossbar.footprint import group_measures
-from pimc_isa.engines.dots.counting import Observed, observe
+from pimc_isa.engines.dots.counting import Observed, Part, observe
 from pimc_isa.engines.dots.layer import Layer
 from pimc_isa.engines.kernels.windows import WindowGeometry
 from pimc_isa.engines.values.operations import DotMember, DotOp, Region
@@ -46,9 +46,8 @@ def emit_counting(p: ValuePlanner, op: DotOp) -> None:
             count = min(block, frame.images * region.count - first)
             seen = _observed(layer, x, g, (first, count), measures, partial(numbers_of, frame, region))
             for member in op.members:
-                add_tally(
-                    found, member.step, _share(seen, member, op, (region, first, count), layer.weights.block_rows)
-                )
+                part = _part(member, op, (region, first, count), layer.weights.block_rows)
+                add_tally(found, member.step, seen.tally(part, p.program, member.part))
         frame.tallies |= found
 
     p.emit(call, [], f"count {op.part.weights}")
@@ -68,8 +67,8 @@ def _observed(
     return observe(layer, vectors.reshape(len(vectors), layer.groups, -1), measures, partial(numbers, *rows))
 
 
-def _share(seen: Observed, member: DotMember, op: DotOp, where: tuple[Region, int, int], height: int) -> Tally:
-    """A step's part of what was seen in ``where``: a region, and some of its rows."""
+def _part(member: DotMember, op: DotOp, where: tuple[Region, int, int], height: int) -> Part:
+    """A step's part of what is seen in ``where``: a region, and some of its rows, of all images in turn."""
     region, first, count = where
     row = region.first + region.step * (np.arange(first, first + count) % region.count)
     col = np.arange(*region.cols)
@@ -78,4 +77,4 @@ def _share(seen: Observed, member: DotMember, op: DotOp, where: tuple[Region, in
     blocks = slice((own.k[0] - whole.k[0]) // height, -(-(own.k[1] - whole.k[0]) // height))
     groups = slice(own.groups[0] - whole.groups[0], own.groups[1] - whole.groups[0])
     outputs = slice(own.n[0] - whole.n[0], own.n[1] - whole.n[0])
-    return seen.tally(np.flatnonzero(inside), groups, blocks, outputs)
+    return Part(np.flatnonzero(inside), groups, blocks, outputs)

@@ -90,7 +90,7 @@ class WholeRows:
         if measures:
             vectors = layer.vectors(array, where, 0, rows, scratch.copy())
             split = vectors.reshape(len(vectors), layer.groups, -1)
-            self.tallies.append(observe(layer, split, measures, lambda: numbers).whole)
+            self.tallies.append(observe(layer, split, measures, lambda: numbers).whole(self._program, g))
         return layer.sums(array, where, 0, rows, scratch, at=numbers).reshape(array.shape[0], *where.out, -1)
 
     def tensor(self, name: str) -> Array:

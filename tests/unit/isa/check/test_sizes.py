@@ -29,6 +29,7 @@ from pimc_isa.operands import (
     Elementwise,
     Group,
     Requant,
+    Rounds,
     RowExpr,
     Slab,
     Table,
@@ -211,12 +212,13 @@ def whole() -> Program:
         outputs=(Port("o", "uint8", (1,)),),
         tensors={"a": np.zeros(1), "b": np.zeros(1)},
         meta={"m": "n"},
+        rounds=(Rounds("r", 1, (0, 1), 1),),
     )
 
 
 def test_parts_are_counted_one_by_one() -> None:
     """Every list of the program, element by element."""
-    notes = 1 + 1 + 1 + 1 + 2  # meta, input, output, weights, tensors
+    notes = 1 + 1 + 1 + 1 + 1 + 2  # meta, input, output, weights, rounds, tensors
     flows = 1 + len(isaac.flow().ops)
     channels = (1 + 2) + (1 + 1)
     host = 1 + 7 + 1 + 1 + 3  # itself, its descriptors, its halt, a view, ends of the call

@@ -77,7 +77,7 @@ def test_row_blocks_by_products_are_the_reference(
     cells = encode_differential(values, weights.slices, rows, centred=centred)
     flow = whole_flow(int(rng.integers(4, 10)), ranged, centred)
     cuts = sorted({int(c) * rows for c in rng.integers(1, blocks, 2)}) if blocks > 1 else []
-    part = LayerPart("", "w", "whole", (0, k), (0, n), (0, groups), 1, v_max if ranged else 0.0, gain, tuple(cuts))
+    part = LayerPart("", "w", "whole", (0, k), (0, n), (0, groups), 1, v_max if ranged else 0.0, gain, cuts=tuple(cuts))
     layer = Layer(program(weights, cells, flow), part)
     assert layer.summed is not None
     x = rng.integers(0, 256, (7, groups, k)).astype(np.uint8)
