@@ -133,6 +133,11 @@ class Program:
         return {number: found.get(number, (number,)) for number in self.tile}
 
     @cached_property
+    def physical_tiles(self) -> int:
+        """Places of the mesh where one or more streams stand."""
+        return len({self.sharing[t.number] for t in self.tiles if t.kind == "tile"})
+
+    @cached_property
     def channel(self) -> dict[str, Channel]:
         """Channels by name."""
         return {c.name: c for c in self.channels}

@@ -78,15 +78,19 @@ class Simulation:
             self.tiles.append(state)
             self.lazy.append(self._dispatcher(state))
             for u, name in enumerate(plan.units):
-                head = Contender((tile.number, u), self._shared_unit(tile.number, name))
+                head = Contender((tile.number, u), self._shared_unit(state, u))
                 self.starts += len(plan.nodes[u]) if name == Send.unit or head.unit is not None else 0
                 head.process = self._unit(state, u, head)
                 self.ready.append(head.process)
 
-    def _shared_unit(self, tile: int, unit: str) -> SharedUnit | None:
-        """What a unit of a tile has in common with other streams' at its place; None where it is its own."""
-        place = self.program.sharing[tile]
-        return self.shared.setdefault((place, unit), SharedUnit()) if is_shared(unit) and place[1:] else None
+    def _shared_unit(self, state: TileState, u: int) -> SharedUnit | None:
+        """What a unit of a tile is to all streams of its place; None where there is one stream, or it is its own."""
+        place, unit = self.program.sharing[state.tile.number], state.plan.units[u]
+        if len(place) == 1 or not is_shared(unit):
+            return None
+        shared = self.shared.setdefault((place, unit), SharedUnit())
+        shared.users.append((state, u))
+        return shared
 
     def _route(self, ctx: Context, k: int, send: Send, receivers: dict[tuple[str, int], Receiver]) -> Route:
         channel, tree = self.program.channel[send.channel], self.network.tree(send.channel)

@@ -46,8 +46,9 @@ class Route:
 
 @dataclass(slots=True)
 class SharedUnit:
-    """A unit of a place with several streams, and the cycle from which it is free."""
+    """A unit of a place with several streams: those that use it, and the cycle from which it is free."""
 
+    users: list[tuple[TileState, int]] = field(default_factory=list)
     free: int = 0
 
 
