@@ -122,6 +122,15 @@ def _interleaved(program: Program) -> bool:
     )
 
 
+@SETTINGS
+@given(RANDOM)
+def test_sharing_neither_makes_nor_breaks_a_deadlock(rng: Random) -> None:
+    """What waits holds no unit, so streams that would end each for itself end at one place."""
+    program = random_program(rng)
+    apart, together = fast(program, 2), fast(put_together(rng, program), 2)
+    assert (apart is None) == (together is None)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_values_are_those_of_the_program_with_each_tile_at_its_own_place(seed: int) -> None:
     rng = Random(seed)

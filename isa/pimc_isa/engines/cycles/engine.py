@@ -21,7 +21,6 @@ from pimc_isa.engines.cycles.plan import StreamPlanner
 from pimc_isa.engines.cycles.state import (
     Contender,
     Moments,
-    Order,
     Process,
     Receiver,
     Route,
@@ -58,7 +57,7 @@ class Simulation:
         self.network = LinkTimes(program)
         self.ready: list[Process] = []
         self.lazy: list[Process] = []  # dispatchers: run when nothing else can, so that they do many at once
-        self.heap: list[tuple[int, Order, Contender]] = []
+        self.heap: list[tuple[int, int, int, Contender]] = []
         self.shared: dict[tuple[tuple[int, ...], str], SharedUnit] = {}  # by tiles of a place, and unit
         receivers = {
             (c.name, dest): Receiver(self.network.tree(c.name).credit_delay(n))
@@ -115,20 +114,18 @@ class Simulation:
             else:
                 return
 
-    def _next_start(self, now: int, order: Order, head: Contender) -> None:
+    def _next_start(self, now: int, tile: int, u: int, head: Contender) -> None:
         """Start the earliest head that is ready, or put it off until its unit and its links are free."""
         assert head.process is not None
         unit, holds = head.unit, head.holds
-        free = now if unit is None or unit.free <= now else unit.free
-        if holds:
-            free = self.network.first_free(free, holds)
-        if free > now:
-            heapq.heappush(self.heap, (free, order, head))
-            return
-        if holds:
+        if holds or unit is not None:
+            free = self.network.first_free(now if unit is None else max(now, unit.free), holds)
+            if free > now:
+                heapq.heappush(self.heap, (free, tile, u, head))
+                return
             self.network.take(now, holds)
-        if unit is not None:
-            unit.free = now + head.occupancy
+            if unit is not None:
+                unit.free = now + head.occupancy
         head.start = now
         self.ready.append(head.process)
         self.started += 1
@@ -155,12 +152,12 @@ class Simulation:
     def _turn(self, now: int, occupancy: int, head: Contender) -> Process:
         """Wait for a unit that streams share with a node that is ready ``now``."""
         head.occupancy = occupancy
-        heapq.heappush(self.heap, (now, head.order, head))
+        heapq.heappush(self.heap, (now, *head.order, head))
         yield None
 
     def _unit(self, state: TileState, u: int, head: Contender) -> Process:
         ready, lazy = self.ready, self.lazy
-        shared = head.unit is not None
+        order, shared = head.order, head.unit is not None
         dispatched, dispatch_wait = state.dispatched.known, state.dispatched.waiting
         ends = [v.end.known for v in state.units]
         end_waits = [v.end.waiting for v in state.units]
@@ -207,8 +204,9 @@ class Simulation:
                             credit = taken.known[place] + receiver.credit_delay
                             if credit > now:
                                 now = credit
-                    head.holds = route.holds
-                    yield from self._turn(now, occupancy, head)
+                    head.holds, head.occupancy = route.holds, occupancy
+                    heapq.heappush(self.heap, (now, *order, head))
+                    yield None
                     now = head.start
                     for receiver, delay in route.receivers:
                         receiver.arrivals.known.append(now + delay)
