@@ -1,11 +1,10 @@
 """The slow referee: one clock at a time, physical ring slots and FIFOs, values and time together.
 
-Every cycle has three parts, in this order: what ends now ends; one instruction of each tile is dispatched; units
-start what may start, tile by tile in order of number (so of the streams of one place that wait for a unit, the lowest
-number gets it). The rules are written down here once more, as they stand in the
-manual. This package takes data from the rest of ``pimc_isa`` (programs, machines, flows) and no rule: neither routes
-nor what an instruction costs, touches or means (``referee``, ``rules``), nor what crossbars compute (``flows``,
-``dots``).
+Every cycle has three parts, in this order: what ends now ends; one instruction of each tile is dispatched; units start
+what may start, tile by tile in order of number (so of the streams of one place that wait for a unit, the lowest number
+gets it). The rules are written down here once more, as they stand in the manual. This package takes data from the rest
+of ``pimc_isa`` (programs, machines, flows) and no rule: neither routes nor what an instruction costs, touches or means
+(``referee``, ``rules``), nor what crossbars compute (``flows``, ``dots``).
 """
 
 from __future__ import annotations

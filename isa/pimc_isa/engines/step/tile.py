@@ -54,13 +54,13 @@ _OWN = ("matrix.", "host.")
 
 
 class TileMachine:
-    """State of one tile. ``place`` is common to the streams of a physical tile: when its units will be free."""
+    """State of one tile; ``common`` is that of all streams of its place: from when on the units they share are free."""
 
-    def __init__(self, program: Program, tile: Tile, images: int, dots: Dots, place: dict[str, int]) -> None:
+    def __init__(self, program: Program, tile: Tile, images: int, dots: Dots, common: dict[str, int]) -> None:
         self.tile = tile
         self.images = images
         self.place = InTile(program, tile)
-        self.common = place
+        self.common = common
         self.memory = Memory(program, tile, images, dots)
         self.queue_places = None if tile.kind == "host" else program.machine.tile.queue_depth
         self.queues: dict[str, deque[Execution]] = {}
