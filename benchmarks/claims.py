@@ -136,7 +136,7 @@ def measure(task: tuple[str, str, int]) -> dict[str, Any]:
     return {
         "area_mm2": area,
         "tiles_allowed": target.tiles,
-        "tiles": len(tiles),
+        "tiles": program.physical_tiles,
         "chips": 1 + max(tile.chip for tile in tiles),
         "arrays": sum(group_arrays(program, group) for tile in tiles for group in tile.groups),
         "interval_cycles": simulate(program, images=3).interval_cycles,

@@ -47,6 +47,7 @@ class Port:
 class Tile:
     """One instruction stream with its descriptors. ``kind`` is 'tile' or 'host'; position is chip, x, y in the mesh.
 
+    Several tiles may stand at one place: they are the streams of one physical tile, and share what it has.
     ``layer`` names the IR op (and so the ONNX node) that the tile works on; ``nodes`` gives the ONNX node of each
     instruction (same length as ``code``, '' where there is none).
     """
@@ -134,6 +135,21 @@ class Program:
     def tile(self) -> dict[int, Tile]:
         """Tiles by number."""
         return {t.number: t for t in self.tiles}
+
+    @cached_property
+    def sharing(self) -> dict[int, tuple[int, ...]]:
+        """By tile number all tiles at its place, in order: the streams of one physical tile. A host shares nothing."""
+        places: dict[tuple[int, int, int], list[int]] = {}
+        for number, t in sorted(self.tile.items()):
+            if t.kind != "host":
+                places.setdefault((t.chip, t.x, t.y), []).append(number)
+        found = {number: tuple(numbers) for numbers in places.values() for number in numbers}
+        return {number: found.get(number, (number,)) for number in self.tile}
+
+    @cached_property
+    def physical_tiles(self) -> int:
+        """Places of the mesh where one or more streams stand."""
+        return len({self.sharing[t.number] for t in self.tiles if t.kind == "tile"})
 
     @cached_property
     def channel(self) -> dict[str, Channel]:

@@ -119,7 +119,7 @@ def network_score(task: PointTask, model: bytes) -> NetworkScore:
     return NetworkScore(
         images_per_second=compiled.program.machine.clock_hz / compiled.interval_cycles,
         joules=compiled.energy.joules,
-        tiles=len(tiles),
+        tiles=compiled.program.physical_tiles,
         chips=1 + max(t.chip for t in tiles),
     )
 

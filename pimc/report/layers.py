@@ -56,7 +56,7 @@ def layer_report(program: Program, timing: Timing, energy: EnergyReport, interva
         for name, work in _work(tile).items():
             layers.setdefault(name, []).append(work)
     time = timing.images * max(1, interval_cycles)
-    busy = {key: cycles / time for key, cycles in timing.unit_busy.items()}
+    busy = {key: cycles / time for key, cycles in timing.busy.items()}
     plans = {plan["layer"]: plan for plan in json.loads(program.meta.get("range_plan", "[]"))}
     return [_layer(program, name, work, busy, energy, plans.get(name, {})) for name, work in layers.items()]
 
@@ -100,7 +100,7 @@ def _layer(
         copies[group.k, group.n, group.groups] += group.copies
     return LayerReport(
         name=name,
-        tiles=len(works),
+        tiles=len({program.sharing[work.tile] for work in works}),
         arrays=sum(arrays),
         copies=min(copies.values(), default=0),
         utilisation=used / sum(arrays) if arrays else 0.0,

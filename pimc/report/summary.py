@@ -25,7 +25,7 @@ def summary(program: Program) -> dict[str, Any]:
     return {
         "target": program.meta.get("target", program.machine.name),
         "network": program.meta.get("network", ""),
-        "tiles": len(tiles),
+        "tiles": program.physical_tiles,
         "chips": 1 + max((t.chip for t in tiles), default=0),
         "arrays": sum(group_arrays(program, g) for t in tiles for g in t.groups),
         "arrays_one_copy": arrays_of_one_copy(program),

@@ -1,8 +1,9 @@
 """A program's run as a trace in Chrome's format, for Perfetto (ui.perfetto.dev) and chrome://tracing.
 
 A process for each tile and a thread for each of its units, with what it did, for which layer and row, and what it
-waited for; arrows from sends to the transfers that take their messages; one process of links. One cycle of the chip is
-one nanosecond of the trace. A unit that starts anew before it is done (a pipelined crossbar) is shown until it starts.
+waited for; arrows from sends to the transfers that take their messages; one process of links. Streams at one place are
+one process, and share the threads of the units they share. One cycle of the chip is one nanosecond of the trace. A unit
+that starts anew before it is done (a pipelined crossbar) is shown until it starts.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pimc_isa.engines.cycles import Record, Slice, channel_of, record
+from pimc_isa.engines.timing import is_shared
 from pimc_isa.files import write_file
-from pimc_isa.program import Program, Tile
+from pimc_isa.program import Program
 from pimc_isa.route import link_name
 
 __all__ = ["trace_events", "write_trace"]
@@ -27,6 +29,9 @@ MOST = 120_000
 
 LINKS = 1 << 20
 """Number of the process that stands for the links."""
+
+#: Process and thread.
+Track = tuple[int, int]
 
 
 def write_trace(program: Program, path: str | Path, images: int = IMAGES) -> int:
@@ -52,18 +57,21 @@ def _chunks(program: Program, found: Record, kept: list[Slice]) -> Iterator[byte
 
 def trace_events(program: Program, found: Record, kept: list[Slice]) -> Iterator[dict[str, Any]]:
     """Names of tracks, slices, arrows and links."""
-    tiles = {tile.number: tile for tile in program.tiles}
-    threads = {key: n for n, key in enumerate(dict.fromkeys((s.tile, s.unit) for s in kept), 1)}
-    for number in dict.fromkeys(tile for tile, _ in threads):
-        yield _named("process_name", number, 0, f"tile {number} {tiles[number].name}".strip())
-    for (number, unit), thread in threads.items():
-        yield _named("thread_name", number, thread, unit)
+    units = {(s.tile, s.unit): _unit(program, s) for s in kept}
+    threads = {unit: n for n, unit in enumerate(dict.fromkeys(units.values()), 1)}
+    for process in dict.fromkeys(process for process, _ in threads):
+        tiles = [program.tile[number] for number in program.sharing[process]]
+        names = [f"tile {tile.number} {tile.name}".strip() for tile in tiles]
+        yield _named("process_name", process, 0, ", ".join(names))
+    for (process, unit), thread in threads.items():
+        yield _named("thread_name", process, thread, unit)
+    tracks = {key: (unit[0], threads[unit]) for key, unit in units.items()}
     for one, behind in zip(kept, [*kept[1:], None], strict=True):
         same = behind is not None and (behind.tile, behind.unit) == (one.tile, one.unit)
         end = min(one.end, behind.start) if same and behind is not None else one.end
-        yield _slice(tiles[one.tile], one, threads[one.tile, one.unit], end)
+        yield _slice(program, one, tracks[one.tile, one.unit], end)
     if len(kept) <= MOST:
-        yield from _arrows(program, kept, threads)
+        yield from _arrows(program, kept, tracks)
         yield from _taken(found, kept)
 
 
@@ -71,12 +79,22 @@ def _named(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
 
 
-def _slice(tile: Tile, one: Slice, thread: int, end: int) -> dict[str, Any]:
+def _unit(program: Program, one: Slice) -> tuple[int, str]:
+    """The process and the name of a slice's unit: where streams share a place, those of the lowest number."""
+    first, *others = program.sharing[one.tile]
+    own = others and not is_shared(one.unit)
+    return first, f"{one.unit} of tile {one.tile}" if own else one.unit
+
+
+def _slice(program: Program, one: Slice, track: Track, end: int) -> dict[str, Any]:
+    tile = program.tile[one.tile]
     instr = tile.code[one.index]
     args: dict[str, Any] = {"image": one.image, "row": one.iteration}
     node = tile.nodes[one.index] if tile.nodes else ""
     if node:
         args["node"] = node
+    if len(program.sharing[one.tile]) > 1:
+        args["tile"] = one.tile
     if one.waited:
         args |= {"waited": one.waited, "for": one.reason}
     if end < one.end:
@@ -84,8 +102,8 @@ def _slice(tile: Tile, one: Slice, thread: int, end: int) -> dict[str, Any]:
     return {
         "ph": "X",
         "name": instr.mnemonic,
-        "pid": one.tile,
-        "tid": thread,
+        "pid": track[0],
+        "tid": track[1],
         **_span(one.start, end),
         "args": args,
     }
@@ -96,7 +114,7 @@ def _span(start: int, end: int) -> dict[str, float]:
     return {"ts": start / 1000, "dur": (end - start) / 1000}
 
 
-def _arrows(program: Program, kept: list[Slice], threads: dict[tuple[int, str], int]) -> Iterator[dict[str, Any]]:
+def _arrows(program: Program, kept: list[Slice], tracks: dict[tuple[int, str], Track]) -> Iterator[dict[str, Any]]:
     """From each send to the transfers that take its message, by channel and number."""
     sent: dict[tuple[str, int], Slice] = {}
     taken: list[tuple[tuple[str, int], Slice]] = []
@@ -111,10 +129,13 @@ def _arrows(program: Program, kept: list[Slice], threads: dict[tuple[int, str], 
     for number, (key, reader) in enumerate((k, r) for k, r in taken if k in sent):
         sender = sent[key]
         both = {"name": key[0], "cat": "message", "id": number}
-        start = {"pid": sender.tile, "tid": threads[sender.tile, sender.unit], "ts": sender.start / 1000}
-        end = {"pid": reader.tile, "tid": threads[reader.tile, reader.unit], "ts": reader.start / 1000}
-        yield {"ph": "s", **both, **start}
-        yield {"ph": "f", "bp": "e", **both, **end}
+        yield {"ph": "s", **both, **_at(sender, tracks)}
+        yield {"ph": "f", "bp": "e", **both, **_at(reader, tracks)}
+
+
+def _at(one: Slice, tracks: dict[tuple[int, str], Track]) -> dict[str, float]:
+    process, thread = tracks[one.tile, one.unit]
+    return {"pid": process, "tid": thread, "ts": one.start / 1000}
 
 
 def _taken(found: Record, kept: list[Slice]) -> Iterator[dict[str, Any]]:

@@ -12,12 +12,13 @@ from dataclasses import replace
 
 from pimc_isa.check.channels import channel_problems
 from pimc_isa.check.code import check_code, place
+from pimc_isa.check.places import mesh_problems, sharing_problems, tile_arrays
 from pimc_isa.check.rounds import declared_rounds, group_rounds, rounds_tensors
 from pimc_isa.check.rows import RowChecker
 from pimc_isa.check.sizes import group_sizes, size_problems, weights_sizes
 from pimc_isa.check.tensors import program_tensors, quant_problems, tile_tensors, weights_tensors
 from pimc_isa.check.tile import descriptor_problems, memory_problems
-from pimc_isa.crossbar.footprint import check_group, group_arrays
+from pimc_isa.crossbar.footprint import check_group
 from pimc_isa.define import Context
 from pimc_isa.errors import ProgramError, shown
 from pimc_isa.flow import check_flow
@@ -59,6 +60,7 @@ def check_structure(program: Program) -> None:
     _raise_first("program", channel_problems(program))
     for tile in program.tiles:
         _raise_first(_place(tile), memory_problems(program, tile))
+    _raise_first("program", sharing_problems(program))
 
 
 def check_tensors(program: Program) -> None:
@@ -110,7 +112,7 @@ def _program_problems(program: Program) -> Iterator[str]:
     ):
         yield from (f"{what} '{name}' is declared twice" for name, times in Counter(names).items() if times > 1)
     yield from _host_problems(program)
-    yield from _place_problems(program)
+    yield from mesh_problems(program)
     yield from _output_problems(program)
     yield from _view_problems(program)
     yield from meta_problems(program)
@@ -123,22 +125,6 @@ def _host_problems(program: Program) -> Iterator[str]:
     for tile in program.tiles:
         if tile.kind not in ("tile", "host"):
             yield f"tile {tile.number} is of kind '{tile.kind}'; there are 'tile' and 'host'"
-
-
-def _place_problems(program: Program) -> Iterator[str]:
-    mesh = program.machine.chip
-    taken: dict[tuple[int, int, int], int] = {}
-    for tile in program.tiles:
-        if tile.kind == "host":
-            continue
-        place = (tile.chip, tile.x, tile.y)
-        if tile.chip < 0 or not (0 <= tile.x < mesh.mesh_columns and 0 <= tile.y < mesh.mesh_rows):
-            yield f"tile {tile.number} is at chip {tile.chip}, {tile.x},{tile.y}; the mesh is " + (
-                f"{mesh.mesh_columns} x {mesh.mesh_rows}"
-            )
-        if place in taken:
-            yield f"tiles {taken[place]} and {tile.number} are both at chip {tile.chip}, {tile.x},{tile.y}"
-        taken[place] = tile.number
 
 
 def _output_problems(program: Program) -> Iterator[str]:
@@ -174,17 +160,16 @@ def _weights_problems(weights: Weights) -> Iterator[str]:
 
 
 def _check_arrays(program: Program, tile: Tile, where: str) -> None:
-    arrays = 0
     for group in tile.groups:
         if group.copies < 1:
             raise ProgramError(f"{where}: group '{group.name}' has {group.copies} copies")
         _raise_first(where, filter(None, group_sizes(group)))
         try:
             check_group(program, group)
-            arrays += group_arrays(program, group)
         except ProgramError as error:
             raise ProgramError(f"{where}: {error}") from None
         _raise_first(where, group_rounds(program, group))
+    arrays = tile_arrays(program, tile)
     limit = program.machine.tile.arrays if tile.kind == "tile" else 0
     if arrays > limit:
         raise ProgramError(

@@ -17,7 +17,7 @@ from pimc_isa.limits import beyond
 from pimc_isa.operands import Buffer, Call, Elementwise, Requant, View, Window
 from pimc_isa.program import Program, Tile
 
-__all__ = ["descriptor_problems", "memory_problems", "message_bytes"]
+__all__ = ["descriptor_problems", "memory_needs", "memory_problems", "message_bytes"]
 
 
 def descriptor_problems(program: Program, tile: Tile) -> Iterator[str]:
@@ -136,12 +136,17 @@ def message_bytes(program: Program, tile: Tile) -> dict[str, int]:
     return {instr.channel: ctx.nbytes(instr.dst) for instr in tile.code if isinstance(instr, Recv)}
 
 
+def memory_needs(program: Program, tile: Tile) -> tuple[int, int]:
+    """Bytes of a tile's buffers, and of the queues of the channels that it receives from."""
+    queues = sum(program.channel[name].depth * size for name, size in message_bytes(program, tile).items())
+    return sum(b.memory_bytes for b in tile.buffers), queues
+
+
 def memory_problems(program: Program, tile: Tile) -> Iterator[str]:
     """Buffers and the queues of channels must fit the tile's memory; the host has enough."""
     if tile.kind == "host":
         return
-    buffers = sum(b.memory_bytes for b in tile.buffers)
-    queues = sum(program.channel[name].depth * size for name, size in message_bytes(program, tile).items())
+    buffers, queues = memory_needs(program, tile)
     limit = program.machine.tile.memory_bytes
     if buffers + queues > limit:
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from pimc_isa.define import Instr
 from pimc_isa.instructions import HostWork, Mvm, Mvma
 from pimc_isa.route import Link
 
-__all__ = ["TileTiming", "Timing", "unit_of"]
+__all__ = ["TileTiming", "Timing", "is_shared", "unit_of"]
 
 Array = np.ndarray
 
@@ -23,6 +24,11 @@ def unit_of(instr: Instr) -> str:
     if isinstance(instr, HostWork):
         return f"host.{instr.call}"
     return instr.unit
+
+
+def is_shared(unit: str) -> bool:
+    """Whether the streams of one place share a unit, as ``unit_of`` names it: all but those of groups and calls."""
+    return not unit.startswith(("matrix.", "host."))
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Timing:
     """When a program's instructions ran over a stream of ``images`` images.
 
     ``image_ends`` is the cycle at which the host's last instruction of each image ended. ``unit_busy`` counts cycles
-    by (tile, unit), ``link_busy`` by link, both over all images.
+    by (tile, unit), each stream's own, ``link_busy`` by link, both over all images. ``sharing`` has the numbers of the
+    tiles at each place where there are several.
     """
 
     images: int
@@ -53,6 +60,17 @@ class Timing:
     image_ends: tuple[int, ...]
     unit_busy: Mapping[tuple[int, str], int] = field(default_factory=dict)
     link_busy: Mapping[Link, int] = field(default_factory=dict)
+    sharing: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def busy(self) -> dict[tuple[int, str], int]:
+        """Cycles each unit is busy, by (tile, unit): one that streams share has the sum of all at each of them."""
+        first = {number: numbers[0] for numbers in self.sharing for number in numbers}
+        owner = {(n, unit): (first.get(n, n) if is_shared(unit) else n, unit) for n, unit in self.unit_busy}
+        sums: Counter[tuple[int, str]] = Counter()
+        for key, cycles in self.unit_busy.items():
+            sums[owner[key]] += cycles
+        return {key: sums[owner[key]] for key in self.unit_busy}
 
     @property
     def latency_cycles(self) -> int:
@@ -68,7 +86,7 @@ class Timing:
         """
         if self.images == 1:
             return self.latency_cycles
-        busiest = max([0, *self.unit_busy.values(), *self.link_busy.values()])
+        busiest = max([0, *self.busy.values(), *self.link_busy.values()])
         last = -1 if self.images == 2 else -2
         return max(self.image_ends[last] - self.image_ends[last - 1], -(-busiest // self.images))
 

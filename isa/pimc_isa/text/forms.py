@@ -245,7 +245,8 @@ _CHANNEL = dataclasses.replace(
 )
 _TILE = Form(
     "tile",
-    "One instruction stream with its descriptors; place: chip, x, y; node: ONNX node of instructions that name none.",
+    "One instruction stream with its descriptors; place: chip, x, y, which other streams may share; "
+    "node: ONNX node of instructions that name none.",
     (
         FormPart(("number",), INT),
         FormPart(("name",), TEXT),

@@ -26,7 +26,11 @@ ILLEGAL = {
     "interval": ("interval=8 ", "interval=1 ", "the memory is taken"),
     "copies": ("copies=2", "copies=1000", "need 1001 arrays, it has 6"),
     "memory": ("memory_bytes=2048", "memory_bytes=1", "the tile's memory is 1"),
-    "place": ("at=0,1,1", "at=0,1,0", "are both at chip 0, 1,0"),
+    "place": (
+        'at=0,1,1 node="gap1"\n  .buffer x u8 6x6x4 slots=6',
+        'at=0,1,0 node="gap1"\n  .buffer x u8 6x6x4 slots=80',
+        "the place's memory is 2048",
+    ),
     "ring": (".buffer x u8 6x6x2 slots=4", ".buffer x u8 6x6x2 slots=1", "the ring has 1 slots"),
     "far": ("at=0,1,1", "at=100000000,1,1", "the chip of tile 3 is 100000001"),
     "slots": (".buffer in u8 6x6x2 slots=6", ".buffer in u8 6x6x2 slots=2000000000", "limit is 131072"),

@@ -10,7 +10,10 @@ import pytest
 import pimc
 from pimc.report.layers import layer_report
 from pimc.report.summary import conversions_proved, summary
+from pimc_isa.check import check
+from pimc_isa.engines.cycles import simulate
 from pimc_models import fashion
+from tests.unit.isa.engines.tiny import both
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +27,23 @@ def test_summary_counts_what_the_program_holds(compiled: pimc.CompiledProgram) -
     assert values["tiles"] == len(compiled.program.tiles) - 1
     assert values["instructions"] == sum(len(t.code) for t in compiled.program.tiles)
     assert values["chips"] == 1
+
+
+def test_small_layers_can_share_a_tile(compiled: pimc.CompiledProgram) -> None:
+    """Two layers to a tile, but for the two that need most of one each: 10 tiles instead of 17, and no slower."""
+    apart = compiled.program
+    home = {n: apart.tile[n if n in (0, 13, 14) else (n - 1) // 2 * 2 + 1] for n in apart.tile}
+    tiles = tuple(replace(t, chip=home[t.number].chip, x=home[t.number].x, y=home[t.number].y) for t in apart.tiles)
+    program = replace(apart, tiles=tiles)
+    check(program)
+    timing = both(program, 2)
+    assert (summary(program)["tiles"], summary(program)["arrays"]) == (10, summary(apart)["arrays"])
+    assert timing.interval_cycles == simulate(apart, 2).interval_cycles
+    before = layer_report(apart, simulate(apart, 2), compiled.energy, timing.interval_cycles)
+    layers = layer_report(program, timing, compiled.energy, timing.interval_cycles)
+    assert [layer.tiles for layer in layers] == [layer.tiles for layer in before]
+    assert all(a.busy <= b.busy <= 1 for a, b in zip(before, layers, strict=True))
+    assert any(a.busy < b.busy for a, b in zip(before, layers, strict=True))
 
 
 def test_arrays_of_one_copy_by_hand(compiled: pimc.CompiledProgram) -> None:
@@ -57,7 +77,6 @@ def test_layers_share_out_the_energy(compiled: pimc.CompiledProgram) -> None:
 def test_streams_of_images_take_latency_and_intervals(compiled: pimc.CompiledProgram) -> None:
     assert compiled.cycles(0) == 0
     assert compiled.latency_cycles == compiled.cycles(1) <= compiled.timing.latency_cycles
-    from pimc_isa.engines.cycles import simulate
 
     for images in (1, 2, 3, 4, 9):
         assert compiled.cycles(images) == simulate(compiled.program, images=images).image_ends[-1]

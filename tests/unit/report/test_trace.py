@@ -19,7 +19,9 @@ from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import Recv, Send
 from pimc_isa.program import Program
 from pimc_models import fashion
+from tests.properties.places import random_streams
 from tests.properties.programs import random_program
+from tests.unit.isa.engines.test_streams import two_convolutions
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +36,10 @@ def events(program: Program) -> list[dict[str, Any]]:
 
 
 def programs() -> list[tuple[Program, Record]]:
-    """Random programs that come to an end, over two images."""
+    """Random programs that come to an end, over two images; half of them with streams that share places."""
     found = []
     for seed in range(40):
-        made = random_program(Random(seed))
+        made = (random_streams if seed % 2 else random_program)(Random(seed))
         try:
             found.append((made, record(made, 2)))
         except DeadlockError:
@@ -100,15 +102,46 @@ def test_every_message_has_an_arrow(program: Program, events: list[dict[str, Any
     assert {names[e["pid"], e["tid"]] for e in ends.values()} == {"net-in"}
 
 
-def test_slices_of_a_track_do_not_overlap(events: list[dict[str, Any]]) -> None:
-    tracks: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
+def tracks(events: list[dict[str, Any]]) -> dict[tuple[int, int], list[tuple[float, float]]]:
+    """Slices of each thread, in order."""
+    found: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
     for event in events:
         if event["ph"] == "X":
-            tracks[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"]))
-    assert len(tracks) > 30
-    for spans in tracks.values():
-        ordered = sorted(spans)
-        assert all(a[1] <= b[0] + 1e-9 for a, b in pairwise(ordered))
+            found[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"]))
+    return {key: sorted(spans) for key, spans in found.items()}
+
+
+def test_slices_of_a_track_do_not_overlap(events: list[dict[str, Any]]) -> None:
+    assert len(tracks(events)) > 30
+    for spans in tracks(events).values():
+        assert all(a[1] <= b[0] + 1e-9 for a, b in pairwise(spans))
+
+
+def test_streams_of_one_place_are_one_process() -> None:
+    """What they share is one thread, on which nothing overlaps; each matrix group of each stream has its own."""
+    for made, found in programs():
+        events = list(trace_events(made, found, list(found.slices)))
+        assert all(a[1] <= b[0] + 1e-9 for spans in tracks(events).values() for a, b in pairwise(spans))
+        inside = [e for e in events if e["pid"] != trace.LINKS]
+        assert {e["pid"] for e in inside} == {made.sharing[s.tile][0] for s in found.slices}
+        names = [(e["pid"], e["args"]["name"]) for e in inside if e["name"] == "thread_name"]
+        assert len(set(names)) == len(names)
+        drawn = [e["args"] for e in inside if e["ph"] == "X"]
+        assert [a.get("tile") for a in drawn] == [
+            s.tile if len(made.sharing[s.tile]) > 1 else None for s in found.slices
+        ]
+
+
+def test_tracks_of_two_streams() -> None:
+    """The names that a reader sees."""
+    made = two_convolutions()
+    found = record(made)
+    named = [e for e in trace_events(made, found, list(found.slices)) if e["ph"] == "M"]
+    processes = {e["pid"]: e["args"]["name"] for e in named if e["name"] == "process_name"}
+    assert processes[1] == "tile 1 conv 1, tile 2 conv 2"
+    assert 2 not in processes
+    threads = {e["args"]["name"] for e in named if (e["name"], e["pid"]) == ("thread_name", 1)}
+    assert threads == {"net-in", "net-out", "vector", "matrix.g of tile 1", "matrix.g of tile 2"}
 
 
 def test_links_are_taken_as_long_as_the_engine_says(program: Program) -> None:

@@ -2,8 +2,9 @@
 
 Every unit and every dispatcher is a process (a generator) that works off its part of the plan as far as times are
 known, and parks itself on the list of whoever has to tell it more. Inside a tile a start is a maximum over known ends,
-so the order of processing does not matter. Only sends compete, for links: they start in order of time, then of tile
-number. A send can only cause sends later than itself, so the earliest of those that are ready is always next.
+so the order of processing does not matter. Only sends compete, for links, and the streams of one place, for the units
+they share: these start in order of time, then of tile number. A start can only cause later ones, so the earliest of
+those that are ready is always next.
 """
 
 from __future__ import annotations
@@ -17,9 +18,18 @@ from pimc_isa.define import Context
 from pimc_isa.engines.cycles.deadlock import explain
 from pimc_isa.engines.cycles.links import LinkTimes
 from pimc_isa.engines.cycles.plan import StreamPlanner
-from pimc_isa.engines.cycles.state import Moments, Process, Receiver, Route, Sender, TileState, UnitState
+from pimc_isa.engines.cycles.state import (
+    Contender,
+    Moments,
+    Process,
+    Receiver,
+    Route,
+    SharedUnit,
+    TileState,
+    UnitState,
+)
 from pimc_isa.engines.memory import need
-from pimc_isa.engines.timing import TileTiming, Timing
+from pimc_isa.engines.timing import TileTiming, Timing, is_shared
 from pimc_isa.errors import DeadlockError, RunError
 from pimc_isa.instructions import Recv, Send, executed_instructions
 from pimc_isa.program import Program
@@ -29,8 +39,8 @@ __all__ = ["Simulation", "finished_simulation", "simulate"]
 
 Progress = Callable[[int, int], None]
 
-#: Sends between two words of progress.
-_SENDS_TOLD = 1 << 12
+#: Starts that are competed for between two words of progress.
+_STARTS_TOLD = 1 << 12
 
 #: Instructions from which memory may be short, and bytes that each of them takes.
 _MANY, _NODE_BYTES = 1 << 20, 500
@@ -43,11 +53,12 @@ class Simulation:
         self.program = program
         self.images = images
         self.progress = progress
-        self.sent = self.sends = 0
+        self.started = self.starts = 0
         self.network = LinkTimes(program)
         self.ready: list[Process] = []
         self.lazy: list[Process] = []  # dispatchers: run when nothing else can, so that they do many at once
-        self.heap: list[tuple[int, int, Sender]] = []
+        self.heap: list[tuple[int, int, int, Contender]] = []
+        self.shared: dict[tuple[tuple[int, ...], str], SharedUnit] = {}  # by tiles of a place, and unit
         receivers = {
             (c.name, dest): Receiver(self.network.tree(c.name).credit_delay(n))
             for c in program.channels
@@ -65,11 +76,20 @@ class Simulation:
                     state.routes[k] = self._route(Context(program, tile), k, instr, receivers)
             self.tiles.append(state)
             self.lazy.append(self._dispatcher(state))
-            self.sends += sum(len(plan.nodes[u]) for u, name in enumerate(plan.units) if name == Send.unit)
-            for u in range(len(plan.units)):
-                sender = Sender()
-                sender.process = self._unit(state, u, sender)
-                self.ready.append(sender.process)
+            for u, name in enumerate(plan.units):
+                head = Contender((tile.number, u), self._shared_unit(state, u))
+                self.starts += len(plan.nodes[u]) if name == Send.unit or head.unit is not None else 0
+                head.process = self._unit(state, u, head)
+                self.ready.append(head.process)
+
+    def _shared_unit(self, state: TileState, u: int) -> SharedUnit | None:
+        """What a unit of a tile is to all streams of its place; None where there is one stream, or it is its own."""
+        place, unit = self.program.sharing[state.tile.number], state.plan.units[u]
+        if len(place) == 1 or not is_shared(unit):
+            return None
+        shared = self.shared.setdefault((place, unit), SharedUnit())
+        shared.users.append((state, u))
+        return shared
 
     def _route(self, ctx: Context, k: int, send: Send, receivers: dict[tuple[str, int], Receiver]) -> Route:
         channel, tree = self.program.channel[send.channel], self.network.tree(send.channel)
@@ -90,26 +110,27 @@ class Simulation:
                 ready.extend(self.lazy)
                 self.lazy.clear()
             elif heap:
-                self._next_send(*heapq.heappop(heap))
+                self._next_start(*heapq.heappop(heap))
             else:
                 return
 
-    def _next_send(self, now: int, tile: int, sender: Sender) -> None:
-        """Start the earliest send that is ready, or put it off until its links are free."""
-        assert sender.route is not None
-        assert sender.process is not None
-        holds = sender.route.holds
-        if holds:
-            free = self.network.first_free(now, holds)
+    def _next_start(self, now: int, tile: int, u: int, head: Contender) -> None:
+        """Start the earliest head that is ready, or put it off until its unit and its links are free."""
+        assert head.process is not None
+        unit, holds = head.unit, head.holds
+        if holds or unit is not None:
+            free = self.network.first_free(now if unit is None else max(now, unit.free), holds)
             if free > now:
-                heapq.heappush(self.heap, (free, tile, sender))
+                heapq.heappush(self.heap, (free, tile, u, head))
                 return
             self.network.take(now, holds)
-        sender.start = now
-        self.ready.append(sender.process)
-        self.sent += 1
-        if self.progress and self.sent % _SENDS_TOLD == 0:
-            self.progress(self.sent, self.sends)
+            if unit is not None:
+                unit.free = now + head.occupancy
+        head.start = now
+        self.ready.append(head.process)
+        self.started += 1
+        if self.progress and self.started % _STARTS_TOLD == 0:
+            self.progress(self.started, self.starts)
 
     def _dispatcher(self, state: TileState) -> Process:
         known, waiting = state.dispatched.known, state.dispatched.waiting
@@ -128,8 +149,15 @@ class Simulation:
                 self.ready.extend(waiting)
                 waiting.clear()
 
-    def _unit(self, state: TileState, u: int, sender: Sender) -> Process:
+    def _turn(self, now: int, occupancy: int, head: Contender) -> Process:
+        """Wait for a unit that streams share with a node that is ready ``now``."""
+        head.occupancy = occupancy
+        heapq.heappush(self.heap, (now, *head.order, head))
+        yield None
+
+    def _unit(self, state: TileState, u: int, head: Contender) -> Process:
         ready, lazy = self.ready, self.lazy
+        order, shared = head.order, head.unit is not None
         dispatched, dispatch_wait = state.dispatched.known, state.dispatched.waiting
         ends = [v.end.known for v in state.units]
         end_waits = [v.end.waiting for v in state.units]
@@ -157,6 +185,9 @@ class Simulation:
                         yield sources[k].arrivals.waiting
                     if arrivals[message] > now:
                         now = arrivals[message]
+                    if shared:
+                        yield from self._turn(now, occupancy, head)
+                        now = head.start
                     taken = sources[k].taken
                     taken.known.append(now + cycles)
                     if taken.waiting:
@@ -173,15 +204,18 @@ class Simulation:
                             credit = taken.known[place] + receiver.credit_delay
                             if credit > now:
                                 now = credit
-                    sender.route = route
-                    heapq.heappush(self.heap, (now, state.tile.number, sender))
+                    head.holds, head.occupancy = route.holds, occupancy
+                    heapq.heappush(self.heap, (now, *order, head))
                     yield None
-                    now = sender.start
+                    now = head.start
                     for receiver, delay in route.receivers:
                         receiver.arrivals.known.append(now + delay)
                         if receiver.arrivals.waiting:
                             ready.extend(receiver.arrivals.waiting)
                             receiver.arrivals.waiting.clear()
+            elif shared:
+                yield from self._turn(now, occupancy, head)
+                now = head.start
             free = now + occupancy
             start.append(now)
             end.append(now + cycles)
@@ -201,7 +235,7 @@ class Simulation:
 def simulate(program: Program, images: int = 2, progress: Progress | None = None) -> Timing:
     """Start and end of every instruction over a stream of ``images`` images (at least 1).
 
-    ``progress(sent, sends)`` is told now and then how many of all sends have started.
+    ``progress(started, starts)`` is told now and then how many of all starts that are competed for there have been.
     Raises ``DeadlockError`` if the program comes to a halt before its end.
     """
     simulation = finished_simulation(program, images, progress)
@@ -253,4 +287,6 @@ def _timing(simulation: Simulation) -> Timing:
         for name, nodes in zip(t.plan.units, t.plan.nodes, strict=True)
     }
     sent = {(t.tile.number, k): images * t.plan.index.count(k) for t in simulation.tiles for k in t.routes}
-    return Timing(images, tiles, tuple(int(e) for e in ends), unit_busy, simulation.network.busy(sent))
+    link_busy = simulation.network.busy(sent)
+    sharing = tuple(sorted({place for place in simulation.program.sharing.values() if len(place) > 1}))
+    return Timing(images, tiles, tuple(int(e) for e in ends), unit_busy, link_busy, sharing)

@@ -6,11 +6,12 @@ it was can be told later.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pimc_isa.define import Context
-from pimc_isa.engines.cycles.engine import finished_simulation
+from pimc_isa.engines.cycles.engine import Simulation, finished_simulation
 from pimc_isa.engines.cycles.state import TileState
 from pimc_isa.instructions import Recv, Send
 from pimc_isa.program import Program
@@ -18,9 +19,13 @@ from pimc_isa.route import Link, multicast, occupancy
 
 __all__ = ["REASONS", "Record", "Slice", "record"]
 
-REASONS = ("unit", "dispatch", "data", "message", "credit", "link")
-"""What a start waited for last: its own unit, its turn to be dispatched, rows of its tile, a message, room at a reader,
-or a link that another message had."""
+REASONS = ("unit", "dispatch", "data", "message", "credit", "stream", "link")
+"""What a start waited for last: what its unit did for its stream before, its turn to be dispatched, rows of its tile, a
+message, room at a reader, another stream of its place that had the unit, or a link that another message had."""
+
+
+#: By tile number and unit: cycles [start, end), in order.
+Taken = dict[tuple[int, int], list[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Slice:
 
     ``index`` is the instruction's place in its tile's code, ``iteration`` its loop counter; ``message`` the number of
     the message that it sends or takes, -1 for others. ``reason`` is one of `REASONS`; ``waited`` the cycles for which
-    its unit stood still before it.
+    its unit did nothing for its stream before it.
     """
 
     tile: int
@@ -56,24 +61,35 @@ class Record:
 def record(program: Program, images: int = 1, progress: Callable[[int, int], None] | None = None) -> Record:
     """Run the timing engine over ``images`` images, and tell what happened. Raises as `simulate` does."""
     simulation = finished_simulation(program, images, progress)
-    slices = [s for state in simulation.tiles for s in _slices(state, images)]
+    taken = _taken(simulation)
+    slices = [s for state in simulation.tiles for s in _slices(state, images, taken)]
     slices.sort(key=lambda s: (s.tile, s.unit, s.start, s.end))
     return Record(images, tuple(slices), _links(program, slices))
 
 
-def _slices(state: TileState, images: int) -> Iterator[Slice]:
+def _taken(simulation: Simulation) -> Taken:
+    """Units that streams share: when any of these had them."""
+    found: Taken = {}
+    for unit in simulation.shared.values():
+        runs = [(state.units[u].start.known, state.plan.nodes[u]) for state, u in unit.users]
+        spans = sorted((s, s + node[5]) for starts, nodes in runs for s, node in zip(starts, nodes, strict=True))
+        found |= {(state.tile.number, u): spans for state, u in unit.users}
+    return found
+
+
+def _slices(state: TileState, images: int, taken: Taken) -> Iterator[Slice]:
     each = len(state.plan.executed) // images
     for n, (u, first, last) in enumerate(state.plan.executed):
         for node in range(first, last + 1):
             start, end = state.units[u].start.known[node], state.units[u].end.known[node]
-            reason, free = _reason(state, u, node)
+            reason, free = _reason(state, u, node, taken.get((state.tile.number, u), []))
             k, iteration = state.plan.index[n % each], state.plan.iteration[n % each]
             message, name = state.plan.nodes[u][node][4], state.plan.units[u]
             yield Slice(state.tile.number, name, start, end, k, iteration, n // each, message, reason, start - free)
 
 
-def _reason(state: TileState, u: int, node: int) -> tuple[str, int]:
-    """Which of the cycles that a node's start is the largest of it was, and when its unit was free."""
+def _reason(state: TileState, u: int, node: int, taken: list[tuple[int, int]]) -> tuple[str, int]:
+    """Which of the cycles that a node's start is the largest of it was, and when its unit was done for its stream."""
     starts = state.units[u].start.known
     pos, _, deps, k, message, _ = state.plan.nodes[u][node]
     free = starts[node - 1] + state.plan.nodes[u][node - 1][5] if node else 0
@@ -88,8 +104,11 @@ def _reason(state: TileState, u: int, node: int) -> tuple[str, int]:
         place = message - route.depth
         if place >= 0:
             found["credit"] = max(r.taken.known[place] + r.credit_delay for r, _ in route.receivers)
-        if starts[node] > max(found.values()):
-            found["link"] = starts[node]
+    before = bisect_left(taken, (starts[node],)) - 1
+    if before >= 0:
+        found["stream"] = taken[before][1]
+    if starts[node] > max(found.values()):
+        found["link"] = starts[node]
     latest = max(found.values())
     return next(reason for reason in REASONS if found.get(reason) == latest), free
 

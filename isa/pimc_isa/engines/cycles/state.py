@@ -9,10 +9,13 @@ from pimc_isa.engines.cycles.links import Hold
 from pimc_isa.engines.cycles.plan import StreamPlan
 from pimc_isa.program import Tile
 
-__all__ = ["Moments", "Process", "Receiver", "Route", "Sender", "TileState", "UnitState"]
+__all__ = ["Contender", "Moments", "Order", "Process", "Receiver", "Route", "SharedUnit", "TileState", "UnitState"]
 
 #: A unit or dispatcher at work; it yields the list to park on, or None when the network will wake it.
 Process = Generator["list[Process] | None", None, None]
+
+#: (tile number, unit): who is first of those that are ready in the same cycle.
+Order = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -42,11 +45,25 @@ class Route:
 
 
 @dataclass(slots=True)
-class Sender:
-    """The head of a tile's net-out unit: ready from some cycle on; ``start`` is set when it gets the links."""
+class SharedUnit:
+    """A unit of a place with several streams: those that use it, and the cycle from which it is free."""
 
+    users: list[tuple[TileState, int]] = field(default_factory=list)
+    free: int = 0
+
+
+@dataclass(slots=True)
+class Contender:
+    """The head of a stream's unit that competes: for links (``holds``), for a unit that streams share (``unit``).
+
+    It is ready from some cycle on; ``start`` is set when it gets all of them, the unit for ``occupancy`` cycles.
+    """
+
+    order: Order
+    unit: SharedUnit | None
+    occupancy: int = 0
+    holds: list[Hold] = field(default_factory=list)
     start: int = 0
-    route: Route | None = None
     process: Process | None = None
 
 

@@ -1,10 +1,10 @@
 """The slow referee: one clock at a time, physical ring slots and FIFOs, values and time together.
 
-Every cycle has three parts, in this order: what ends now ends; one instruction of each tile is dispatched; units
-start what may start, tile by tile in order of number. The rules are written down here once more, as they stand in the
-manual. This package takes data from the rest of ``pimc_isa`` (programs, machines, flows) and no rule: neither routes
-nor what an instruction costs, touches or means (``referee``, ``rules``), nor what crossbars compute (``flows``,
-``dots``).
+Every cycle has three parts, in this order: what ends now ends; one instruction of each tile is dispatched; units start
+what may start, tile by tile in order of number (so of the streams of one place that wait for a unit, the lowest number
+gets it). The rules are written down here once more, as they stand in the manual. This package takes data from the rest
+of ``pimc_isa`` (programs, machines, flows) and no rule: neither routes nor what an instruction costs, touches or means
+(``referee``, ``rules``), nor what crossbars compute (``flows``, ``dots``).
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from pimc_isa.engines.step.tile import Execution, TileMachine
 from pimc_isa.engines.timing import TileTiming, Timing
 from pimc_isa.errors import DeadlockError
 from pimc_isa.instructions import Recv, Send
-from pimc_isa.program import Program
+from pimc_isa.program import Program, Tile
 
 __all__ = ["StepResult", "run"]
 
 Array = np.ndarray
+
+#: The host's process, or a node of the mesh.
+Place = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class _Clock:
         self.wires = StepWires(self.program)
         ordered = sorted(self.program.tiles, key=lambda t: t.number)
         dots = Dots(self.program, self.hardware)
-        self.tiles = [TileMachine(self.program, t, self.images, dots) for t in ordered]
+        places: dict[Place, dict[str, int]] = {_place_of(t): {} for t in ordered}
+        self.tiles = [TileMachine(self.program, t, self.images, dots, places[_place_of(t)]) for t in ordered]
         self.outputs: dict[str, list[Array]] = {}
         self.booked: dict[str, dict[str, float]] = {}
 
@@ -169,7 +173,14 @@ class _Clock:
         ]
         links: dict[Link, int] = {k: sum(b - a for a, b in v) for k, v in self.wires.taken.items()}
         tiles = tuple(by_number[t.number] for t in self.program.tiles)
-        return Timing(self.images, tiles, tuple(image_ends), self.unit_busy, links)
+        places = [tuple(t.tile.number for t in self.tiles if t.common is other.common) for other in self.tiles]
+        together = tuple(sorted({numbers for numbers in places if len(numbers) > 1}))
+        return Timing(self.images, tiles, tuple(image_ends), self.unit_busy, links, together)
+
+
+def _place_of(tile: Tile) -> Place:
+    """Where the units of a stream are: streams on one node of the mesh have them together, a host has its own."""
+    return ("host", tile.number, 0, 0) if tile.kind == "host" else ("mesh", tile.chip, tile.x, tile.y)
 
 
 def _tile_timing(tile: TileMachine, images: int) -> TileTiming:

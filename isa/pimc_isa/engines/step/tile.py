@@ -49,13 +49,18 @@ class Execution:
         return f"{self.instr.mnemonic} at {self.pc}, iteration {self.iteration}, image {self.image}, waits"
 
 
-class TileMachine:
-    """State of one tile."""
+#: Units of which every stream has its own, by the beginning of their names; a place has one of any other (rule 4).
+_OWN = ("matrix.", "host.")
 
-    def __init__(self, program: Program, tile: Tile, images: int, dots: Dots) -> None:
+
+class TileMachine:
+    """State of one tile; ``common`` is that of all streams of its place: from when on the units they share are free."""
+
+    def __init__(self, program: Program, tile: Tile, images: int, dots: Dots, common: dict[str, int]) -> None:
         self.tile = tile
         self.images = images
         self.place = InTile(program, tile)
+        self.common = common
         self.memory = Memory(program, tile, images, dots)
         self.queue_places = None if tile.kind == "host" else program.machine.tile.queue_depth
         self.queues: dict[str, deque[Execution]] = {}
@@ -189,7 +194,7 @@ class TileMachine:
                     found.append(self.running[unit])
             elif queue and queue[0].dispatched < now and self.held.get(unit, 0) <= now:
                 found.append(queue[0])
-        return found
+        return [e for e in found if self.common.get(e.unit, 0) <= now]
 
     def start(self, e: Execution, now: int, until: int, free_at: int | None = None) -> None:
         """Occupy the unit, until the end or until it is free for the next instruction."""
@@ -199,6 +204,8 @@ class TileMachine:
             self.running[e.unit] = e
         e.busy_until = until
         e.free_at = free_at
+        if not e.unit.startswith(_OWN):
+            self.common[e.unit] = until if free_at is None else free_at
 
     def end(self, e: Execution, now: int) -> None:
         """Leave the unit."""

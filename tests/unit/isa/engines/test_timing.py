@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pimc_isa.engines.timing import TileTiming, Timing, unit_of
+from pimc_isa.engines.timing import TileTiming, Timing, is_shared, unit_of
 from pimc_isa.instructions import CallHost, Copy, Mvm, Mvma, Send
 from pimc_isa.operands import RowExpr, Slab
 from pimc_isa.route import HOST
@@ -50,6 +52,15 @@ def test_no_image_is_faster_than_the_busiest_unit_or_link(
     assert timing([70, 100, 125], units, link).interval_cycles == interval
 
 
+def test_a_unit_that_streams_share_is_busy_for_all_of_them() -> None:
+    units = {(1, "vector"): 60, (2, "vector"): 50, (4, "vector"): 10, (1, "matrix.g"): 80, (2, "matrix.g"): 85}
+    apart = timing([70, 100, 125], units)
+    assert (apart.interval_cycles, apart.busy) == (30, units)
+    together = replace(apart, sharing=((1, 2, 4),))
+    assert together.busy == units | {(1, "vector"): 120, (2, "vector"): 120, (4, "vector"): 120}
+    assert together.interval_cycles == 40
+
+
 def test_a_single_image_takes_its_latency_however_long_units_are_busy() -> None:
     assert timing([70], {(1, "vector"): 500}).interval_cycles == 70
 
@@ -68,3 +79,4 @@ def test_totals_over_tiles() -> None:
 def test_each_group_and_each_call_is_a_unit_of_its_own() -> None:
     instrs = [Mvm(X, "x", "w", "g"), Mvma(X, "x", "w", "h"), CallHost("head"), Copy(X, X), Send("c", X)]
     assert [unit_of(i) for i in instrs] == ["matrix.g", "matrix.h", "host.head", "mover", "net-out"]
+    assert [is_shared(unit_of(i)) for i in instrs] == [False, False, False, True, True]

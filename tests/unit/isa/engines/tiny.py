@@ -73,3 +73,4 @@ def same(fast: Timing, slow: Timing) -> None:
     assert fast.image_ends == slow.image_ends
     assert dict(fast.unit_busy) == dict(slow.unit_busy)
     assert dict(fast.link_busy) == dict(slow.link_busy)
+    assert fast.sharing == slow.sharing
