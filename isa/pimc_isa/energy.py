@@ -126,7 +126,7 @@ def _link_kinds(links: tuple[tuple[Link, int], ...]) -> Counter[str]:
 
 
 def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
-    """Position in the code and number of executions per image; for ``recv`` the number of rows it takes."""
+    """Position in the code and number of executions per image; of ``recv`` and ``send`` those that move a row."""
     arrived: Counter[str] = Counter()
     for block in blocks(ctx.tile.code):
         body, times = block.positions, block.times
@@ -134,11 +134,15 @@ def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
         receives = [(n, instr) for n in body if isinstance(instr := ctx.tile.code[n], Recv)]
         for i in range(times if receives else 0):
             for n, recv in receives:
-                new = max(0, recv.rows_until(ctx, i) - arrived[recv.channel])
+                new = max(0, recv.taken_until(ctx, i) - arrived[recv.channel])
                 arrived[recv.channel] += new
                 rows[n] += new
         for n in body:
-            yield n, rows[n] if isinstance(ctx.tile.code[n], Recv) else times
+            instr = ctx.tile.code[n]
+            if isinstance(instr, Send):
+                yield n, sum(instr.sends(ctx, i) for i in range(times))
+            else:
+                yield n, rows[n] if isinstance(instr, Recv) else times
 
 
 @dataclass(frozen=True)

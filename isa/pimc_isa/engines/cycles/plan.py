@@ -26,7 +26,11 @@ Span = tuple[int, list[int], list[int]]
 
 @dataclass(frozen=True)
 class Static:
-    """One instruction of the code: unit, cycles, rows touched by iteration, and for recv and send its channel."""
+    """One instruction of the code: unit, cycles, rows touched by iteration, and for recv and send its channel.
+
+    ``until``: messages taken after each iteration, and ``rows`` the row of each (recv); ``idle``: iterations that send
+    nothing (send).
+    """
 
     unit: int
     cycles: int
@@ -35,6 +39,8 @@ class Static:
     writes: tuple[Span, ...] = ()
     channel: str = ""
     until: tuple[int, ...] = ()
+    rows: range = range(0)
+    idle: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,8 @@ class _Builder:
                 firsts[u].append(len(nodes))
                 if st.until:
                     self._transfers(st, k, i, pos, nodes, arrived, messages)
+                elif i in st.idle:
+                    nodes.append((pos, 1, (), k, -1, 1))
                 else:
                     message = -1
                     if st.channel:
@@ -207,7 +215,7 @@ class _Builder:
             return
         message = messages.get(st.channel, 0)
         ((buffer, _, _),) = st.writes
-        for row in range(first, stop):
+        for row in st.rows[first:stop]:
             deps = self._write(st.unit, len(nodes), [(buffer, row, row + 1)])
             nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
             pos = -1
@@ -259,7 +267,11 @@ def _static(ctx: Context, k: int, units: dict[str, int], times: int) -> Static:
     buffers = {b.name: n for n, b in enumerate(ctx.tile.buffers)}
     unit, cycles, occupancy = units[unit_of(instr)], max(1, instr.cycles(ctx)), max(1, instr.occupancy(ctx))
     if isinstance(instr, Recv):
-        until = tuple(instr.rows_until(ctx, i) for i in range(times))
-        return Static(unit, cycles, occupancy, (), ((buffers[instr.dst.buffer], [], []),), instr.channel, until)
+        until = tuple(instr.taken_until(ctx, i) for i in range(times))
+        to: tuple[Span, ...] = ((buffers[instr.dst.buffer], [], []),)
+        return Static(unit, cycles, occupancy, (), to, instr.channel, until, instr.row_of_message(ctx))
     reads, writes = _rows(instr, ctx, times, buffers)
-    return Static(unit, cycles, occupancy, reads, writes, instr.channel if isinstance(instr, Send) else "")
+    if isinstance(instr, Send):
+        idle = frozenset(i for i in range(times) if not instr.sends(ctx, i))
+        return Static(unit, cycles, occupancy, reads, writes, instr.channel, idle=idle)
+    return Static(unit, cycles, occupancy, reads, writes)

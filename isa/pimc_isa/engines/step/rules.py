@@ -15,6 +15,7 @@ from pimc_isa.engines.step.geometry import (
     columns,
     elements,
     held_elements,
+    is_sent,
     nbytes,
     row_at,
     row_elements,
@@ -61,6 +62,11 @@ def over(amount: int, rate: int) -> int:
 def _row_of(*names: str) -> Any:
     """The rows of the row parts in these operands."""
     return lambda place, instr, i: [slab_row(getattr(instr, name), i) for name in names]
+
+
+def _sent(place: InTile, instr: Send, i: int) -> list[Row]:
+    """The row of a ``send``, if it is sent."""
+    return [slab_row(instr.src, i)] if is_sent(place.tile, instr, i) else []
 
 
 def _seen(place: InTile, instr: Any, i: int) -> set[Row]:
@@ -212,7 +218,7 @@ def _matrix(reads: Any, meaning: Any) -> Restatement:
 restate(Recv, Restatement(lambda instr: "net-in", _bus("dst")))  # each row; the clock keeps count of the rows
 restate(
     Send,
-    Restatement(lambda i: "net-out", _send_cycles, _row_of("src"), meaning=lambda instr, v: v.send(instr.src)),
+    Restatement(lambda i: "net-out", _send_cycles, _sent, meaning=lambda instr, v: v.send(instr.src)),
 )
 restate(
     Copy,

@@ -47,7 +47,7 @@ class Holdings:
         step = self.lifted.traces[tile.number].steps[write.step]
         height = tile.buffer[write.buffer].rows
         if isinstance(step.instr, Recv):
-            rows = rows_identity(height, write.rows)
+            rows = shifted_rows(height, write.rows, self.lifted.traces[tile.number].taken[step.id])
             source = self.channel(step.instr.channel)
             return moved(source, rows, write.cols, write.chans, -write.cols[0], -write.chans[0])
         if isinstance(step.instr, Copy):

@@ -49,15 +49,17 @@ class Pending:
 
 
 def instances(program: Program, tile: Tile) -> Iterator[Instance]:
-    """The stream of one image; a ``recv`` becomes one instance for each row it takes."""
+    """The stream of one image; a ``recv`` becomes one instance for each row it takes, a ``send`` of no row none."""
     context = Context(program, tile)
     arrived: dict[str, int] = {}
     for instr, i in _unrolled(tile.code):
         if isinstance(instr, Recv):
-            first, last = arrived.get(instr.channel, 0), instr.rows_until(context, i)
-            for row in range(first, last):
+            first, last = arrived.get(instr.channel, 0), instr.taken_until(context, i)
+            for row in instr.row_of_message(context)[first:last]:
                 yield Instance(instr, i, frozenset(), frozenset({(instr.dst.buffer, row)}), instr.channel, True)
             arrived[instr.channel] = max(first, last)
+            continue
+        if isinstance(instr, Send) and not instr.sends(context, i):
             continue
         channel = instr.channel if isinstance(instr, Send) else ""
         yield Instance(instr, i, _places(instr.reads(context, i)), _places(instr.writes(context, i)), channel)
