@@ -63,6 +63,7 @@ class _Hazard:
     row: int
     buffer: str
     holds: int  # row in the slot, -1 if none
+    lost: bool = False  # whether the row has been there
     before: int = -1  # position of the recv that has brought this part of the row already
 
 
@@ -89,7 +90,7 @@ class RowChecker:
             )
         slots = tile.buffer[hazard.buffer].slots
         why = "no earlier instruction has written (all of) it"
-        if hazard.holds > hazard.row:
+        if hazard.holds > hazard.row or hazard.lost:
             why = f"its slot holds row {hazard.holds} by then; the ring has {slots} slots"
         raise ProgramError(
             f"{place(where, tile, hazard.position)}: reads row {hazard.row} of '{hazard.buffer}', but {why}"
@@ -319,7 +320,7 @@ def _brought_twice(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[in
     again = np.flatnonzero(rows[1:] == rows[:-1]) + 1
     if again.size:
         n = again[np.argmin(when[again])]
-        yield int(when[n]), _Hazard(int(position[n]), int(rows[n]), buffer.name, -1, int(position[n - 1]))
+        yield int(when[n]), _Hazard(int(position[n]), int(rows[n]), buffer.name, -1, before=int(position[n - 1]))
 
 
 def _cell_hazard(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
@@ -341,4 +342,5 @@ def _cell_hazard(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int,
         n = wrong[np.argmin(when[wrong])]
         row, other = int(rows[n]), int(found[n])
         in_slot = other if other >= 0 and other % buffer.slots == row % buffer.slots else -1
-        yield int(when[n]), _Hazard(int(position[n]), row, buffer.name, in_slot)
+        lost = in_slot >= 0 and bool((at[order][written == row] < when[n]).any())
+        yield int(when[n]), _Hazard(int(position[n]), row, buffer.name, in_slot, lost)

@@ -82,7 +82,10 @@ class Holdings:
         """What a buffer holds after the stream, counting every row ever written."""
         if tile.number in self.lifted.rowwise:
             value = self.buffer_values[tile.number, buffer.name]
-            return (ContentPiece(rows_identity(buffer.rows, np.arange(buffer.rows)), buffer.cols, buffer.chans, value),)
+            writes = self.lifted.traces[tile.number].writes.get(buffer.name, [])
+            return overlay(
+                ContentPiece(rows_identity(buffer.rows, w.rows), w.cols, w.chans, value) for w in writes if w.rows.size
+            )
         return self._joined(self.lifted.final(tile, buffer.name))
 
     def _joined(self, writes: list[Write]) -> Content:
