@@ -141,7 +141,7 @@ def _other_rows(
     """Where ranges are written and both ends hold one ONNX tensor, a message is the same row of it at both."""
     if not tensors:
         return
-    source, ((brought, position),) = program.tile[channel.source], ranges.items()
+    source, (brought, position) = program.tile[channel.source], next(iter(ranges.items()))
     rows, positions = sent_rows(source, channel.name)
     taken = brought.first + brought.step * np.arange(len(rows))
     for n in np.flatnonzero(rows != taken)[:1]:
