@@ -16,6 +16,7 @@ from pimc_isa.errors import MachineError
 from pimc_isa.flow import Flow
 from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.machine import Component, Machine
+from pimc_isa.operands import ALL_ROWS
 from pimc_isa.program import Program, Tile
 from pimc_isa.route import HOST, Link, multicast
 
@@ -139,7 +140,7 @@ def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
                 rows[n] += new
         for n in body:
             instr = ctx.tile.code[n]
-            if isinstance(instr, Send):
+            if isinstance(instr, Send) and instr.rows != ALL_ROWS:
                 yield n, sum(instr.sends(ctx, i) for i in range(times))
             else:
                 yield n, rows[n] if isinstance(instr, Recv) else times

@@ -51,9 +51,10 @@ TEXTS = ["", "x", "host", "tile", "$x", "u8", "i32", "\x1b[31m", "a\nb\rc", "\u2
 
 @cache
 def base_programs() -> tuple[Program, ...]:
-    """Small programs of every kind: all instructions, random layers, strips, multicast, lossy flows."""
-    every = assemble((GOLDEN / "isa" / "every.pimasm").read_text(encoding="utf-8"))
-    return (every, *compiled(), *(random_program(Random(seed), 3) for seed in (1, 5, 8, 11, 20, 33)))
+    """Small programs of every kind: all instructions, random layers, strips, shared rows, multicast, lossy flows."""
+    texts = ("every.pimasm", "rows/evens.pimasm", "rows/halves.pimasm")
+    written = (assemble((GOLDEN / "isa" / name).read_text(encoding="utf-8")) for name in texts)
+    return (*written, *compiled(), *(random_program(Random(seed), 3) for seed in (1, 5, 8, 11, 20, 33)))
 
 
 def compiled() -> Iterator[Program]:

@@ -9,7 +9,6 @@ number. A send can only cause sends later than itself, so the earliest of those 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from pimc_isa.define import Context
 from pimc_isa.engines.cycles.deadlock import explain
 from pimc_isa.engines.cycles.links import LinkTimes
-from pimc_isa.engines.cycles.plan import StreamPlan, StreamPlanner
+from pimc_isa.engines.cycles.plan import StreamPlanner
 from pimc_isa.engines.cycles.state import Moments, Process, Receiver, Route, Sender, TileState, UnitState
 from pimc_isa.engines.memory import need
 from pimc_isa.engines.timing import TileTiming, Timing
@@ -66,7 +65,7 @@ class Simulation:
                     state.routes[k] = self._route(Context(program, tile), k, instr, receivers)
             self.tiles.append(state)
             self.lazy.append(self._dispatcher(state))
-            self.sends += sum(_sent(plan).values())
+            self.sends += sum(plan.sent.values())
             for u in range(len(plan.units)):
                 sender = Sender()
                 sender.process = self._unit(state, u, sender)
@@ -224,12 +223,6 @@ def finished_simulation(program: Program, images: int, progress: Progress | None
     return simulation
 
 
-def _sent(plan: StreamPlan) -> Counter[int]:
-    """Messages of all images by position in the code of their send."""
-    sends = (nodes for name, nodes in zip(plan.units, plan.nodes, strict=True) if name == Send.unit)
-    return Counter(k for nodes in sends for _, _, _, k, message, _ in nodes if message >= 0)
-
-
 def _tile_timing(state: TileState, images: int) -> TileTiming:
     plan = state.plan
     start = np.zeros(len(plan.executed), np.int64)
@@ -259,6 +252,5 @@ def _timing(simulation: Simulation) -> Timing:
         for t in simulation.tiles
         for name, nodes in zip(t.plan.units, t.plan.nodes, strict=True)
     }
-    counts = {t.tile.number: _sent(t.plan) for t in simulation.tiles}
-    sent = {(t.tile.number, k): counts[t.tile.number][k] for t in simulation.tiles for k in t.routes}
+    sent = {(t.tile.number, k): t.plan.sent[k] for t in simulation.tiles for k in t.routes}
     return Timing(images, tiles, tuple(int(e) for e in ends), unit_busy, simulation.network.busy(sent))

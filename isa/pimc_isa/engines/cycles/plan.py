@@ -7,6 +7,7 @@ node of its own unit has waited for it already. Tiles whose streams differ in na
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from pimc_isa.define import Context, Instr, Touch, fields_of
@@ -48,7 +49,8 @@ class StreamPlan:
     """A tile's stream over all images.
 
     ``dispatch``: per instruction the cycles since the one before, and the unit and node that must have started for its
-    queue to have room (node -1: none). ``executed`` [n]: unit, first and last node of each instruction.
+    queue to have room (node -1: none). ``executed`` [n]: unit, first and last node of each instruction. ``sent``: the
+    messages of each send, by its place in the code.
     """
 
     units: list[str]
@@ -57,6 +59,7 @@ class StreamPlan:
     index: list[int] = field(default_factory=list)
     iteration: list[int] = field(default_factory=list)
     executed: list[tuple[int, int, int]] = field(default_factory=list)
+    sent: Counter[int] = field(default_factory=Counter)
 
 
 def unroll(code: tuple[Instr, ...]) -> tuple[list[tuple[int, int, int]], int]:
@@ -196,6 +199,7 @@ class _Builder:
                     if st.channel:
                         message = messages.get(st.channel, 0)
                         messages[st.channel] = message + 1
+                        plan.sent[k] += 1
                     deps = self._node(st, i, len(nodes))
                     nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
                 plan.executed.append((u, firsts[u][-1], len(nodes) - 1))

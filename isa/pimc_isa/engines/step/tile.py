@@ -150,7 +150,7 @@ class TileMachine:
         rule, place, i = restatement_of(instr, self.tile), self.place, self.iteration
         size = nbytes(self.tile, instr.src) if isinstance(instr, Send) else 0
         idle = isinstance(instr, Send) and not is_sent(self.tile, instr, i)
-        cycles = 1 if idle else max(1, rule.cycles(place, instr))
+        cycles = max(1, rule.cycles(place, instr))
         busy = cycles if rule.busy is None else max(1, rule.busy(place, instr))
         rows = self._rows_to_take(instr) if isinstance(instr, Recv) else []
         if (self.pc, i) not in self.touched:
