@@ -1,8 +1,8 @@
 """Random programs in which tiles share out the rows of a layer: by strides, by halves, or both.
 
-A network (tables, pools and convolutions, one after the other) is drawn by one random number generator, and how it is
-cut by another: which tile makes which rows of which columns, who is dealt what over how many channels, how ranges are
-spelled, how large rings and channels are. Networks of one seed have the same values however they are cut.
+A network (tables, pools, convolutions and host calls, one after the other) is drawn by one random number generator, and
+how it is cut by another: which tile makes which rows of which columns, who is dealt what over how many channels, how
+ranges are spelled, how large rings and channels are. Networks of one seed have the same values however they are cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from pimc_isa.check import check
 from pimc_isa.define import Instr
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, End, Halt, Loop, Lut, Mvm, PoolMax, Quant, Recv, Send
+from pimc_isa.instructions import CallHost, CallRow, End, Halt, Loop, Lut, Mvm, PoolMax, Quant, Recv, Send
 from pimc_isa.operands import (
     ALL_ROWS,
     Buffer,
@@ -45,7 +45,7 @@ ALL = RowExpr(0, 1 << 12)
 
 @dataclass(frozen=True)
 class Layer:
-    """What is computed: the window (1x1 for a table), and the name of a table or of weights."""
+    """What is computed: the window (1x1 for a table or a call), and the name of a table, a model or weights."""
 
     kind: str
     window: Window
@@ -120,12 +120,13 @@ class RowShares(Draft):
         self.links: list[Link] = []
         self.parts: list[Part] = []
         self.host = TileDraft(0, "host")
+        self.calls: dict[int, Call] = {}  # of processes of the host, which stand where the host does
         self.shared: dict[tuple[int, str], str] = {}  # the ONNX tensor that a buffer holds a part of
 
     # ---- what is computed ----
 
     def layer(self, x: Tensor) -> tuple[Layer, Tensor]:
-        kind = self.net.choice(["lut", "pool", "conv"])
+        kind = self.net.choice(["lut", "pool", "conv", "lut", "pool", "conv", "call"])
         w = self.layer_window(x, kind)
         rows, width = (
             (n + w.pads[d] + w.pads[d + 2] - w.kernel[d]) // w.stride[d] + 1 for d, n in enumerate(x.shape[:2])
@@ -134,10 +135,14 @@ class RowShares(Draft):
         rng = np.random.default_rng(self.net.randrange(1 << 30))
         if kind == "conv":
             return self.conv(w, w.kernel[0] * w.kernel[1] * x.channels, y.channels, rng), y
+        if kind == "call":
+            return Layer(
+                kind, w, self.data("m", np.frombuffer(identity_model(1, ((1, *x.shape[1:]),)), np.uint8)), ""
+            ), y
         return Layer(kind, w, self.data("t", rng.integers(0, 256, 256, np.uint8)), ""), y
 
     def layer_window(self, x: Tensor, kind: str) -> Window:
-        if kind == "lut":
+        if kind in ("lut", "call"):
             return Window("w", (1, 1))
         kernel = (self.net.randint(1, min(3, x.rows)), self.net.randint(1, min(3, x.width)))
         pads = tuple(self.net.randint(0, k - 1) for k in (*kernel, *kernel))
@@ -176,6 +181,9 @@ class RowShares(Draft):
         if layer.kind == "lut":
             t.tables.append(Table("t", layer.data))
             return [Lut(Slab("y", row), Slab("x", row, cols), "t")]
+        if layer.kind == "call":
+            self.calls[t.number] = Call("row", layer.data, (("in0", "x"),), (("out0", "y"),))
+            return [CallRow("row", row)]
         if layer.kind == "pool":
             return [PoolMax(Slab("y", row), "x", "w")]
         self.ring(t, "acc", y, cols, "i32")
@@ -243,12 +251,8 @@ class RowShares(Draft):
         heights: dict[int, tuple[int, int]] = {}
         for number in range(1, layers + 1):
             layer, y_ = self.layer(y)
-            cuts = [
-                (r, c)
-                for r in cut_rows(self.rng, range(y_.rows), self.rng.randint(1, self.most))
-                for c in self.cols(y_)
-            ]
-            made = [self.share(number, layer, y, y_, of, rows, cols) for rows, cols in cuts]
+            cuts = cut_rows(self.rng, range(y_.rows), self.rng.randint(1, self.most))
+            made = [self.share(number, layer, y, y_, of, rows, c) for rows in cuts for c in self.cols(layer, y_)]
             heights |= {s.tile.number: (y.rows, y_.rows) for s in made}
             y, of = y_, made
         self.reads(self.host, "y", y, of, [*range(y.rows)], (0, y.width), y.rows)
@@ -263,8 +267,8 @@ class RowShares(Draft):
         feeds = [Loop(x.rows), *(i for s in first for i in self.gives(s, RowExpr(1), x.rows)), End()]
         return self.assemble(x, y, [*feeds, *self.takes(self.host, ALL, y.rows)])
 
-    def cols(self, y: Tensor) -> list[Range]:
-        return strips(self.rng, y.width, 2 if self.rng.random() < 0.3 else 1)
+    def cols(self, layer: Layer, y: Tensor) -> list[Range]:
+        return strips(self.rng, y.width, 2 if self.rng.random() < 0.3 and layer.kind != "call" else 1)
 
     def takes_rest(self, body: list[Instr]) -> list[Instr]:
         return [dataclasses.replace(i, until=ALL) for i in body if isinstance(i, Recv)]
@@ -283,6 +287,8 @@ class RowShares(Draft):
         for t, place in zip(self.tiles, places, strict=True):
             tile = Tile(t.number, t.name, "tile", *place, self.viewed(t), tuple(t.windows), tuple(t.groups))
             tile = dataclasses.replace(tile, requants=tuple(t.requants), tables=tuple(t.tables), code=tuple(t.code))
+            if t.number in self.calls:
+                tile = dataclasses.replace(tile, kind="host", chip=0, x=0, y=0, calls=(self.calls[t.number],))
             tiles.append(tile)
         channels = [Channel(c, s, tuple(self.dests[c]), self.depth()) for c, s in self.sources.items()]
         inputs, outputs = ((Port(n, "uint8", shape),) for n, shape in zip(("image", "out0"), shapes, strict=True))

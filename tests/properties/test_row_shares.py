@@ -21,7 +21,7 @@ from pimc_isa.operands import ALL_ROWS, RowRange
 from pimc_isa.program import Program
 from tests.properties.programs import random_images
 from tests.properties.row_shares import cover, shared_rows
-from tests.properties.test_engines_agree import assert_values_agree, fast, slow
+from tests.properties.test_engines_agree import assert_values_agree, fast, noise_of, slow
 from tests.unit.isa.engines.tiny import same
 
 Array = np.ndarray
@@ -32,13 +32,14 @@ def assert_shares_agree(seed: int) -> bool:
     """One program through all engines, lifted and row by row; whether it ran to its end."""
     program, images = shared_rows(seed, 7 * seed + 1), 1 + seed % 3
     inputs = random_images(Random(seed), program, images)
-    timing, result = fast(program, images), slow(program, inputs, images, True)
+    noise = noise_of(seed) if seed % 4 == 0 else None
+    timing, result = fast(program, images), slow(program, inputs, images, True, noise)
     assert (timing is None) == (result is None), "only one engine sees a deadlock"
     assert_values_are_those_of_undivided_layers(seed, program, inputs)
     if timing is None or result is None:
         return False
     same(timing, result.timing)
-    assert_values_agree(program, inputs, result)
+    assert_values_agree(program, inputs, result, noise)
     assert_energy_is_what_links_carried(program, timing, images)
     return True
 
@@ -59,10 +60,8 @@ def assert_values_are_those_of_undivided_layers(seed: int, program: Program, inp
 
 def assert_energy_is_what_links_carried(program: Program, timing: Timing, images: int) -> None:
     """Bytes over a link take its cycles, rounded up for each message: with links of one byte they are equal."""
-    counts: dict[str, float] = {}
-    for actions in program_actions(program).values():
-        for action in ("link_byte", "chip_link_byte"):
-            counts[action] = counts.get(action, 0) + actions.get(action, 0)
+    layers = program_actions(program).values()
+    counts = {name: sum(actions.get(name, 0) for actions in layers) for name in ("link_byte", "chip_link_byte")}
     net, busy = program.machine.network, sum(timing.link_busy.values()) // images
     least = counts["link_byte"] / net.link_bytes_per_cycle + counts["chip_link_byte"] / net.chip_link_bytes_per_cycle
     assert busy >= least
@@ -103,12 +102,15 @@ def test_programs_are_of_every_kind() -> None:
 
 
 def test_merged_shares_cost_the_values_engine_little() -> None:
-    """Nearly as many operations as with one tile for each layer, and no tile runs row by row."""
-    cut = [values.Executor(shared_rows(seed, 7 * seed + 1)) for seed in range(40)]
-    whole = [values.Executor(shared_rows(seed, 5, most=1)) for seed in range(40)]
-    assert not any(executor.lifted.rowwise for executor in cut)
-    counts = [sum(len(executor.shared.operations) for executor in executors) for executors in (cut, whole)]
-    assert counts[0] < 1.2 * counts[1]
+    """Nearly as many operations as with one tile for each layer, and no tile runs row by row (calls stay apart)."""
+    counts = [0, 0]
+    for seed in range(40):
+        programs = shared_rows(seed, 7 * seed + 1), shared_rows(seed, 5, most=1)
+        executors = [values.Executor(program) for program in programs]
+        assert not any(executor.lifted.rowwise for executor in executors)
+        if sum(tile.kind == "host" for tile in programs[0].tiles) == 1:
+            counts = [n + len(e.shared.operations) for n, e in zip(counts, executors, strict=True)]
+    assert 100 < counts[0] < 1.2 * counts[1]
 
 
 def test_cover_is_the_shortest_range() -> None:
