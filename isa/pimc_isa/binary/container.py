@@ -208,7 +208,7 @@ class _Packer:
         nodes = tile.nodes if any(tile.nodes) else ()
         self.words.append(encoded.words)
         self.rows += [(r.a, r.b, r.d) for r in encoded.rows]
-        self.ranges += map(_range_row, encoded.ranges)
+        self.ranges += (_range_row(tile, rows) for rows in encoded.ranges)
         self.slabs += _slab_rows(tile, encoded)
         self.nodes += [self.names.setdefault(node, len(self.names)) for node in nodes]
         counts = {
@@ -239,10 +239,10 @@ def _int32(rows: Sequence[tuple[int, ...]], width: int) -> Array:
         raise ProgramError("a row, column or channel number of the program has more than 31 bits") from None
 
 
-def _range_row(rows: RowRange) -> tuple[int, int, int]:
+def _range_row(tile: Tile, rows: RowRange) -> tuple[int, int, int]:
     """A range as numbers: first, stop (-1: to the last row), step."""
     if rows.stop is not None and rows.stop < 0:
-        raise ProgramError(f"a range of rows ends at {rows.stop}, below 0")
+        raise ProgramError(f"tile {tile.number} ({tile.name}): a range of rows ends below 0")
     return rows.first, -1 if rows.stop is None else rows.stop, rows.step
 
 
