@@ -1,4 +1,4 @@
-"""4-bit activations between layers: an element type, two instructions, two ops, a rule, a pass, a machine, a target.
+"""4-bit activations between layers: an element type, two instructions, two ops, a rule, a pass, a machine, two flows.
 
 ONNX's BitShift by 4 to the right leaves the upper half of a byte, to the left brings it back. Between the two, rows
 take half the memory and half the links.
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pimc.analysis.dataflow import Dataflow
+from pimc.analysis.facts import Facts
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref
@@ -30,8 +31,6 @@ from pimc_isa.instructions import PerElement
 from pimc_isa.operands import Slab
 
 U4 = Element("u4", 4, np.uint8, 0, 15)
-
-# ---- instructions, and what the referee knows of them ----
 
 
 class Narrow(PerElement, op=0xE0, name="narrow", unit="vector"):
@@ -69,9 +68,6 @@ def _restated(value: Any) -> Restatement:
 
 restate(Narrow, _restated(lambda x: x // 16))
 restate(Widen, _restated(lambda x: x * 16))
-
-
-# ---- ops of the graph, from ONNX and to tiles ----
 
 
 class _Shift(TensorOp):
@@ -129,9 +125,6 @@ def shift_tile(emitter: Any, op: Any, part: Any, code: Any) -> None:
     emitter.send(op, part, code, "y")
 
 
-# ---- a pass, and a target with a machine of its own ----
-
-
 @dataclass(frozen=True)
 class CountNibbles(Pass):
     """Note how many tensors travel in four bits."""
@@ -147,4 +140,11 @@ class CountNibbles(Pass):
         return made
 
 
-TARGET = ScheduledBackend("nibble", Path(__file__).with_suffix(".toml"), Dataflow("A"), "nibble8")
+def by_height(facts: Facts, target: Target) -> tuple[str, ...]:
+    """Two input bits at a time take half the steps; converters hold the sums of a flipped column of so few rows."""
+    fits = facts.k * 3 * 3 // 2 < 1 << target.machine.array.converter_bits
+    return ("nibble8x2", "nibble8") if fits else ("nibble8",)
+
+
+MACHINE, BIT_BY_BIT = Path(__file__).with_suffix(".toml"), Dataflow("A", input_slicing=(1,) * 8)
+TARGET = ScheduledBackend("nibble", MACHINE, BIT_BY_BIT, "nibble8", more={"nibble8x2": Dataflow("A")}, offer=by_height)

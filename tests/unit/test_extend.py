@@ -111,6 +111,19 @@ def test_its_instruction_type_pass_and_machine_are_in_the_program(package: Packa
     assert (package.work / "again.pim").read_bytes() == (package.work / "net.pim").read_bytes()
 
 
+def test_layers_have_the_flows_that_their_facts_ask_for(package: Package) -> None:
+    """27 rows fit the converters two input bits at a time, 72 do not; a plan file cannot force what is not offered."""
+    text = package.pimc("disasm net.pim").stdout
+    groups = re.findall(r"\.group g weights=\S+ flow=(\S+) k=0:(\d+)", text)
+    assert groups == [("nibble8x2", "27"), ("nibble8", "72")]
+    assert re.findall(r"\.flow (\S+) .* interval=(\d+)", text) == [("nibble8", "8"), ("nibble8x2", "4")]
+    assert text.count("drive 0:2") == text.count("drive 0:1") == 1
+    (package.work / "plan.toml").write_text('[choose-flows]\nflow = "nibble8x2"\n', encoding="utf-8")
+    done = package.pimc("compile net.onnx --target nibble --plan plan.toml")
+    assert done.returncode == 2
+    assert "layer second cannot have flow 'nibble8x2': target nibble offers it nibble8" in done.stderr
+
+
 def test_half_the_bytes_go_over_the_links(package: Package) -> None:
     script = """
 from pimc_isa.energy import program_actions

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow.microops import Scale
-from pimc_isa.flow.use import Use
+from pimc_isa.flow.use import Tally, Use
 from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "group_burst_cycles",
     "group_burst_occupancy",
     "group_footprint",
+    "group_measures",
     "outputs_per_array",
     "utilisation",
 ]
@@ -44,7 +45,8 @@ class Footprint:
     """What one copy of some weights takes on crossbars, and uses for one position.
 
     ``rows`` word lines driven and ``columns`` data columns in use, summed over the crossbars; ``unit_columns`` in use;
-    ``sums`` partial sums: outputs x row blocks.
+    ``sums`` partial sums: outputs x row blocks. ``drives``: word lines, in different crossbars, that one input drives;
+    ``crossed``: the columns, unit columns too, that these cross, for each convolution group.
     """
 
     arrays: int
@@ -52,6 +54,8 @@ class Footprint:
     columns: int
     unit_columns: int
     sums: int
+    drives: int
+    crossed: tuple[int, ...]
 
 
 def outputs_per_array(columns: int, array: Array) -> int:
@@ -75,12 +79,14 @@ def footprint(groups: int, k: int, n: int, columns: int, array: Array, block_row
     packed = _groups_per_array(groups, k, n * columns, array, height)
     if packed > 1:
         units = groups if array.unit_columns else 0
-        return Footprint(-(-groups // packed), groups * k, groups * n * columns, units, groups * n)
+        each = n * columns + (1 if units else 0)
+        crossed = tuple(min(packed, groups - g // packed * packed) * each for g in range(groups))
+        return Footprint(-(-groups // packed), groups * k, groups * n * columns, units, groups * n, 1, crossed)
     blocks, across = -(-k // height), -(-n // outputs_per_array(columns, array))
     arrays = groups * blocks * across
-    return Footprint(
-        arrays, groups * k * across, groups * blocks * n * columns, arrays * array.unit_columns, groups * blocks * n
-    )
+    used = groups * blocks * n
+    crossed = (n * columns + across * array.unit_columns,) * groups
+    return Footprint(arrays, groups * k * across, used * columns, arrays * array.unit_columns, used, across, crossed)
 
 
 def _groups_per_array(groups: int, k: int, columns: int, array: Array, height: int) -> int:
@@ -170,21 +176,32 @@ def group_burst_occupancy(program: Program, group: Group, positions: int) -> int
     return -(-positions // group.copies) * program.flow[group.flow].interval_cycles
 
 
-def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) -> dict[str, float]:
+def group_measures(program: Program, group: Group) -> frozenset[str]:
+    """What of data the actions of a group depend on (see `pimc_isa.flow.use`)."""
+    flow = program.flow[group.flow]
+    return frozenset().union(*(op.measures(flow, program.machine) for op in flow.ops))
+
+
+def group_actions(
+    ctx: Context, dst: Slab, src: str, window: str, group: str, tally: Tally | None = None
+) -> dict[str, float]:
     """Actions of one burst: positions x what the group's flow does on the word lines and columns in use.
 
     Inputs are read from the tile's memory once for each position and broadcast to the crossbars' input registers;
-    sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide.
+    sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide. With a ``tally``
+    they are those of all the bursts that it counts.
     """
     g = ctx.tile.group[group]
     flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
-    place, positions = group_footprint(ctx.program, g), ctx.width(dst)
+    place, positions = group_footprint(ctx.program, g), tally.positions if tally else ctx.width(dst)
     sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(ctx.machine.array.rows)) / 8)
-    inputs = ctx.tile.buffer[src].element.nbytes((g.k[1] - g.k[0]) * (g.groups[1] - g.groups[0]))
+    depth = g.k[1] - g.k[0]
+    inputs = ctx.tile.buffer[src].element.nbytes(depth * (g.groups[1] - g.groups[0]))
     outputs = (g.n[1] - g.n[0]) * (g.groups[1] - g.groups[0])
     use = Use(
-        *(positions, place.rows, place.arrays, place.columns, place.unit_columns, place.sums, outputs),
-        *(positions * inputs, ctx.nbytes(dst), sum_bytes),
+        *(positions, place.rows, place.drives, depth, place.crossed, place.columns, place.unit_columns, place.sums),
+        *(outputs, positions * inputs, positions * ctx.nbytes(dst) / ctx.width(dst), sum_bytes),
+        *(ctx.machine.array.dac_pulses, tally),
     )
     actions: Counter[str] = Counter()
     for op in flow.ops:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.analog import Hardware, Swings
 from pimc_isa.engines.step.cells import HeldBlock, block_of
 from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup, read_flow
@@ -27,11 +28,12 @@ class Dots:
         self.program, self.hardware = program, hardware
         self._blocks: dict[tuple[object, ...], HeldBlock] = {}
 
-    def products(self, g: Group, number: int, vectors: Array, at: tuple[int, int, range]) -> Array:
+    def products(self, g: Group, number: int, vectors: Array, at: tuple[int, int, range], ledger: Ledger) -> Array:
         """i32 [positions, n] of u8 ``vectors`` [positions, k] with convolution group ``number`` of crossbars ``g``.
 
-        ``at``: image, output row and output columns of the positions.
+        ``at``: image, output row and output columns of the positions. What is done goes into the ``ledger``.
         """
+        ledger.inputs[number] = vectors
         weights, flow = self.program.weight[g.weights], self.program.flow[g.flow]
         reading = read_flow(flow)
         step = _full_scale(weights, flow.input_bits, g) / reading.converter.hi
@@ -44,7 +46,7 @@ class Dots:
             x, vectors = (part.astype(np.int64) for part in np.split(vectors, [rows[1] - rows[0]], axis=1))
             slices = [x >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
             swings = Swings(weights, reading, self.hardware, g)
-            codes += self._block_codes(block, slices, reading, step, swings, which)
+            codes += self._block_codes(block, slices, reading, (step, swings, which), ledger)
             corrections += _correction(block, slices, reading)
         if reading.converter.ranged:
             codes = np.floor(step * codes + 0.5).astype(np.int64)
@@ -58,21 +60,52 @@ class Dots:
         return self._blocks[key]
 
     def _block_codes(
-        self, block: HeldBlock, slices: list[Array], reading: Reading, step: float, swings: Swings, which: Array
+        self, block: HeldBlock, slices: list[Array], reading: Reading, at: tuple[float, Swings, Array], ledger: Ledger
     ) -> Array:
-        """What one row block adds: codes where conversions are ranged, else values."""
+        """What one row block adds: codes where conversions are ranged, else values. ``at``: step, swings, numbers."""
+        step, swings, which = at
         if self.hardware.networks and reading.converter.ranged:
+            ledger.convert(reading.groups[0].by, which.size, which.size)
             return trained_codes(self.hardware, block, slices, step, swings, which)
         total = np.zeros(which.shape, np.int64)
         sides = range(len(block.columns))
         for group in reading.groups:
             for together in [[side] for side in sides] if reading.sides else [list(sides)]:
-                seen = self._analog_sum(block, slices, group, together, swings, which)
-                code = self._code(seen, group, step, swings, block.number, which) << group.shift
-                if len(group.pairs) == 1:
-                    code = block.signs[group.pairs[0][1]] * code
-                total += -code if reading.sides and together == [1] else code
+                counts = self._group_codes(block, slices, group, together, at, ledger)
+                total += -counts if reading.sides and together == [1] else counts
         return total
+
+    def _group_codes(
+        self,
+        block: HeldBlock,
+        slices: list[Array],
+        group: StepGroup,
+        sides: list[int],
+        at: tuple[float, Swings, Array],
+        ledger: Ledger,
+    ) -> Array:
+        """What one conversion counts; where its code is an end code, what the finer ones count."""
+        value, counts = self._converted(block, slices, group, sides, at)
+        top, bottom = group.converter.hi * group.converter.step, group.converter.lo * group.converter.step
+        flagged = ((value == top) | ((value == bottom) & (bottom < 0))) & bool(group.finer)
+        ledger.convert(group.by, value.size, int(value.size - flagged.sum()))
+        finer = np.zeros_like(counts)
+        for each in group.finer:
+            finer += self._converted(block, slices, each, sides, at)[1]
+            ledger.convert(each.by, int(flagged.sum()), int(flagged.sum()))
+        return np.where(flagged, finer, counts)
+
+    def _converted(
+        self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], at: tuple[float, Swings, Array]
+    ) -> tuple[Array, Array]:
+        """The value of each code, and what it counts."""
+        step, swings, which = at
+        seen = self._analog_sum(block, slices, group, sides, swings, which)
+        value = self._code(seen, group, step, swings, block.number, which)
+        counts = value << group.shift
+        if len(group.pairs) == 1:
+            counts = block.signs[group.pairs[0][1]] * counts
+        return value, np.asarray(counts)
 
     def _analog_sum(
         self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], swings: Swings, which: Array

@@ -118,7 +118,7 @@ def net_actions(name: str) -> dict[str, dict[str, float]]:
         nodes = tuple(str(t.number) if isinstance(i, Recv | Send) else "other" for i in t.code)
         tiles.append(dataclasses.replace(t, nodes=nodes))
     found = program_actions(dataclasses.replace(p, tiles=tuple(tiles)))
-    return {tile: actions for tile, actions in found.items() if tile != "other"}
+    return {tile: dict(actions) for tile, actions in found.items() if tile != "other"}
 
 
 def rows_of_ten_bytes(moved: int, links: int, chip_links: int) -> dict[str, float]:
