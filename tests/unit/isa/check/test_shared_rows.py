@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,10 @@ from pimc_isa.check import channels as channel_checks
 from pimc_isa.check import check
 from pimc_isa.check import code as code_checks
 from pimc_isa.check import rows as row_checks
-from pimc_isa.check.messages import rows_at
+from pimc_isa.check.messages import is_sent, messages_by, rows_at
 from pimc_isa.errors import AsmError, ProgramError
+from pimc_isa.instructions import Recv, Send
+from pimc_isa.operands import RowExpr, RowRange, Slab
 from pimc_isa.text import assemble
 from tests.unit.isa.cases import GOLDEN
 
@@ -137,6 +140,20 @@ def test_other_ways_to_say_it_are_accepted(name: str, edits: tuple[Edit, ...]) -
 def test_ranges_that_cannot_be_read(line: str, message: str) -> None:
     with pytest.raises(AsmError, match=message):
         assemble(edited("evens", ((EVEN, line),)))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+@pytest.mark.parametrize("first", range(6))
+@pytest.mark.parametrize("stop", [None, 4, 6])
+def test_what_moves_is_counted_row_by_row(first: int, stop: int | None, step: int) -> None:
+    """Of six rows, counted one by one: those that a send sends, and how many of them lie below each row."""
+    tile = assemble(edited("evens", ())).tile[1]
+    tile = dataclasses.replace(tile, buffers=(dataclasses.replace(tile.buffer["x"], rows=6),))
+    rows, i = RowRange(first, stop, step), np.arange(6)
+    named = [row for row in range(first, 6 if stop is None else stop) if (row - first) % step == 0]
+    send, recv = Send("f", Slab("x", RowExpr(1)), rows), Recv(Slab("x", RowExpr()), "e", RowExpr(1), rows)
+    assert is_sent(tile, send, i).tolist() == [row in named for row in range(6)]
+    assert messages_by(tile, recv, i).tolist() == [sum(row < until for row in named) for until in range(6)]
 
 
 # ---- without a check, what it checks would pass ----
