@@ -139,7 +139,8 @@ def _through(shift: Hashable, messages: Array, rows: Array) -> Hashable | None:
             known = np.array([message in of for message in messages.tolist()], bool)
             from_ = np.array([of[message] for message in messages[known].tolist()], np.int64)
             return _through(before, from_, rows[known])
-    return shift, row_shift(messages, rows)
+    moves = row_shift(messages, rows)
+    return shift if moves == 0 else (shift, moves)
 
 
 def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:

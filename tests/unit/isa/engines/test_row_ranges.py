@@ -15,8 +15,8 @@ from pimc_isa.engines import step
 from pimc_isa.engines.cycles import record, simulate
 from pimc_isa.engines.values import Executor
 from pimc_isa.errors import DeadlockError
-from pimc_isa.instructions import End, Halt, Loop, Recv, Send
-from pimc_isa.operands import ALL_ROWS, Channel, RowExpr, RowRange
+from pimc_isa.instructions import End, Halt, Loop, Lut, Recv, Send
+from pimc_isa.operands import ALL_ROWS, Channel, RowExpr, RowRange, Slab
 from pimc_isa.program import Program
 from pimc_isa.text import disassemble, read_assembly
 from tests.unit.isa.cases import GOLDEN
@@ -108,6 +108,29 @@ def test_shares_of_a_layer_are_computed_at_once_and_merged_without_a_copy(name: 
     assert not executor.lifted.rowwise
     assert len(executor.shared.operations) == operations
     assert not [item.label for item in executor.plan().items if item.label == "assemble"]
+
+
+def test_a_scratch_row_is_merged_too() -> None:
+    """Tile 1 makes all its rows in row 0, so that it runs row by row; the others are lifted and read its messages."""
+    p = golden("evens")
+    y = dataclasses.replace(p.tile[1].buffer["y"], views=())
+    row0 = Slab("y", RowExpr())
+    code = (
+        dataclasses.replace(i, dst=row0)
+        if isinstance(i, Lut)
+        else dataclasses.replace(i, src=row0)
+        if isinstance(i, Send)
+        else i
+        for i in p.tile[1].code
+    )
+    first = dataclasses.replace(p.tile[1], buffers=(p.tile[1].buffer["x"], y), code=tuple(code))
+    p, x = dataclasses.replace(p, tiles=(p.tiles[0], first, *p.tiles[2:])), images(2)
+    check(p)
+    executor, slow = Executor(p), step.run(p, x, 2)
+    assert executor.lifted.rowwise == {1}
+    for found in (executor.run(x).outputs, slow.outputs):
+        np.testing.assert_array_equal(found["y"], expected("evens", x["x"], p)["y"])
+    same(simulate(p, 2), slow.timing)
 
 
 def net_actions(name: str) -> dict[str, dict[str, float]]:
