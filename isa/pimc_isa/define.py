@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
 import numpy as np
 
 from pimc_isa.element import U8, Element
-from pimc_isa.operands import Range, RowExpr, Slab, Window
+from pimc_isa.operands import ALL_ROWS, Range, RowExpr, RowRange, Slab, Window
 
 if TYPE_CHECKING:
     from pimc_isa.machine import Machine
@@ -35,6 +35,7 @@ __all__ = [
     "fields_of",
     "ref",
     "row_number",
+    "row_range",
     "slab",
     "source",
     "until",
@@ -45,17 +46,18 @@ Array = np.ndarray
 WORD_BITS = 64
 OPCODE_BITS = 8
 
-#: Bits of each kind of operand in the word. Slabs and row expressions are interned in per-tile tables.
-KIND_BITS = {"slab": 14, "until": 14, "ref": 10, "count": 24, "byte": 8}
+#: Bits of each kind of operand in the word. Slabs, row expressions and ranges are interned in per-tile tables.
+KIND_BITS = {"slab": 14, "until": 14, "rows": 14, "ref": 10, "count": 24, "byte": 8}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One operand: its ``kind`` (slab, until, ref, count, byte), what it refers to, how it is accessed, and a doc line.
+    """One operand: its ``kind`` (slab, until, rows, ref, count, byte), what it refers to, how it is accessed, a doc.
 
     ``space`` is for refs: buffer, window, group, requant, elementwise, table, call or channel. ``access`` is '', 'r',
     'w' or 'rw'. ``window`` names the field whose window decides which rows of a buffer ref are read. ``dtype`` is the
     element type it must have ('': the same as the other operands); ``broadcast`` allows 1 where the result has more.
+    ``of`` names the slab whose buffer has the rows of a range.
     """
 
     kind: str
@@ -65,6 +67,7 @@ class Field:
     window: str = ""
     dtype: str = ""
     broadcast: bool = False
+    of: str = ""
 
     @property
     def bits(self) -> int:
@@ -97,6 +100,11 @@ def until(doc: str) -> Any:
 def row_number(doc: str) -> Any:
     """A row, affine in the loop counter, of all buffers of the instruction's call."""
     return dataclasses.field(metadata={"isa": Field("until", doc)})
+
+
+def row_range(of: str, doc: str, default: RowRange = ALL_ROWS) -> Any:
+    """A range of the rows of a slab's buffer, left out where it is all of them."""
+    return dataclasses.field(default=default, metadata={"isa": Field("rows", doc, of=of)})
 
 
 def count(doc: str) -> Any:
@@ -153,12 +161,12 @@ class Meaning(Protocol):
         """The absolute channel range of a slab."""
         ...
 
-    def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
-        """Take rows from a channel until ``until`` rows of it have arrived."""
+    def receive(self, channel: str, dst: Slab, until: RowExpr, rows: RowRange) -> None:
+        """Take messages from a channel until those of ``rows`` that are below ``until`` have arrived."""
         ...
 
-    def send(self, channel: str, src: Slab) -> None:
-        """Put a row part into a channel."""
+    def send(self, channel: str, src: Slab, rows: RowRange) -> None:
+        """Put a row part into a channel, if its row is one of ``rows``."""
         ...
 
     def call(self, name: str, row: RowExpr | None = None) -> None:
@@ -208,7 +216,9 @@ class Context:
 REGISTRY: dict[str, type[Instr]] = {}
 
 
-@dataclass_transform(field_specifiers=(slab, source, ref, until, count, row_number, byte), frozen_default=True)
+@dataclass_transform(
+    field_specifiers=(slab, source, ref, until, row_range, count, row_number, byte), frozen_default=True
+)
 class Instr:
     """Base of all instructions.
 

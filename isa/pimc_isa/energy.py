@@ -18,6 +18,7 @@ from pimc_isa.flow import Flow
 from pimc_isa.flow.use import Tally
 from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.machine import Component, Machine
+from pimc_isa.operands import ALL_ROWS
 from pimc_isa.program import Program, Tile
 from pimc_isa.route import HOST, Link, multicast
 
@@ -187,7 +188,7 @@ def _link_kinds(links: tuple[tuple[Link, int], ...]) -> Counter[str]:
 
 
 def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
-    """Position in the code and number of executions per image; for ``recv`` the number of rows it takes."""
+    """Position in the code and number of executions per image; of ``recv`` and ``send`` those that move a row."""
     arrived: Counter[str] = Counter()
     for block in blocks(ctx.tile.code):
         body, times = block.positions, block.times
@@ -195,11 +196,15 @@ def _executions(ctx: Context) -> Iterator[tuple[int, int]]:
         receives = [(n, instr) for n in body if isinstance(instr := ctx.tile.code[n], Recv)]
         for i in range(times if receives else 0):
             for n, recv in receives:
-                new = max(0, recv.rows_until(ctx, i) - arrived[recv.channel])
+                new = max(0, recv.taken_until(ctx, i) - arrived[recv.channel])
                 arrived[recv.channel] += new
                 rows[n] += new
         for n in body:
-            yield n, rows[n] if isinstance(ctx.tile.code[n], Recv) else times
+            instr = ctx.tile.code[n]
+            if isinstance(instr, Send) and instr.rows != ALL_ROWS:
+                yield n, sum(instr.sends(ctx, i) for i in range(times))
+            else:
+                yield n, rows[n] if isinstance(instr, Recv) else times
 
 
 @dataclass(frozen=True)

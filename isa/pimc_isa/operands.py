@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pimc_isa.element import Element, element
 
 __all__ = [
+    "ALL_ROWS",
     "Buffer",
     "Call",
     "Channel",
@@ -19,6 +20,7 @@ __all__ = [
     "Requant",
     "Rounds",
     "RowExpr",
+    "RowRange",
     "Slab",
     "Table",
     "View",
@@ -40,6 +42,22 @@ class RowExpr:
     def at(self, i: int) -> int:
         """The row for loop counter ``i``."""
         return (self.a * i + self.b) // self.d
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Rows ``first``, ``first + step``, ... below ``stop`` (None: up to the last one) of a tensor."""
+
+    first: int = 0
+    stop: int | None = None
+    step: int = 1
+
+    def within(self, height: int) -> range:
+        """Those of the first ``height`` rows that lie in it."""
+        return range(self.first, height if self.stop is None else min(self.stop, height), self.step)
+
+
+ALL_ROWS = RowRange()
 
 
 @dataclass(frozen=True)

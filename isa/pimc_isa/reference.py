@@ -95,6 +95,7 @@ def _field(spec: Field) -> str:
     kinds = {
         "slab": "row part",
         "until": "row expression",
+        "rows": "range of rows, if not all",
         "count": "count",
         "byte": "value",
         "ref": spec.space,

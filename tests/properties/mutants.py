@@ -52,10 +52,11 @@ TEXTS = ["", "x", "host", "tile", "$x", "u8", "i32", "\x1b[31m", "a\nb\rc", "\u2
 
 @cache
 def base_programs() -> tuple[Program, ...]:
-    """Small programs of every kind: all instructions, random layers, strips, multicast, lossy flows, rounds."""
-    every = assemble((GOLDEN / "isa" / "every.pimasm").read_text(encoding="utf-8"))
+    """Small programs of every kind: all instructions, shared rows, strips, multicast, lossy flows, rounds."""
+    texts = ("every.pimasm", "rows/evens.pimasm", "rows/halves.pimasm")
+    written = (assemble((GOLDEN / "isa" / name).read_text(encoding="utf-8")) for name in texts)
     drafts = (random_program(Random(seed), 3) for seed in (1, 5, 8, 11, 20, 33))
-    return (every, *compiled(), *drafts, *(random_rounds_program(Random(seed)) for seed in (1, 3, 4)))
+    return (*written, *compiled(), *drafts, *(random_rounds_program(Random(seed)) for seed in (1, 3, 4)))
 
 
 def compiled() -> Iterator[Program]:

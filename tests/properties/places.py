@@ -14,6 +14,8 @@ __all__ = ["put_together", "random_streams"]
 def put_together(rng: Random, program: Program) -> Program:
     """The same program on some of its places, often one only: any tile may stand at any of them."""
     inner = [tile for tile in program.tiles if tile.kind != "host"]
+    if not inner:
+        return program
     homes = rng.sample(inner, 1 if rng.random() < 0.4 else rng.randint(1, len(inner)))
 
     def moved(tile: Tile) -> Tile:

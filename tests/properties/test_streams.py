@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -22,14 +23,16 @@ from pimc_isa.program import Program
 from pimc_isa.text import assemble, disassemble
 from tests.properties.places import put_together, random_streams
 from tests.properties.programs import random_images, random_program
+from tests.properties.programs_rounds import random_rounds_program
+from tests.properties.row_shares import shared_rows
 from tests.properties.test_engines_agree import RANDOM, SETTINGS, assert_values_agree, fast, slow
 from tests.unit.isa.engines.tiny import same
 
 
-def assert_streams_agree(seed: int, with_values: bool) -> bool:
+def assert_streams_agree(seed: int, with_values: bool, draft: Callable[[Random], Program] = random_streams) -> bool:
     """One random program on few places through all engines; whether it ran to its end."""
     rng = Random(seed)
-    program = random_streams(rng)
+    program = draft(rng)
     check(program)
     images = rng.randint(1, 3)
     inputs = random_images(rng, program, images)
@@ -53,6 +56,17 @@ def test_step_and_cycles_agree_on_streams(block: int) -> None:
 def test_step_and_values_agree_on_streams(block: int) -> None:
     for seed in range(1000 + 10 * block, 1010 + 10 * block):
         assert_streams_agree(seed, with_values=True)
+
+
+def row_shares(rng: Random) -> Program:
+    """A random program whose layers' rows several tiles make."""
+    return shared_rows(rng.randrange(1000), rng.randrange(1000))
+
+
+@pytest.mark.parametrize("draft", [row_shares, random_rounds_program])
+def test_rows_shared_out_and_rounds_on_few_places(draft: Callable[[Random], Program]) -> None:
+    ran = [assert_streams_agree(seed, True, lambda rng: put_together(rng, draft(rng))) for seed in range(30)]
+    assert sum(ran) > 10
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from pimc_isa.operands import (
     Requant,
     Rounds,
     RowExpr,
+    RowRange,
     Slab,
     Table,
     Weights,
@@ -208,13 +209,14 @@ def _pack(program: Program) -> tuple[Header, dict[str, Array]]:
 
 
 class _Packer:
-    """Collects the streams of all tiles, so that the file has four stream tensors and not four per tile."""
+    """Collects the streams of all tiles, so that the file has a few stream tensors and not a few per tile."""
 
     def __init__(self) -> None:
         self.names: dict[str, int] = {}
         self.words: list[Array] = []
         self.slabs: list[tuple[int, ...]] = []
         self.rows: list[tuple[int, int, int]] = []
+        self.ranges: list[tuple[int, int, int]] = []
         self.nodes: list[int] = []
 
     def tile(self, tile: Tile) -> TileHeader:
@@ -224,6 +226,7 @@ class _Packer:
         nodes = tile.nodes if any(tile.nodes) else ()
         self.words.append(encoded.words)
         self.rows += [(r.a, r.b, r.d) for r in encoded.rows]
+        self.ranges += (_range_row(tile, rows) for rows in encoded.ranges)
         self.slabs += _slab_rows(tile, encoded)
         self.nodes += [self.names.setdefault(node, len(self.names)) for node in nodes]
         counts = {
@@ -231,7 +234,7 @@ class _Packer:
             "slabs": len(encoded.slabs),
             "rows": len(encoded.rows),
             "nodes": len(nodes),
-        }
+        } | ({"ranges": len(encoded.ranges)} if encoded.ranges else {})
         kept = {name: getattr(tile, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
         groups = tuple(_GroupHeader(**vars(group)) for group in tile.groups)
         return TileHeader(**kept, groups=groups, channels=encoded.channels, counts=counts)
@@ -242,7 +245,7 @@ class _Packer:
             "pimc.slabs": _int32(self.slabs, 6),
             "pimc.rows": _int32(self.rows, 3),
             "pimc.nodes": np.array(self.nodes, np.int32),
-        }
+        } | ({"pimc.ranges": _int32(self.ranges, 3)} if self.ranges else {})
 
 
 _PACKED = ("groups", "channels", "counts")
@@ -253,6 +256,13 @@ def _int32(rows: Sequence[tuple[int, ...]], width: int) -> Array:
         return np.array(rows, np.int32).reshape(-1, width)
     except OverflowError:
         raise ProgramError("a row, column or channel number of the program has more than 31 bits") from None
+
+
+def _range_row(tile: Tile, rows: RowRange) -> tuple[int, int, int]:
+    """A range as numbers: first, stop (-1: to the last row), step."""
+    if rows.stop is not None and rows.stop < 0:
+        raise ProgramError(f"tile {tile.number} ({tile.name}): a range of rows ends below 0")
+    return rows.first, -1 if rows.stop is None else rows.stop, rows.step
 
 
 def _slab_rows(tile: Tile, encoded: Encoded) -> list[tuple[int, ...]]:
@@ -305,6 +315,7 @@ def _check_digest(data: memoryview, digest: str, where: str) -> None:
 
 def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
     streams = {name.removeprefix(RESERVED): tensors.pop(name) for name in list(tensors) if name.startswith(RESERVED)}
+    streams.setdefault("ranges", np.zeros((0, 3), np.int32))
     missing = _STREAMS.keys() - streams.keys()
     if missing:
         raise ProgramError(f"{where}: the program's streams are missing: {', '.join(sorted(missing))}")
@@ -324,7 +335,13 @@ def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
 
 
 #: The stream tensors: element type, and the shape of one entry.
-_STREAMS = {"code": ("uint64", ()), "slabs": ("int32", (6,)), "rows": ("int32", (3,)), "nodes": ("int32", ())}
+_STREAMS = {
+    "code": ("uint64", ()),
+    "slabs": ("int32", (6,)),
+    "rows": ("int32", (3,)),
+    "nodes": ("int32", ()),
+    "ranges": ("int32", (3,)),  # left out of files, and of counts, where there are none
+}
 
 
 _PER_PART = 4  # entries of a table that an instruction names at most
@@ -366,18 +383,20 @@ class _Unpacker:
         return self.streams[name][start : start + count]
 
     def tile(self, header: TileHeader) -> Tile:
-        if header.counts.keys() != _STREAMS.keys():
+        counts = {"ranges": 0} | header.counts
+        if counts.keys() != _STREAMS.keys():
             raise self.damaged(f"tile {header.number} counts {', '.join(map(str, header.counts)) or 'nothing'}")
-        part = {name: self.take(name, header.counts[name]) for name in _STREAMS}
+        part = {name: self.take(name, counts[name]) for name in _STREAMS}
         fields = {name: getattr(header, name) for name in TileHeader.__struct_fields__ if name not in _PACKED}
         bare = Tile(**fields, groups=tuple(Group(**msgspec.structs.asdict(group)) for group in header.groups))
         try:
             rows = tuple(RowExpr(*row) for row in part["rows"].tolist())
+            ranges = tuple(_row_range(*numbers) for numbers in part["ranges"].tolist())
             slabs = tuple(_slab(bare, rows, numbers) for numbers in part["slabs"].tolist())
             nodes = tuple(self.node(n) for n in part["nodes"].tolist())
         except IndexError:
             raise ProgramError(f"tile {bare.number} ({bare.name}): operand tables are damaged") from None
-        code = decode(bare, Encoded(part["code"], slabs, rows, header.channels))
+        code = decode(bare, Encoded(part["code"], slabs, rows, header.channels, ranges))
         return dataclasses.replace(bare, code=code, nodes=nodes)
 
     def node(self, number: int) -> str:
@@ -392,6 +411,10 @@ def _slab(tile: Tile, rows: tuple[RowExpr, ...], numbers: list[int]) -> Slab:
     if min(buffer, row) < 0:
         raise IndexError
     return Slab(tile.buffers[buffer].name, rows[row], cols, chans)
+
+
+def _row_range(first: int, stop: int, step: int) -> RowRange:
+    return RowRange(first, None if stop < 0 else stop, step)
 
 
 def _range(pair: list[Any]) -> Range | None:

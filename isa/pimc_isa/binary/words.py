@@ -1,7 +1,7 @@
 """Instruction words: 64 bits each, opcode on top, operands below in the order of their declaration.
 
-Slabs, row expressions and channels are interned in tables of the tile, in order of first use; other references index
-into the tile's descriptors.
+Slabs, row expressions, ranges and channels are interned in tables of the tile, in order of first use; other references
+index into the tile's descriptors. A range that is all rows has number 0, those of the table count from 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pimc_isa.instructions  # noqa: F401  (fills the registry)
 from pimc_isa.define import OPCODE_BITS, REGISTRY, WORD_BITS, Field, Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.operands import RowExpr, Slab
+from pimc_isa.operands import ALL_ROWS, RowExpr, RowRange, Slab
 from pimc_isa.program import Tile
 
 __all__ = ["Encoded", "decode", "encode", "word_layout"]
@@ -42,6 +42,7 @@ class Encoded:
     slabs: tuple[Slab, ...]
     rows: tuple[RowExpr, ...]
     channels: tuple[str, ...]
+    ranges: tuple[RowRange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class _Encoder:
     def __init__(self, tile: Tile) -> None:
         self.tile = tile
         self.slabs, self.rows, self.channels = _Table(), _Table(), _Table()
+        self.ranges = _Table({ALL_ROWS: 0})
         self.spaces = {space: {d.name: n for n, d in enumerate(getattr(tile, attr))} for space, attr in SPACES.items()}
 
     def word(self, instr: Instr) -> int:
@@ -101,6 +103,8 @@ class _Encoder:
             bits = self.slabs.index(value)
         elif kind == "until":
             bits = self.rows.index(value)
+        elif kind == "rows":
+            bits = self.ranges.index(value)
         elif kind == "ref":
             bits = self.ref(instr, place.spec.space, value)
         else:
@@ -127,7 +131,8 @@ def encode(tile: Tile) -> Encoded:
     """The tile's stream as words and tables; ProgramError for unknown names and numbers that do not fit."""
     encoder = _Encoder(tile)
     words = np.fromiter((encoder.word(instr) for instr in tile.code), np.uint64, len(tile.code))
-    return Encoded(words, tuple(encoder.slabs), tuple(encoder.rows), tuple(encoder.channels))
+    tables = (encoder.slabs, encoder.rows, encoder.channels, tuple(encoder.ranges)[1:])
+    return Encoded(words, *map(tuple, tables))
 
 
 class _Decoder:
@@ -135,6 +140,7 @@ class _Decoder:
         self.tile = tile
         self.by_opcode = {cls.opcode: cls for cls in REGISTRY.values()}
         self.values: dict[str, Any] = {"slab": encoded.slabs, "until": encoded.rows, "channel": encoded.channels}
+        self.values["rows"] = (ALL_ROWS, *encoded.ranges)
         for space, attr in SPACES.items():
             self.values[space] = [d.name for d in getattr(tile, attr)]
 

@@ -13,9 +13,9 @@ from pimc_isa.define import Context, Field, Instr, fields_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import CallRow, End, Halt, Loop
 from pimc_isa.limits import beyond
-from pimc_isa.operands import Buffer, Range, RowExpr, Slab
+from pimc_isa.operands import Buffer, Range, RowExpr, RowRange, Slab
 from pimc_isa.program import Program, Tile
-from pimc_isa.text.operands import show_instr, show_row
+from pimc_isa.text.operands import show_instr, show_range, show_row
 
 __all__ = ["check_code", "place"]
 
@@ -84,6 +84,8 @@ class _Checker:
                 yield from _row_expr(name, getattr(instr, name))
                 if isinstance(instr, CallRow):
                     yield from self.row(name, instr, times)
+            elif spec.kind == "rows":
+                yield from self.rows(name, getattr(instr, name), getattr(instr, spec.of))
             elif spec.kind == "byte" and not 0 <= getattr(instr, name) <= 255:
                 yield f"{name} is {getattr(instr, name)}, outside 0..255"
         yield from self.types(instr)
@@ -114,6 +116,14 @@ class _Checker:
             if not 0 <= slab.row.at(i) < held.rows:
                 row = f"row {show_row(slab.row)} is {slab.row.at(i)}" + (f" for i={i}" if slab.row.a else "")
                 yield f"{name}: {row}, buffer '{held.name}' has rows 0:{held.rows}"
+
+    def rows(self, name: str, rows: RowRange, slab: Slab) -> Iterator[str]:
+        """A range has rows, and its buffer has them."""
+        held = self.tile.buffer[slab.buffer]
+        if not 1 <= rows.step < _INT32:
+            yield f"{name}: rows are {rows.step} apart; a step is at least 1 and has at most 31 bits"
+        if not 0 <= rows.first < (held.rows if rows.stop is None else rows.stop) <= held.rows:
+            yield f"{name}: {show_range(rows)} names no rows, or others than 0:{held.rows} of buffer '{held.name}'"
 
     def row(self, name: str, instr: CallRow, times: int) -> Iterator[str]:
         """A row that every buffer of the call must have."""

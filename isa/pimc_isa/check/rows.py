@@ -14,12 +14,13 @@ from operator import itemgetter
 import numpy as np
 
 from pimc_isa.check.code import place
-from pimc_isa.check.stream import walk
+from pimc_isa.check.messages import is_sent, messages_by, rows_at
+from pimc_isa.check.stream import executions
 from pimc_isa.define import Context, Instr, fields_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import CallHost, CallRow, End, Loop, Recv, executed_instructions
+from pimc_isa.instructions import CallHost, CallRow, Recv, Send, executed_instructions
 from pimc_isa.limits import beyond
-from pimc_isa.operands import Buffer, Range, RowExpr, Slab, Window
+from pimc_isa.operands import ALL_ROWS, Buffer, Range, RowRange, Slab, Window
 from pimc_isa.program import Tile
 
 __all__ = ["RowChecker"]
@@ -30,7 +31,10 @@ _EACH = 64  # rows that are looked at in the time an instruction takes
 
 @dataclass(frozen=True)
 class _Access:
-    """All executions of one read or write of an instruction in an image: when, and rows [first, stop) of a region."""
+    """All executions of one read or write of an instruction in an image: when, and which rows of a region.
+
+    Rows are those from ``first`` on, ``step`` apart, below ``stop``. ``brings``: the range of a ``recv``.
+    """
 
     position: int
     buffer: str
@@ -40,6 +44,17 @@ class _Access:
     stop: Array
     cols: Range
     chans: Range
+    brings: RowRange | None = None
+
+    @property
+    def step(self) -> int:
+        """From one row to the next."""
+        return 1 if self.brings is None else self.brings.step
+
+    @property
+    def counts(self) -> Array:
+        """How many rows each execution touches."""
+        return np.asarray(np.maximum(-(-(self.stop - self.first) // self.step), 0))
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class _Hazard:
     row: int
     buffer: str
     holds: int  # row in the slot, -1 if none
+    lost: bool = False  # whether the row has been there
+    before: int = -1  # position of the recv that has brought this part of the row already
 
 
 class RowChecker:
@@ -66,9 +83,14 @@ class RowChecker:
         hazard = self.known[key]
         if hazard is None:
             return
+        if hazard.before >= 0:
+            raise ProgramError(
+                f"{place(where, tile, hazard.position)}: brings row {hazard.row} of '{hazard.buffer}', "
+                f"(a part of) which instruction {hazard.before} brings too"
+            )
         slots = tile.buffer[hazard.buffer].slots
         why = "no earlier instruction has written (all of) it"
-        if hazard.holds > hazard.row:
+        if hazard.holds > hazard.row or hazard.lost:
             why = f"its slot holds row {hazard.holds} by then; the ring has {slots} slots"
         raise ProgramError(
             f"{place(where, tile, hazard.position)}: reads row {hazard.row} of '{hazard.buffer}', but {why}"
@@ -85,7 +107,7 @@ class RowChecker:
         for name, a in accesses.items():
             count += _EACH * sum(map(grids[name].cells_of, a))
         self._refuse(where, count)
-        cells = [(tile.buffer[name], cell) for name, a in accesses.items() for cell in grids[name].cells(a)]
+        cells = [(tile.buffer[name], cell) for name, a in accesses.items() for cell in grids[name].cells(a, _merges(a))]
         count += sum(_work(cell) for _, cell in cells)
         self._refuse(where, count)
         self.looked += count
@@ -149,11 +171,11 @@ def _ranked(touched: list[tuple[str, Range, Range]]) -> tuple[int, ...]:
 def _accesses(ctx: Context) -> Iterator[_Access]:
     tile = ctx.tile
     received: dict[str, list[tuple[int, Recv, Array, Array]]] = {}
-    for position, instr, when, i in _executions(tile):
+    for position, instr, when, i in executions(tile):
         if isinstance(instr, Recv):
-            height = tile.buffer[instr.dst.buffer].rows
-            until = np.clip(_at(instr.until, i), 0, height)
-            received.setdefault(instr.channel, []).append((position, instr, when, until))
+            received.setdefault(instr.channel, []).append((position, instr, when, messages_by(tile, instr, i)))
+        elif isinstance(instr, Send):
+            yield _sent_access(tile, position, instr, when, i)
         elif isinstance(instr, CallHost):
             yield from _call_accesses(tile, position, instr, when)
         elif isinstance(instr, CallRow):
@@ -164,40 +186,18 @@ def _accesses(ctx: Context) -> Iterator[_Access]:
         yield from _recv_accesses(tile, recvs)
 
 
-def _executions(tile: Tile) -> Iterator[tuple[int, Instr, Array, Array]]:
-    """Position, instruction, times (a number for each execution, in order) and loop counters."""
-    now, body = 0, 0
-    for position, instr, times, start in walk(tile.code):
-        if isinstance(instr, Loop):
-            ends = (n for n in range(position, len(tile.code)) if isinstance(tile.code[n], End))
-            body = next(ends) - position
-        elif isinstance(instr, End):
-            now += times * body
-        elif start >= 0:
-            i = np.arange(times)
-            yield position, instr, now + i * body + (position - start), i
-        else:
-            now += 1
-            yield position, instr, np.array([now]), np.zeros(1, np.int64)
-
-
-def _at(row: RowExpr, i: Array) -> Array:
-    """``RowExpr.at`` for many counters."""
-    return np.asarray((row.a * i + row.b) // row.d)
-
-
 def _field_accesses(ctx: Context, position: int, instr: Instr, when: Array, i: Array) -> Iterator[_Access]:
     tile = ctx.tile
     for name, spec in fields_of(type(instr)):
         value = getattr(instr, name)
         if spec.kind == "slab" and spec.access:
-            first, (cols, chans) = _at(value.row, i), _region(tile, value)
+            first, (cols, chans) = rows_at(value.row, i), _region(tile, value)
             for write in (False, True):
                 if "rw"[write] in spec.access:
                     yield _Access(position, value.buffer, write, when, first, first + 1, cols, chans)
         elif spec.window:
             held, window = tile.buffer[value], tile.window[getattr(instr, spec.window)]
-            first, stop = _window_rows(window, _at(instr.destination.row, i), held.rows)
+            first, stop = _window_rows(window, rows_at(instr.destination.row, i), held.rows)
             cols = window.cols(_region(tile, instr.destination)[0], held.width)
             yield _Access(position, value, False, when, first, stop, cols, instr.window_chans(ctx))
 
@@ -214,6 +214,12 @@ def _window_rows(window: Window, out: Array, height: int) -> tuple[Array, Array]
     return np.clip(first, 0, height), np.clip(last, 0, height)
 
 
+def _sent_access(tile: Tile, position: int, instr: Send, when: Array, i: Array) -> _Access:
+    """A row that is not sent is not read."""
+    first, sent = rows_at(instr.src.row, i), is_sent(tile, instr, i)
+    return _Access(position, instr.src.buffer, False, when, first, first + sent, *_region(tile, instr.src))
+
+
 def _call_accesses(tile: Tile, position: int, instr: CallHost, when: Array) -> Iterator[_Access]:
     call = tile.call[instr.call]
     for pairs, write in ((call.inputs, False), (call.outputs, True)):
@@ -225,14 +231,14 @@ def _call_accesses(tile: Tile, position: int, instr: CallHost, when: Array) -> I
 
 
 def _call_row_accesses(tile: Tile, position: int, instr: CallRow, when: Array, i: Array) -> Iterator[_Access]:
-    call, first = tile.call[instr.call], _at(instr.row, i)
+    call, first = tile.call[instr.call], rows_at(instr.row, i)
     for pairs, write in ((call.inputs, False), (call.outputs, True)):
         for b in (tile.buffer[name] for _, name in pairs):
             yield _Access(position, b.name, write, when, first, first + 1, b.cols, b.chans)
 
 
 def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> Iterator[_Access]:
-    """All receptions from one channel: the n-th message of the image is row n."""
+    """All receptions from one channel: the n-th message of the image is the n-th row of the range."""
     when = np.concatenate([w for _, _, w, _ in recvs])
     order = np.argsort(when)
     have = np.maximum.accumulate(np.concatenate([u for *_, u in recvs])[order])
@@ -242,7 +248,9 @@ def _recv_accesses(tile: Tile, recvs: list[tuple[int, Recv, Array, Array]]) -> I
     for position, instr, w, _ in recvs:
         part = slice(at, at + len(w))
         at += len(w)
-        yield _Access(position, instr.dst.buffer, True, w, first[part], stop[part], *_region(tile, instr.dst))
+        begin, step = instr.rows.first, instr.rows.step
+        rows = begin + step * first[part], begin + step * stop[part]
+        yield _Access(position, instr.dst.buffer, True, w, *rows, *_region(tile, instr.dst), instr.rows)
 
 
 # ---- comparison ----
@@ -260,14 +268,15 @@ class _Grid:
         """How many parts an access touches."""
         return len(self._span(self.columns, access.cols)) * len(self._span(self.channels, access.chans))
 
-    def cells(self, accesses: list[_Access]) -> Iterator[list[_Access]]:
-        """The accesses of each part, where something is read."""
+    def cells(self, accesses: list[_Access], every: bool) -> Iterator[list[_Access]]:
+        """The accesses of each part, where something is read, or of ``every`` one."""
         inside: dict[tuple[int, int], list[_Access]] = {}
         for access in accesses:
             for x in self._span(self.columns, access.cols):
                 for c in self._span(self.channels, access.chans):
                     inside.setdefault((x, c), []).append(access)
-        yield from (found for _, found in sorted(inside.items(), key=itemgetter(0)) if not all(a.write for a in found))
+        ordered = sorted(inside.items(), key=itemgetter(0))
+        yield from (found for _, found in ordered if every or not all(a.write for a in found))
 
     def _span(self, edges: list[int], part: Range) -> range:
         if part[0] >= part[1]:
@@ -277,7 +286,7 @@ class _Grid:
 
 def _work(accesses: list[_Access]) -> int:
     """Rows that the accesses touch, each execution counted."""
-    return sum(int(np.maximum(a.stop - a.first, 0).sum()) for a in accesses)
+    return sum(int(a.counts.sum()) for a in accesses)
 
 
 def _edges(whole: Range, parts: list[Range]) -> list[int]:
@@ -288,9 +297,9 @@ def _rows(accesses: list[_Access]) -> tuple[Array, Array, Array]:
     """Each row of each execution: row, time, position."""
     parts = []
     for a in accesses:
-        counts = np.maximum(a.stop - a.first, 0)
+        counts = a.counts
         total = int(counts.sum())
-        offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+        offset = a.step * (np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts))
         parts.append((np.repeat(a.first, counts) + offset, np.repeat(a.when, counts), np.full(total, a.position)))
     if not parts:
         return (np.zeros(0, np.int64),) * 3
@@ -298,8 +307,26 @@ def _rows(accesses: list[_Access]) -> tuple[Array, Array, Array]:
     return rows, when, position
 
 
+def _merges(accesses: list[_Access]) -> bool:
+    """Whether ranges say which rows of a buffer each ``recv`` brings: then none is brought twice."""
+    return any(a.brings not in (None, ALL_ROWS) for a in accesses)
+
+
+def _brought_twice(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
+    """The first row that a second ``recv`` brings."""
+    rows, when, position = _rows([a for a in accesses if a.brings is not None])
+    order = np.lexsort((when, rows))
+    rows, when, position = rows[order], when[order], position[order]
+    again = np.flatnonzero(rows[1:] == rows[:-1]) + 1
+    if again.size:
+        n = again[np.argmin(when[again])]
+        yield int(when[n]), _Hazard(int(position[n]), int(rows[n]), buffer.name, -1, before=int(position[n - 1]))
+
+
 def _cell_hazard(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:
-    """The first hazard of a cell."""
+    """The first hazards of a cell."""
+    if _merges(accesses):
+        yield from _brought_twice(buffer, accesses)
     written, at, _ = _rows([a for a in accesses if a.write])
     rows, when, position = _rows([a for a in accesses if not a.write])
     if not rows.size:
@@ -315,4 +342,5 @@ def _cell_hazard(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int,
         n = wrong[np.argmin(when[wrong])]
         row, other = int(rows[n]), int(found[n])
         in_slot = other if other >= 0 and other % buffer.slots == row % buffer.slots else -1
-        yield int(when[n]), _Hazard(int(position[n]), row, buffer.name, in_slot)
+        lost = in_slot >= 0 and bool((at[order][written == row] < when[n]).any())
+        yield int(when[n]), _Hazard(int(position[n]), row, buffer.name, in_slot, lost)

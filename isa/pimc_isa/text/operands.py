@@ -1,7 +1,8 @@
 """Instructions in assembly: printed and read from the declarations of their fields.
 
 A slab is ``acc[2*i+1, 0:14, 0:64]`` (row, columns, channels; ``:`` or nothing for all that the buffer holds, and for
-the row where it means nothing), an ``until`` is ``until=2*i+2``, a count is ``i, 28``: the counter and how often.
+the row where it means nothing), an ``until`` is ``until=2*i+2``, a count is ``i, 28``: the counter and how often. A
+range of rows is ``rows=1:28:2``: first, stop, step; one of all rows is left out.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 
 import pimc_isa.instructions  # noqa: F401  (fills the registry)
 from pimc_isa.define import Field, Instr, fields_of
-from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.operands import ALL_ROWS, Range, RowExpr, RowRange, Slab
 from pimc_isa.text.values import WrongValue, quoted, whole
 
-__all__ = ["OperandText", "read_operands", "read_row", "show_instr", "show_row", "usage"]
+__all__ = ["OperandText", "read_operands", "read_range", "read_row", "show_instr", "show_range", "show_row", "usage"]
 
 _ROW = re.compile(
     r"(?P<open>\()?\s*(?:(?P<sign>-)?(?:(?P<a>\d+)\s*\*\s*)?(?P<i>i)(?:\s*(?P<op>[-+])\s*(?P<b>\d+))?|(?P<n>-?\d+))"
@@ -25,14 +26,15 @@ _ROW = re.compile(
 
 @dataclass(frozen=True)
 class OperandText:
-    """One operand as written: a name, a number, a slab (name, index and ranges) or a keyed row expression."""
+    """One operand as written: a name, a number, a slab (name, index and ranges), a keyed row expression or range."""
 
-    kind: str  # 'name', 'number', 'slab' or 'keyed'
+    kind: str  # 'name', 'number', 'slab', 'keyed' or 'ranged'
     name: str
     column: int
     number: int = 0
     row: RowExpr | None = None
     ranges: tuple[Range | None, ...] = ()
+    rows: RowRange | None = None
 
 
 def show_row(row: RowExpr) -> str:
@@ -59,10 +61,21 @@ def read_row(text: str) -> RowExpr:
     return RowExpr(a, b, divisor)
 
 
+def show_range(rows: RowRange) -> str:
+    """A range of rows: ``1:``, ``0:14``, ``1:28:2``."""
+    return f"{rows.first}:{'' if rows.stop is None else rows.stop}" + (f":{rows.step}" if rows.step != 1 else "")
+
+
+def read_range(text: str) -> RowRange:
+    """The range behind a ROWS token."""
+    first, stop, step = (*text.split(":"), "1")[:3]
+    return RowRange(whole(first), whole(stop) if stop else None, whole(step))
+
+
 def show_instr(instr: Instr) -> str:
     """An instruction as one line, without indentation and node."""
-    operands = [_SHOW[spec.kind](spec, getattr(instr, name), name) for name, spec in fields_of(type(instr))]
-    return f"{instr.mnemonic:<6} {', '.join(operands)}".rstrip()
+    operands = (_SHOW[spec.kind](spec, getattr(instr, name), name) for name, spec in fields_of(type(instr)))
+    return f"{instr.mnemonic:<6} {', '.join(filter(None, operands))}".rstrip()
 
 
 def _show_slab(spec: Field, slab: Slab, name: str) -> str:
@@ -81,6 +94,7 @@ _SHOW: dict[str, Callable[..., str]] = {
     "slab": _show_slab,
     "ref": lambda spec, value, name: quoted(value),
     "until": lambda spec, value, name: f"{name}={show_row(value)}",
+    "rows": lambda spec, value, name: "" if value == ALL_ROWS else f"{name}={show_range(value)}",
     "count": lambda spec, value, name: f"i, {value}",
     "byte": lambda spec, value, name: f"{name}={value}",
 }
@@ -90,9 +104,12 @@ def usage(cls: type[Instr]) -> str:
     """What an instruction looks like, for messages and the manual."""
     forms = {"slab": "{}[row]", "ref": "{}", "until": "{}=rows", "count": "i, {}", "byte": "{}=0..255"}
     operands = [
-        forms[spec.kind if spec.access or spec.kind != "slab" else "ref"].format(name) for name, spec in fields_of(cls)
+        forms[spec.kind if spec.access or spec.kind != "slab" else "ref"].format(name)
+        for name, spec in fields_of(cls)
+        if spec.kind != "rows"
     ]
-    return f"{cls.mnemonic} {', '.join(operands)}".rstrip()
+    optional = "".join(f"[, {name}=first:stop:step]" for name, spec in fields_of(cls) if spec.kind == "rows")
+    return f"{cls.mnemonic} {', '.join(operands)}{optional}".rstrip()
 
 
 class _Operands:
@@ -144,6 +161,16 @@ def _read_until(taken: _Operands, spec: Field, name: str) -> RowExpr:
     return operand.row
 
 
+def _read_rows(taken: _Operands, spec: Field, name: str) -> RowRange:
+    if not taken.left:
+        return ALL_ROWS
+    operand = taken.left[0]
+    if operand.name != name or operand.rows is None:
+        raise WrongValue(f"{name}=FIRST:STOP:STEP, like {name}=1:28:2, or the end of the line")
+    taken.left.pop(0)
+    return operand.rows
+
+
 def _read_byte(taken: _Operands, spec: Field, name: str) -> int:
     operand = taken.take("keyed", f"{name}=VALUE, like {name}=128")
     row = operand.row
@@ -162,6 +189,7 @@ _READ: dict[str, Callable[[_Operands, Field, str], object]] = {
     "slab": _read_slab,
     "ref": _read_ref,
     "until": _read_until,
+    "rows": _read_rows,
     "count": _read_count,
     "byte": _read_byte,
 }

@@ -15,7 +15,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from pimc_isa.errors import AsmError, shown
 from pimc_isa.limits import beyond
-from pimc_isa.text.operands import OperandText, read_row
+from pimc_isa.text.operands import OperandText, read_range, read_row
 from pimc_isa.text.scan import Mark, Scanner
 from pimc_isa.text.values import Token, WrongValue, unquoted, whole
 
@@ -162,7 +162,10 @@ def _operand(marks: list[Mark]) -> OperandText:
     if kind == "INT":
         return OperandText("number", "", column, number=whole(text))
     if kind == "KEY":
-        return OperandText("keyed", text[:-1], column, row=read_row(marks[1][1]))
+        what, said, _ = marks[1]
+        if what == "ROWS":
+            return OperandText("ranged", text[:-1], column, rows=read_range(said))
+        return OperandText("keyed", text[:-1], column, row=read_row(said))
     if len(marks) == 1:
         return OperandText("name", unquoted(text), column)
     row, *spans = (None if mark[0] == "WHOLE" else mark[1] for mark in marks[1:])
@@ -199,6 +202,7 @@ _WORDS = {
     "INT": "a number",
     "KEY": "KEY=",
     "ROW": "a row like i or 2*i+1",
+    "ROWS": "rows like 0:28:2",
     "WHOLE": "':'",
     "RANGE": "a range like 0:64",
     "STEP": "@STEP",
@@ -261,6 +265,9 @@ class _Build(Transformer[LarkToken, Any]):
 
     def keyed(self, children: list[LarkToken]) -> OperandText:
         return OperandText("keyed", str(children[0])[:-1], _column(children[0]), row=read_row(children[1]))
+
+    def ranged(self, children: list[LarkToken]) -> OperandText:
+        return OperandText("ranged", str(children[0])[:-1], _column(children[0]), rows=read_range(children[1]))
 
     def slab(self, children: list[Any]) -> OperandText:
         name, row, *ranges = children

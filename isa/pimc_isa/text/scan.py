@@ -30,7 +30,7 @@ class Scanner:
         self._value = any_of(*_VALUES)
         self._operand = any_of("KEY", "INT", "NAME", "STRING")
         self._index = any_of("ROW", "WHOLE")
-        self._row = any_of("ROW")
+        self._row = any_of("ROWS", "ROW")
         self._span = any_of("RANGE", "WHOLE")
         self._argument = any_of("ARGUMENT", "STRING")
         self._string = any_of("STRING")

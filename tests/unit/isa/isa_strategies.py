@@ -14,6 +14,7 @@ from pimc_isa.flow import Flow
 from pimc_isa.flow.microops import micro_op
 from pimc_isa.machine import ACTIONS, Array, Chip, Component, Energy, Host, Machine, Network, TileSpec
 from pimc_isa.operands import (
+    ALL_ROWS,
     Buffer,
     Call,
     Channel,
@@ -22,6 +23,7 @@ from pimc_isa.operands import (
     Requant,
     Rounds,
     RowExpr,
+    RowRange,
     Slab,
     Table,
     View,
@@ -40,6 +42,7 @@ ranges = st.tuples(st.integers(0, 9), st.integers(0, 300))
 float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
 floats = st.floats(0, 1e12, allow_nan=False)
 rows = st.builds(RowExpr, numbers, numbers, st.integers(1, 9))
+row_ranges = st.builds(RowRange, st.integers(0, 300), st.none() | st.integers(0, 300), st.integers(1, 9))
 places = names.map(lambda n: n.lstrip("$") or "b") | names.map(lambda n: "$" + n)
 micro_ops = st.sampled_from(
     [micro_op(0, "load"), micro_op(1, "drive", ("0:1",)), micro_op(12, "convert", ("unsigned", "8", "step=2"))]
@@ -115,6 +118,8 @@ def operand(spec: Field, tile: Tile, channels: tuple[Channel, ...]) -> st.Search
         return st.builds(Slab, st.sampled_from([b.name for b in tile.buffers]), rows, part, part)
     if spec.kind == "until":
         return rows
+    if spec.kind == "rows":
+        return st.just(ALL_ROWS) | row_ranges
     if spec.kind == "count":
         return st.integers(0, 2**24 - 1)
     if spec.kind == "byte":

@@ -8,7 +8,7 @@ import pytest
 
 from pimc_isa.define import Context, Touch
 from pimc_isa.instructions import Add, CallHost, CallRow, Copy, Lut, Mvm, PoolMax, PoolSum, Recv, Send
-from pimc_isa.operands import Buffer, Call, Group, RowExpr, Slab, Weights, Window
+from pimc_isa.operands import Buffer, Call, Group, RowExpr, RowRange, Slab, Weights, Window
 from pimc_isa.program import Program, Tile
 from tests.unit.isa.engines.tiny import ROW0, machine, slab
 
@@ -82,6 +82,27 @@ def test_rows_that_arrive_lie_in_the_buffer(until: int, rows: int) -> None:
     recv = Recv(slab("x"), "c", RowExpr(2, until - 4))
     assert recv.rows_until(CTX, 2) == rows
     assert recv.writes(CTX, 2) == [Touch("x", (0, rows))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "every", "until_4"),
+    [
+        (RowRange(), [0, 1, 2, 3, 4, 5], 4),
+        (RowRange(1, None, 2), [1, 3, 5], 2),
+        (RowRange(0, 5, 4), [0, 4], 1),
+        (RowRange(2, 4), [2, 3], 2),
+        (RowRange(4), [4, 5], 0),
+    ],
+)
+def test_messages_of_a_range(rows: RowRange, every: list[int], until_4: int) -> None:
+    """Of six rows those in the range, message by message; when rows below 4 have arrived; what a send sends."""
+    recv, send = Recv(slab("x"), "c", RowExpr(2), rows), Send("c", Slab("x", RowExpr(1)), rows)
+    assert list(recv.row_of_message(CTX)) == every
+    assert recv.taken_until(CTX, 2) == until_4
+    written = [row for touch in recv.writes(CTX, 2) for row in range(*touch.rows)]
+    assert written == every[:until_4]
+    assert [i for i in range(6) if send.sends(CTX, i)] == every
+    assert [send.reads(CTX, i) == [Touch("x", (i, i + 1))] for i in range(6)] == [i in every for i in range(6)]
 
 
 # ---- which channels a dot product reads and makes ----

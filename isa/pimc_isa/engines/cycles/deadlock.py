@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from pimc_isa.define import Context, Instr, Touch, fields_of
 from pimc_isa.instructions import Recv, Send
+from pimc_isa.operands import ALL_ROWS
 from pimc_isa.program import Program
+from pimc_isa.text.operands import show_range
 
 if TYPE_CHECKING:
     from pimc_isa.engines.cycles.plan import Node
@@ -72,6 +74,8 @@ def _text(instr: Instr, i: int) -> str:
             parts.append(f"{value.buffer}[{value.row.at(i)}]" if spec.access else value.buffer)
         elif spec.kind == "until":
             parts.append(f"until={value.at(i)}")
+        elif spec.kind == "rows":
+            parts += [f"{name}={show_range(value)}"] if value != ALL_ROWS else []
         else:
             parts.append(str(value))
     return f"`{instr.mnemonic} {', '.join(parts)}`"

@@ -78,7 +78,8 @@ class Simulation:
             self.lazy.append(self._dispatcher(state))
             for u, name in enumerate(plan.units):
                 head = Contender((tile.number, u), self._shared_unit(state, u))
-                self.starts += len(plan.nodes[u]) if name == Send.unit or head.unit is not None else 0
+                sent = sum(plan.sent.values()) if name == Send.unit else 0
+                self.starts += sent if head.unit is None else len(plan.nodes[u])
                 head.process = self._unit(state, u, head)
                 self.ready.append(head.process)
 
@@ -151,7 +152,7 @@ class Simulation:
 
     def _turn(self, now: int, occupancy: int, head: Contender) -> Process:
         """Wait for a unit that streams share with a node that is ready ``now``."""
-        head.occupancy = occupancy
+        head.holds, head.occupancy = [], occupancy
         heapq.heappush(self.heap, (now, *head.order, head))
         yield None
 
@@ -286,7 +287,7 @@ def _timing(simulation: Simulation) -> Timing:
         for t in simulation.tiles
         for name, nodes in zip(t.plan.units, t.plan.nodes, strict=True)
     }
-    sent = {(t.tile.number, k): images * t.plan.index.count(k) for t in simulation.tiles for k in t.routes}
+    sent = {(t.tile.number, k): t.plan.sent[k] for t in simulation.tiles for k in t.routes}
     link_busy = simulation.network.busy(sent)
     sharing = tuple(sorted({place for place in simulation.program.sharing.values() if len(place) > 1}))
     return Timing(images, tiles, tuple(int(e) for e in ends), unit_busy, link_busy, sharing)

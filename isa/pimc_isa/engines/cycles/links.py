@@ -103,7 +103,8 @@ class LinkTimes:
                 state.last = end
 
     def busy(self, sent: Mapping[Site, int]) -> dict[Link, int]:
-        """Cycles each link was taken, given how often each send instruction was executed."""
-        return {
+        """Cycles each link that was used was taken, given how many messages each send instruction has sent."""
+        busy = {
             link: sum(sent[site] * cycles for site, (_, cycles) in uses.items()) for link, uses in self._users.items()
         }
+        return {link: cycles for link, cycles in busy.items() if cycles}

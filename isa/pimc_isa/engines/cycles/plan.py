@@ -7,6 +7,7 @@ node of its own unit has waited for it already. Tiles whose streams differ in na
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from pimc_isa.define import Context, Instr, Touch, fields_of
@@ -26,7 +27,11 @@ Span = tuple[int, list[int], list[int]]
 
 @dataclass(frozen=True)
 class Static:
-    """One instruction of the code: unit, cycles, rows touched by iteration, and for recv and send its channel."""
+    """One instruction of the code: unit, cycles, rows touched by iteration, and for recv and send its channel.
+
+    ``until``: messages taken after each iteration, and ``rows`` the row of each (recv); ``idle``: iterations that send
+    nothing (send).
+    """
 
     unit: int
     cycles: int
@@ -35,6 +40,8 @@ class Static:
     writes: tuple[Span, ...] = ()
     channel: str = ""
     until: tuple[int, ...] = ()
+    rows: range = range(0)
+    idle: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class StreamPlan:
     """A tile's stream over all images.
 
     ``dispatch``: per instruction the cycles since the one before, and the unit and node that must have started for its
-    queue to have room (node -1: none). ``executed`` [n]: unit, first and last node of each instruction.
+    queue to have room (node -1: none). ``executed`` [n]: unit, first and last node of each instruction. ``sent``: the
+    messages of each send, by its place in the code.
     """
 
     units: list[str]
@@ -51,6 +59,7 @@ class StreamPlan:
     index: list[int] = field(default_factory=list)
     iteration: list[int] = field(default_factory=list)
     executed: list[tuple[int, int, int]] = field(default_factory=list)
+    sent: Counter[int] = field(default_factory=Counter)
 
 
 def unroll(code: tuple[Instr, ...]) -> tuple[list[tuple[int, int, int]], int]:
@@ -183,11 +192,14 @@ class _Builder:
                 firsts[u].append(len(nodes))
                 if st.until:
                     self._transfers(st, k, i, pos, nodes, arrived, messages)
+                elif i in st.idle:
+                    nodes.append((pos, 1, (), k, -1, 1))
                 else:
                     message = -1
                     if st.channel:
                         message = messages.get(st.channel, 0)
                         messages[st.channel] = message + 1
+                        plan.sent[k] += 1
                     deps = self._node(st, i, len(nodes))
                     nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
                 plan.executed.append((u, firsts[u][-1], len(nodes) - 1))
@@ -207,7 +219,7 @@ class _Builder:
             return
         message = messages.get(st.channel, 0)
         ((buffer, _, _),) = st.writes
-        for row in range(first, stop):
+        for row in st.rows[first:stop]:
             deps = self._write(st.unit, len(nodes), [(buffer, row, row + 1)])
             nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
             pos = -1
@@ -259,7 +271,11 @@ def _static(ctx: Context, k: int, units: dict[str, int], times: int) -> Static:
     buffers = {b.name: n for n, b in enumerate(ctx.tile.buffers)}
     unit, cycles, occupancy = units[unit_of(instr)], max(1, instr.cycles(ctx)), max(1, instr.occupancy(ctx))
     if isinstance(instr, Recv):
-        until = tuple(instr.rows_until(ctx, i) for i in range(times))
-        return Static(unit, cycles, occupancy, (), ((buffers[instr.dst.buffer], [], []),), instr.channel, until)
+        until = tuple(instr.taken_until(ctx, i) for i in range(times))
+        to: tuple[Span, ...] = ((buffers[instr.dst.buffer], [], []),)
+        return Static(unit, cycles, occupancy, (), to, instr.channel, until, instr.row_of_message(ctx))
     reads, writes = _rows(instr, ctx, times, buffers)
-    return Static(unit, cycles, occupancy, reads, writes, instr.channel if isinstance(instr, Send) else "")
+    if isinstance(instr, Send):
+        idle = frozenset(i for i in range(times) if not instr.sends(ctx, i))
+        return Static(unit, cycles, occupancy, reads, writes, instr.channel, idle=idle)
+    return Static(unit, cycles, occupancy, reads, writes)

@@ -120,7 +120,7 @@ def _links(program: Program, slices: list[Slice]) -> dict[Link, tuple[tuple[int,
     for one in slices:
         tile = tiles[one.tile]
         instr = tile.code[one.index]
-        if not isinstance(instr, Send):
+        if not isinstance(instr, Send) or one.message < 0:
             continue
         nbytes = Context(program, tile).nbytes(instr.src)
         for link, offset in trees[instr.channel].links:

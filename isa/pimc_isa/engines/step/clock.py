@@ -98,6 +98,8 @@ class _Clock:
         """Start an instruction, or the next row transfer of a running ``recv``, if it may."""
         if isinstance(e.instr, Recv):
             return self._start_transfer(tile, e, e.instr)
+        if e.idle:
+            return self._start_nothing(tile, e)
         if not tile.may_read(e) or not tile.may_write(e, e.writes):
             return False
         if isinstance(e.instr, Send) and not self.wires.may_send(e.instr.channel, e.nbytes, self.now):
@@ -114,9 +116,7 @@ class _Clock:
 
     def _start_transfer(self, tile: TileMachine, e: Execution, instr: Recv) -> bool:
         if not e.rows:
-            tile.start(e, self.now, self.now + 1)
-            self._busy(tile, e, 1)
-            return True
+            return self._start_nothing(tile, e)
         if not self.wires.has_message(instr.channel, tile.tile.number, self.now):
             return False
         if not tile.may_write(e, {e.rows[0]}):
@@ -124,6 +124,12 @@ class _Clock:
         tile.start(e, self.now, self.now + e.cycles)
         self._busy(tile, e, e.cycles)
         self._book_own(tile, e, None)
+        return True
+
+    def _start_nothing(self, tile: TileMachine, e: Execution) -> bool:
+        """No row to take or to send: one cycle."""
+        tile.start(e, self.now, self.now + 1)
+        self._busy(tile, e, 1)
         return True
 
     def _execute(self, tile: TileMachine, e: Execution) -> None:

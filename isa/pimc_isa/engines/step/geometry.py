@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pimc_isa.element import ELEMENTS
-from pimc_isa.operands import Buffer, RowExpr, Slab, Window
+from pimc_isa.instructions import Send
+from pimc_isa.operands import Buffer, RowExpr, RowRange, Slab, Window
 from pimc_isa.program import Program, Tile
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "columns",
     "elements",
     "held_elements",
+    "is_sent",
     "nbytes",
     "row_at",
     "row_elements",
+    "rows_named",
     "rows_seen",
     "slab_row",
     "tap_positions",
@@ -41,6 +44,21 @@ class InTile:
 def row_at(row: RowExpr, i: int) -> int:
     """``(a*i + b) // d``, rounded down."""
     return (row.a * i + row.b) // row.d
+
+
+def rows_named(rows: RowRange, height: int) -> list[int]:
+    """The rows of a tensor of ``height`` rows that a range names, in order: first, first + step, ... below its stop."""
+    stop = height if rows.stop is None or rows.stop > height else rows.stop
+    found, row = [], rows.first
+    while row < stop:
+        found.append(row)
+        row += rows.step
+    return found
+
+
+def is_sent(tile: Tile, instr: Send, i: int) -> bool:
+    """Whether the row of a ``send`` is one of those that it sends."""
+    return row_at(instr.src.row, i) in rows_named(instr.rows, tile.buffer[instr.src.buffer].rows)
 
 
 def slab_row(slab: Slab, i: int) -> Row:

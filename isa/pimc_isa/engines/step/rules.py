@@ -16,6 +16,7 @@ from pimc_isa.engines.step.geometry import (
     columns,
     elements,
     held_elements,
+    is_sent,
     nbytes,
     row_at,
     row_elements,
@@ -62,6 +63,11 @@ def over(amount: int, rate: int) -> int:
 def _row_of(*names: str) -> Any:
     """The rows of the row parts in these operands."""
     return lambda place, instr, i: [slab_row(getattr(instr, name), i) for name in names]
+
+
+def _sent(place: InTile, instr: Send, i: int) -> list[Row]:
+    """The row of a ``send``, if it is sent."""
+    return [slab_row(instr.src, i)] if is_sent(place.tile, instr, i) else []
 
 
 def _seen(place: InTile, instr: Any, i: int) -> set[Row]:
@@ -258,7 +264,7 @@ restate(
     Restatement(
         lambda i: "net-out",
         _send_cycles,
-        _row_of("src"),
+        _sent,
         meaning=lambda instr, v: v.send(instr.src),
         actions=_moved(1, "src"),
     ),

@@ -10,7 +10,7 @@ import numpy as np
 
 from pimc_isa.define import Instr
 from pimc_isa.engines.step.dots import Dots
-from pimc_isa.engines.step.geometry import InTile, Row, nbytes, row_at
+from pimc_isa.engines.step.geometry import InTile, Row, is_sent, nbytes, row_at, rows_named
 from pimc_isa.engines.step.referee import Restatement, restatement_of
 from pimc_isa.engines.step.values import Memory, Values
 from pimc_isa.instructions import End, Halt, Loop, Recv, Send
@@ -23,7 +23,10 @@ Array = np.ndarray
 
 @dataclass
 class Execution:
-    """One execution of an instruction, from its dispatch on. ``rows`` are those a ``recv`` has yet to move."""
+    """One execution of an instruction, from its dispatch on.
+
+    ``rows`` are those a ``recv`` has yet to move; ``idle``: a ``send`` whose row is none of those that it sends.
+    """
 
     instr: Instr
     pc: int
@@ -38,6 +41,7 @@ class Execution:
     reads: set[Row]
     writes: set[Row]
     rows: list[Row] = field(default_factory=list)
+    idle: bool = False
     started: int | None = None
     free_at: int | None = None
     busy_until: int | None = None
@@ -150,6 +154,7 @@ class TileMachine:
     def _execution(self, instr: Instr, now: int) -> Execution:
         rule, place, i = restatement_of(instr, self.tile), self.place, self.iteration
         size = nbytes(self.tile, instr.src) if isinstance(instr, Send) else 0
+        idle = isinstance(instr, Send) and not is_sent(self.tile, instr, i)
         cycles = max(1, rule.cycles(place, instr))
         busy = cycles if rule.busy is None else max(1, rule.busy(place, instr))
         rows = self._rows_to_take(instr) if isinstance(instr, Recv) else []
@@ -157,14 +162,15 @@ class TileMachine:
             self.touched[self.pc, i] = set(rule.reads(place, instr, i)), set(rule.writes(place, instr, i))
         touched = self.touched[self.pc, i]
         at = instr, self.pc, i, self.image, rule
-        return Execution(*at, rule.unit(instr), cycles, busy, size, now, *touched, rows)
+        return Execution(*at, rule.unit(instr), cycles, busy, size, now, *touched, rows, idle)
 
     def _rows_to_take(self, instr: Recv) -> list[Row]:
-        """The rows that this ``recv`` still has to take: up to ``until``, or the buffer's height if that is less."""
-        arrived = self.arrived.get(instr.channel, 0)
-        until = min(row_at(instr.until, self.iteration), self.tile.buffer[instr.dst.buffer].rows)
-        self.arrived[instr.channel] = max(arrived, until)
-        return [(instr.dst.buffer, row) for row in range(arrived, until)]
+        """The rows that this ``recv`` still has to take: of those it names, in order, the ones below ``until``."""
+        until, arrived = row_at(instr.until, self.iteration), self.arrived.get(instr.channel, 0)
+        named = rows_named(instr.rows, self.tile.buffer[instr.dst.buffer].rows)
+        rows = [row for row in named[arrived:] if row < until]
+        self.arrived[instr.channel] = arrived + len(rows)
+        return [(instr.dst.buffer, row) for row in rows]
 
     # ---- scoreboard ----
 

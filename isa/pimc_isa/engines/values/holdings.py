@@ -47,7 +47,7 @@ class Holdings:
         step = self.lifted.traces[tile.number].steps[write.step]
         height = tile.buffer[write.buffer].rows
         if isinstance(step.instr, Recv):
-            rows = rows_identity(height, write.rows)
+            rows = shifted_rows(height, write.rows, self.lifted.traces[tile.number].taken[step.id])
             source = self.channel(step.instr.channel)
             return moved(source, rows, write.cols, write.chans, -write.cols[0], -write.chans[0])
         if isinstance(step.instr, Copy):
@@ -82,7 +82,10 @@ class Holdings:
         """What a buffer holds after the stream, counting every row ever written."""
         if tile.number in self.lifted.rowwise:
             value = self.buffer_values[tile.number, buffer.name]
-            return (ContentPiece(rows_identity(buffer.rows, np.arange(buffer.rows)), buffer.cols, buffer.chans, value),)
+            writes = self.lifted.traces[tile.number].writes.get(buffer.name, [])
+            return overlay(
+                ContentPiece(rows_identity(buffer.rows, w.rows), w.cols, w.chans, value) for w in writes if w.rows.size
+            )
         return self._joined(self.lifted.final(tile, buffer.name))
 
     def _joined(self, writes: list[Write]) -> Content:

@@ -53,18 +53,20 @@ class Pending:
 
 
 def instances(program: Program, tile: Tile) -> Iterator[Instance]:
-    """The stream of one image; a ``recv`` becomes one instance for each row it takes."""
+    """The stream of one image; a ``recv`` becomes one instance for each row it takes, a ``send`` of no row none."""
     context = Context(program, tile)
     arrived: dict[str, int] = {}
     for position, i in _unrolled(tile.code):
         instr = tile.code[position]
         if isinstance(instr, Recv):
-            first, last = arrived.get(instr.channel, 0), instr.rows_until(context, i)
-            for row in range(first, last):
+            first, last = arrived.get(instr.channel, 0), instr.taken_until(context, i)
+            for row in instr.row_of_message(context)[first:last]:
                 yield Instance(
                     instr, position, i, frozenset(), frozenset({(instr.dst.buffer, row)}), instr.channel, True
                 )
             arrived[instr.channel] = max(first, last)
+            continue
+        if isinstance(instr, Send) and not instr.sends(context, i):
             continue
         channel = instr.channel if isinstance(instr, Send) else ""
         reads, writes = _places(instr.reads(context, i)), _places(instr.writes(context, i))

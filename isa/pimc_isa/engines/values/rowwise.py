@@ -21,7 +21,7 @@ from pimc_isa.engines.values.hostcall import OrtCall
 from pimc_isa.engines.values.instances import Pending, instances
 from pimc_isa.errors import DeadlockError, ProgramError
 from pimc_isa.flow.use import Tally
-from pimc_isa.operands import Group, Range, RowExpr, Slab
+from pimc_isa.operands import Group, Range, RowExpr, RowRange, Slab
 from pimc_isa.program import Program, Tile
 
 __all__ = ["RowwiseTile", "run_tiles"]
@@ -178,15 +178,16 @@ class RowwiseTile:
         """Absolute channels of a slab."""
         return self.tile.chans(operand)
 
-    def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
+    def receive(self, channel: str, dst: Slab, until: RowExpr, rows: RowRange) -> None:
         """Move the next message into its row (a ``recv`` is run row by row)."""
-        row = self._arrived.get(channel, 0)
+        message = self._arrived.get(channel, 0)
+        row = rows.within(self.tile.buffer[dst.buffer].rows)[message]
         self.buffers[dst.buffer][:, row, *self._place(dst)] = self.inbox[channel].pop(0)
         self._written[dst.buffer][row] = True
-        self._arrived[channel] = row + 1
+        self._arrived[channel] = message + 1
 
-    def send(self, channel: str, src: Slab) -> None:
-        """Hand one row part to the network."""
+    def send(self, channel: str, src: Slab, rows: RowRange) -> None:
+        """Hand one row part to the network (those of other rows are not run)."""
         self.deliver(channel, self.read(src)[:, 0].copy())
 
     def call(self, name: str, row: RowExpr | None = None) -> None:

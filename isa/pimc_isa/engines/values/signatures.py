@@ -14,7 +14,7 @@ import numpy as np
 from pimc_isa.engines.values.lift import Lifted
 from pimc_isa.engines.values.trace import Read, Step, StepId, Write
 from pimc_isa.instructions import Copy, HostWork, Lut, Mvm, Mvma, PerPair, PoolAvg, PoolMax, PoolSum, Quant, Recv, Send
-from pimc_isa.operands import Slab
+from pimc_isa.operands import ALL_ROWS, Slab
 from pimc_isa.program import Tile
 
 __all__ = ["Signer", "row_shift"]
@@ -56,7 +56,10 @@ class Signer:
         instr = step.instr
         if isinstance(instr, Recv):
             write = next(w for w in trace.writes[instr.dst.buffer] if w.step == step_id)
-            self._put(write, _shift(self._channel(instr.channel), 0, -write.cols[0], -write.chans[0]))
+            arriving = self._channel(instr.channel)
+            if instr.rows != ALL_ROWS:
+                arriving = _received(arriving, trace.taken[step_id], write.rows)
+            self._put(write, _shift(arriving, 0, -write.cols[0], -write.chans[0]))
             return None
         if isinstance(instr, Send):
             return None
@@ -113,6 +116,31 @@ def _shift(sources: frozenset[Source], rows: Hashable, cols: int, chans: int) ->
         return (before, rows) if rows != 0 else before
 
     return frozenset((s[0], added(s[1]), s[2] + cols, s[3] + chans) for s in sources)
+
+
+def _received(sources: frozenset[Source], messages: Array, rows: Array) -> frozenset[Source]:
+    """The sources of messages as those of the rows they become: rows dealt out and merged again have not moved."""
+    shifts = ((s, _through(s[1], messages, rows)) for s in sources)
+    return frozenset((s[0], shift, s[2], s[3]) for s, shift in shifts if shift is not None)
+
+
+def _through(shift: Hashable, messages: Array, rows: Array) -> Hashable | None:
+    """A row shift that ends at messages, and then at rows, as one; None where none of them comes from there."""
+    if not len(rows):
+        return None
+    if isinstance(shift, int):
+        found = row_shift(messages + shift, rows)
+        return found if isinstance(found, int) else (0, found)
+    match shift:
+        case (before, int(by)):
+            return _through(before, messages + by, rows)
+        case (before, (bytes(sources), bytes(to))):
+            of = dict(zip(np.frombuffer(to, np.int64).tolist(), np.frombuffer(sources, np.int64), strict=True))
+            known = np.array([message in of for message in messages.tolist()], bool)
+            from_ = np.array([of[message] for message in messages[known].tolist()], np.int64)
+            return _through(before, from_, rows[known])
+    moves = row_shift(messages, rows)
+    return shift if moves == 0 else (shift, moves)
 
 
 def about(tile: Tile, step: Step) -> tuple[Hashable, ...] | None:

@@ -13,7 +13,7 @@ import numpy as np
 from pimc_isa.define import Instr, fields_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import CallRow, HostWork, Recv, Send, blocks
-from pimc_isa.operands import Range, RowExpr
+from pimc_isa.operands import Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
 __all__ = ["Read", "Step", "StepId", "TileTrace", "Write", "trace_tile"]
@@ -77,7 +77,7 @@ class TileTrace:
     writes: dict[str, list[Write]]
     reads: list[Read]
     messages: dict[str, list[tuple[StepId, Array, Array]]]  # per channel sent to: step, source rows, times
-    taken: dict[StepId, Array]  # per recv: the message numbers it takes
+    taken: dict[StepId, Array]  # per recv: the message of each row that it writes
     scratch: bool
 
 
@@ -92,7 +92,8 @@ def trace_tile(program: Program, tile: Tile) -> TileTrace:
             takers.setdefault(instr.channel, []).append(step)
             continue
         if isinstance(instr, Send):
-            trace.messages.setdefault(instr.channel, []).append((step.id, step.rows(instr.src.row), step.times))
+            _sending(trace, step, instr)
+            continue
         if isinstance(instr, HostWork):
             rewrites |= _call_accesses(trace, step, instr)
             continue
@@ -122,9 +123,7 @@ def _accesses(trace: TileTrace, step: Step) -> bool:
         if spec.window:
             trace.reads.append(_window_read(trace, step, name, value, getattr(step.instr, spec.window)))
         elif spec.kind == "slab" and spec.access:
-            rows, buffer = step.rows(value.row), tile.buffer[value.buffer]
-            if rows.min() < 0 or rows.max() >= buffer.rows:
-                raise ProgramError(f"tile {tile.number}, instruction {step.id[1]}: rows outside buffer {buffer.name}")
+            rows, buffer = _rows_of(trace, step, value), tile.buffer[value.buffer]
             cols, chans = tile.cols(value), tile.chans(value)
             if "r" in spec.access:
                 first, last = _spread(buffer.rows, rows, step.times)
@@ -136,6 +135,26 @@ def _accesses(trace: TileTrace, step: Step) -> bool:
                 write = Write(step.id, buffer.name, rows, when, cols, chans)
                 trace.writes.setdefault(buffer.name, []).append(write)
     return rewrites
+
+
+def _rows_of(trace: TileTrace, step: Step, operand: Slab) -> Array:
+    """The row of a slab in each iteration. Raises ProgramError if its buffer does not have them."""
+    rows, buffer = step.rows(operand.row), trace.tile.buffer[operand.buffer]
+    if rows.min() < 0 or rows.max() >= buffer.rows:
+        raise ProgramError(f"tile {trace.tile.number}, instruction {step.id[1]}: rows outside buffer {buffer.name}")
+    return rows
+
+
+def _sending(trace: TileTrace, step: Step, instr: Send) -> None:
+    """Record what the iterations whose row lies in the range send and read."""
+    buffer, src = trace.tile.buffer[instr.src.buffer], instr.src
+    rows, sent = _rows_of(trace, step, src), instr.rows.within(buffer.rows)
+    mine = np.array([row in sent for row in rows.tolist()], bool)
+    if mine.any():
+        rows, times = rows[mine], step.times[mine]
+        trace.messages.setdefault(instr.channel, []).append((step.id, rows, times))
+        first, last = _spread(buffer.rows, rows, times)
+        trace.reads.append(Read(step.id, "src", buffer.name, first, last, trace.tile.cols(src), trace.tile.chans(src)))
 
 
 def _window_read(trace: TileTrace, step: Step, name: str, source: str, window_name: str) -> Read:
@@ -173,27 +192,29 @@ def _call_accesses(trace: TileTrace, step: Step, instr: HostWork) -> bool:
 
 
 def _receipts(trace: TileTrace, steps: list[Step]) -> None:
-    """Which messages each recv of one channel takes: counts run on over all of them in stream order."""
+    """Which messages each recv of one channel takes, into which rows: counts run on over all in stream order."""
     events = sorted((int(t), n, i) for n, s in enumerate(steps) for i, t in enumerate(s.times))
     instrs = [s.instr for s in steps]
     until = []
     for s, instr in zip(steps, instrs, strict=True):
         assert isinstance(instr, Recv)
-        until.append(np.clip(s.rows(instr.until), 0, trace.tile.buffer[instr.dst.buffer].rows))
+        below = np.clip(s.rows(instr.until), 0, trace.tile.buffer[instr.dst.buffer].rows).tolist()
+        until.append([len(instr.rows.within(row)) for row in below])
     taken: list[list[int]] = [[] for _ in steps]
     times: list[list[int]] = [[] for _ in steps]
     arrived = 0
     for t, n, i in events:
-        for row in range(arrived, int(until[n][i])):
-            taken[n].append(row)
+        for message in range(arrived, until[n][i]):
+            taken[n].append(message)
             times[n].append(t)
-        arrived = max(arrived, int(until[n][i]))
+        arrived = max(arrived, until[n][i])
     for n, (s, instr) in enumerate(zip(steps, instrs, strict=True)):
         assert isinstance(instr, Recv)
-        dst, rows = instr.dst, np.array(taken[n], np.int64)
+        dst, messages = instr.dst, np.array(taken[n], np.int64)
+        rows = instr.rows.first + instr.rows.step * messages
         when = np.full(trace.tile.buffer[dst.buffer].rows, -1, np.int64)
         when[rows] = times[n]
-        trace.taken[s.id] = rows
+        trace.taken[s.id] = messages
         write = Write(s.id, dst.buffer, rows, when, trace.tile.cols(dst), trace.tile.chans(dst))
         trace.writes.setdefault(dst.buffer, []).append(write)
 

@@ -14,7 +14,7 @@ from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.operations import Region
 from pimc_isa.engines.values.plan import WindowSource, geometry
 from pimc_isa.flow.use import Tally
-from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.operands import Range, RowExpr, RowRange, Slab
 from pimc_isa.program import Program, Tile
 
 __all__ = ["WholeRows"]
@@ -101,11 +101,11 @@ class WholeRows:
         """Absolute channels of a slab."""
         return self.tile.chans(operand)
 
-    def receive(self, channel: str, dst: Slab, until: RowExpr) -> None:
+    def receive(self, channel: str, dst: Slab, until: RowExpr, rows: RowRange) -> None:
         """Moves are resolved before anything runs."""
         raise NotImplementedError
 
-    def send(self, channel: str, src: Slab) -> None:
+    def send(self, channel: str, src: Slab, rows: RowRange) -> None:
         """Moves are resolved before anything runs."""
         raise NotImplementedError
 

@@ -21,7 +21,7 @@ from pimc_isa.binary import container, tensorfile
 from pimc_isa.binary.container import from_bytes, load, save, to_bytes
 from pimc_isa.errors import PimcError, ProgramError
 from pimc_isa.instructions import Send
-from pimc_isa.operands import RowExpr, Slab
+from pimc_isa.operands import RowExpr, RowRange, Slab
 from pimc_isa.program import Program
 from pimc_isa.text import read_assembly
 from tests.unit.isa.cases import GOLDEN
@@ -163,6 +163,26 @@ def test_an_edited_header_with_a_fresh_digest_is_checked_for_types(every: Progra
         from_bytes(data)
 
 
+@pytest.mark.parametrize(
+    ("ranges", "what"),
+    [
+        (np.zeros((0, 3), np.int32), "'ranges' is shorter than the tiles' counts say"),
+        (np.zeros((9, 3), np.int32), "'ranges' is longer than the tiles' counts say"),
+        (np.zeros((6, 2), np.int32), r"'ranges' is int32 \[6, 2\]"),
+        (np.zeros((6, 3), np.int64), r"'ranges' is int64 \[6, 3\]"),
+    ],
+)
+def test_a_damaged_table_of_ranges_is_found(ranges: np.ndarray, what: str) -> None:
+    program = read_assembly(GOLDEN / "isa" / "rows" / "evens.pimasm")
+    header, streams = container._pack(program)
+    assert streams["pimc.ranges"].tolist() == [[0, -1, 2], [1, -1, 2]] * 3
+    tensors = {**program.tensors, **streams, "pimc.ranges": ranges}
+    first = tensorfile.header_of(tensors, {"pimc": container._canonical(header)})
+    digest = hashlib.sha256(first + b"".join(tensorfile.chunks(tensors))).hexdigest()
+    with pytest.raises(ProgramError, match=what):
+        from_bytes(first.replace(b"0" * 64, digest.encode(), 1) + b"".join(tensorfile.chunks(tensors)))
+
+
 def test_other_files(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"a": np.zeros(3)}, tmp_path / "other.pim")
     with pytest.raises(ProgramError, match="not a pimc program"):
@@ -209,6 +229,10 @@ def test_what_cannot_be_held_is_refused(every: Program) -> None:
     for slab in (Slab("in", RowExpr(2**31)), Slab("in", RowExpr(1), (-1, 3)), Slab("nowhere", RowExpr(1))):
         tile = dataclasses.replace(every.tiles[0], code=(Send("c0", slab),), nodes=())
         with pytest.raises(ProgramError, match=r"31 bits|starts below 0|no buffer 'nowhere'"):
+            to_bytes(dataclasses.replace(every, tiles=(tile, *every.tiles[1:])))
+    for rows in (RowRange(0, -1), RowRange(2**31)):
+        tile = dataclasses.replace(every.tiles[0], code=(Send("c0", Slab("in", RowExpr(1)), rows),), nodes=())
+        with pytest.raises(ProgramError, match=r"tile 0 \(host\): a range of rows ends below 0|31 bits"):
             to_bytes(dataclasses.replace(every, tiles=(tile, *every.tiles[1:])))
     tile = dataclasses.replace(every.tiles[0], nodes=("a",))
     with pytest.raises(ProgramError, match=r"tile 0 \(host\): 1 nodes"):

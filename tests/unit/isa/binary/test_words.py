@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pimc_isa.binary.words import Encoded, decode, encode, word_layout
 from pimc_isa.define import OPCODE_BITS, REGISTRY, WORD_BITS
 from pimc_isa.errors import ProgramError
-from pimc_isa.instructions import Copy, Halt, Loop, Quant
-from pimc_isa.operands import Buffer, Channel, RowExpr, Slab
+from pimc_isa.instructions import Copy, Halt, Loop, Quant, Recv, Send
+from pimc_isa.operands import Buffer, Channel, RowExpr, RowRange, Slab
 from pimc_isa.program import Tile
 from pimc_isa.text import read_assembly
 from pimc_isa.text.operands import show_instr
@@ -48,6 +48,18 @@ def test_a_word_by_hand() -> None:
     assert encoded.words.tolist() == [0x40 << 56 | 0 << 42 | 1 << 28 | 0 << 18]
     assert encoded.slabs == (Slab("y", RowExpr(1)), Slab("acc", RowExpr(2)))
     assert encoded.rows == (RowExpr(1), RowExpr(2))
+
+
+def test_words_of_ranges_by_hand() -> None:
+    """Number 0 is all rows; others count from 1, in order of first use: in bits 17:4 of recv, 31:18 of send."""
+    program = read_assembly(GOLDEN / "isa" / "every.pimasm")
+    slab, until = Slab("x", RowExpr()), RowExpr(1)
+    halves, odd = RowRange(0, 3), RowRange(1, None, 2)
+    code = (Recv(slab, "c0", until, odd), Send("c1", slab, halves), Recv(slab, "c0", until), Send("c1", slab, odd))
+    encoded = encode(dataclasses.replace(program.tiles[1], code=code))
+    recv, send = 0x10 << 56 | 1 << 18, 0x11 << 56 | 1 << 46
+    assert encoded.words.tolist() == [recv | 1 << 4, send | 2 << 18, recv, send | 1 << 18]
+    assert encoded.ranges == (odd, halves)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -112,6 +124,7 @@ def _conv_tile() -> Tile:
         (0x40 << 56 | 99 << 42, "operand 'dst' of 'quant' is slab 99 of only 4"),
         (0x40 << 56 | 7 << 18, "operand 'requant' of 'quant' is requant 7 of only 1"),
         (0x11 << 56 | 5 << 46, "operand 'channel' of 'send' is channel 5 of only 2"),
+        (0x11 << 56 | 3 << 18, "operand 'rows' of 'send' is rows 3 of only 1"),
     ],
 )
 def test_damaged_words_name_tile_word_and_bits(word: int, what: str) -> None:

@@ -16,8 +16,8 @@ from pimc_isa.check import check
 from pimc_isa.check.rows import RowChecker
 from pimc_isa.define import REGISTRY, Context, Instr, fields_of
 from pimc_isa.errors import FlowError, PimcError, ProgramError
-from pimc_isa.instructions import Copy, End, Halt, Loop, PoolMax, Recv
-from pimc_isa.operands import Buffer, Channel, RowExpr, Slab, Window
+from pimc_isa.instructions import Copy, End, Halt, Loop, PoolMax, Recv, Send
+from pimc_isa.operands import ALL_ROWS, Buffer, Channel, RowExpr, RowRange, Slab, Window
 from pimc_isa.program import Program, Tile
 from pimc_isa.text import assemble, read_assembly
 from tests.properties.programs import random_program
@@ -80,6 +80,7 @@ def _with_tile(program: Program, number: int, tile: Tile) -> Program:
 rows = st.builds(RowExpr, st.integers(0, 2), st.integers(0, 3), st.integers(1, 2))
 parts = st.sampled_from([None, (0, 2), (1, 3), (0, 1)])
 sizes = st.tuples(st.integers(1, 3), st.just(1))
+ranges = st.builds(RowRange, st.integers(0, 2), st.none() | st.integers(1, 6), st.integers(1, 3))
 windows = st.builds(
     lambda kernel, stride, dilation, top: Window("w", kernel, stride, (top, 0, 0, 0), dilation),
     *(sizes, sizes, sizes, st.integers(0, 2)),
@@ -88,13 +89,14 @@ windows = st.builds(
 
 @st.composite
 def streams(draw: st.DrawFn) -> Tile:
-    """A tile that copies between two rings, pools and receives from two channels; rows may be wrong."""
+    """A tile that copies between two rings, pools, sends, and receives from two channels; rows may be wrong."""
     heights = {"a": draw(st.integers(1, 6)), "b": draw(st.integers(1, 6))}
     buffers = tuple(Buffer(n, "u8", h, 3, 2, (0, 3), (0, 2), draw(st.integers(1, h))) for n, h in heights.items())
     slabs = st.builds(Slab, st.sampled_from("ab"), rows, parts, st.none())
     instrs = st.one_of(
         st.builds(Copy, slabs, slabs),
-        st.builds(Recv, slabs, st.sampled_from(["c", "d"]), rows),
+        st.builds(Recv, slabs, st.sampled_from(["c", "d"]), rows, st.just(ALL_ROWS) | ranges),
+        st.builds(Send, st.just("e"), slabs, st.just(ALL_ROWS) | ranges),
         st.builds(PoolMax, slabs, st.sampled_from("ab"), st.just("w")),
     )
     code: list[Instr] = []
@@ -123,11 +125,23 @@ def slow_hazard(tile: Tile) -> int | None:
     """Position of the first instruction that reads an element whose slot does not hold it: element by element."""
     held: dict[tuple[str, int, int], int] = {}
     taken: dict[str, int] = {}
+    brought: set[tuple[str, int, int, int]] = set()
 
     def elements(slab: Slab, row: int) -> list[tuple[str, int, int]]:
         b = tile.buffer[slab.buffer]
         lo, hi = slab.cols or b.cols
         return [(b.name, row % b.slots, x) for x in range(lo, hi)]
+
+    def named(rows: RowRange, slab: Slab) -> list[int]:
+        """The rows of a range that the buffer has."""
+        height = tile.buffer[slab.buffer].rows
+        stop = height if rows.stop is None else rows.stop
+        return [r for r in range(height) if rows.first <= r < stop and (r - rows.first) % rows.step == 0]
+
+    def merges(buffer: str) -> bool:
+        """Whether ranges say who brings what, so that nothing may come twice."""
+        recvs = (i for i in tile.code if isinstance(i, Recv) and i.dst.buffer == buffer)
+        return any(i.rows != ALL_ROWS for i in recvs)
 
     def seen(pool: PoolMax, i: int) -> list[int]:
         """Rows from the first tap to the last; those between dilated taps count."""
@@ -149,10 +163,18 @@ def slow_hazard(tile: Tile) -> int | None:
             row = instr.dst.row.at(i)
             held.update(dict.fromkeys(elements(instr.dst, row), row))
         elif isinstance(instr, Recv):
-            until = min(instr.until.at(i), tile.buffer[instr.dst.buffer].rows)
-            for row in range(taken.get(instr.channel, 0), until):
+            for row in named(instr.rows, instr.dst)[taken.get(instr.channel, 0) :]:
+                if row >= instr.until.at(i):
+                    break
+                if merges(instr.dst.buffer) and any((*e, row) in brought for e in elements(instr.dst, row)):
+                    return position
+                brought |= {(*e, row) for e in elements(instr.dst, row)}
                 held.update(dict.fromkeys(elements(instr.dst, row), row))
-            taken[instr.channel] = max(taken.get(instr.channel, 0), until)
+                taken[instr.channel] = taken.get(instr.channel, 0) + 1
+        elif isinstance(instr, Send) and instr.src.row.at(i) in named(instr.rows, instr.src):
+            row = instr.src.row.at(i)
+            if any(held.get(e) != row for e in elements(instr.src, row)):
+                return position
     return None
 
 
@@ -160,7 +182,7 @@ def slow_hazard(tile: Tile) -> int | None:
 @given(streams())
 def test_hazards_equal_a_sequential_model(tile: Tile) -> None:
     program = every()
-    channels = (Channel("c", 0, (1,), 1), Channel("d", 0, (1,), 1))
+    channels = (Channel("c", 0, (1,), 1), Channel("d", 0, (1,), 1), Channel("e", 1, (0,), 1))
     ctx = Context(dataclasses.replace(program, tiles=(tile,), channels=channels), tile)
     expected = slow_hazard(tile)
     try:
