@@ -147,12 +147,13 @@ def measure(task: tuple[str, str, int]) -> dict[str, Any]:
 def plan_cycles(task: tuple[str, str, int]) -> int:
     """Cycles between images by the mapper's step model on the same area, with links that are never the limit."""
     network, name, count = task
-    chosen, _ = target_of(CHIPS[name])
+    chosen, passes = target_of(CHIPS[name])
     wide = replace(chosen.machine.network, link_bytes_per_cycle=1 << 16)
     target = with_area(
         replace(chosen, machine=replace(chosen.machine, network=wide)), count * CHIPS[name].area * CHIP_MM2
     )
-    return relayed_plan(graph_of(network).copy(), resources(target), "balanced").interval_cycles
+    graph = run_passes(graph_of(network), passes, target, stop_after="choose-flows")
+    return relayed_plan(graph, resources(graph, target), "balanced").interval_cycles
 
 
 def renew(networks: Sequence[str], jobs: int, path: Path, missing: bool) -> None:

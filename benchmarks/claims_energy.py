@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 #: Actions by the labels of Figure 13; all others are "other".
 GROUPS = {
-    "XB": ("array_read",),
+    "XB": ("cell_read",),
     "ADC": ("adc_conversion",),
     "DAC": ("dac_drive",),
     "S+A": ("shift_add", "fold", "sample_hold", "buffer_write", "buffer_read", "input_count"),

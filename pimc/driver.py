@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from pimc.passes.base import Pass
     from pimc.passes.target import Target
     from pimc.verify import VerifyReport
-    from pimc_isa.energy import EnergyReport
+    from pimc_isa.energy import Counts, EnergyReport
     from pimc_isa.engines.noise import Noise
     from pimc_isa.engines.timing import Timing
+    from pimc_isa.flow.use import Tally
 
 __all__ = ["CompiledProgram", "Hooks", "RunResult", "choose", "compile", "emit", "load", "lower"]
 
@@ -200,7 +201,8 @@ class RunResult:
     """Outputs of some images, and what the chip would have taken for them.
 
     ``cycles`` from the first input to the last output; ``latency_cycles`` of one image on its own; ``interval_cycles``
-    between images of a filled pipeline. Timing does not depend on data. ``energy`` is that of one image.
+    between images of a filled pipeline. Timing does not depend on data. ``counts`` are all actions that the chip does
+    for these images, by layer; ``energy`` is their price, of the mean image.
     """
 
     outputs: Mapping[str, Array]
@@ -210,6 +212,7 @@ class RunResult:
     interval_cycles: int
     clock_hz: float
     energy: EnergyReport
+    counts: Counts
 
     @property
     def seconds(self) -> float:
@@ -312,10 +315,17 @@ class CompiledProgram:
 
     @cached_property
     def energy(self) -> EnergyReport:
-        """Energy of one image in a filled pipeline."""
+        """Energy of one image in a filled pipeline, as far as the program says; an upper bound where data decide."""
         from pimc_isa.energy import program_energy
 
-        return program_energy(self.program, self.interval_cycles)
+        return program_energy(self.program, self.interval_cycles, self.counts)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Actions of one image by layer, as far as the program says; upper bounds where data decide."""
+        from pimc_isa.energy import program_counts
+
+        return program_counts(self.program)
 
     @cached_property
     def executor(self) -> Any:
@@ -343,20 +353,37 @@ class CompiledProgram:
 
         ``noise`` makes it one noisy chip (`pimc_isa.engines.noise`); results do not depend on ``batch``.
         """
+        return self._computed(inputs, batch, noise, progress, counts=False)[0]
+
+    def _computed(
+        self,
+        inputs: Any,
+        batch: int | None,
+        noise: Noise | None,
+        progress: Callable[[str], None] | None,
+        counts: bool,
+    ) -> tuple[dict[str, Array], dict[tuple[int, int], Tally]]:
+        """Outputs for all images, and what their data decided of actions."""
         from pimc_isa.engines.values import Executor
+        from pimc_isa.engines.values.tallies import add_tally
 
         bound = inputs_of.bind(self.program.inputs, inputs)
         executor = self.executor if noise is None else Executor(self.program, noise=noise)
-        total, parts, done = inputs_of.image_count(bound), [], 0
+        total, done = inputs_of.image_count(bound), 0
+        parts: list[Mapping[str, Array]] = []
+        tallies: dict[tuple[int, int], Tally] = {}
         for piece in inputs_of.batches(bound, batch or self.batch):
-            parts.append(executor.run(piece, first=done).outputs)
+            ran = executor.run(piece, first=done, counts=counts)
+            parts.append(ran.outputs)
+            for step, tally in ran.tallies.items():
+                add_tally(tallies, step, tally)
             done += inputs_of.image_count(piece)
             if progress:
                 progress(f"image {done} of {total}")
         made = {port.name: np.concatenate([p[port.name] for p in parts]) for port in self.program.outputs}
         if self.program.meta.get("unbatched") and _is_alone(self.program.inputs, inputs):
-            return {name: array[0] for name, array in made.items()}
-        return made
+            made = {name: array[0] for name, array in made.items()}
+        return made, tallies
 
     def run(
         self,
@@ -367,8 +394,14 @@ class CompiledProgram:
         progress: Callable[[str], None] | None = None,
     ) -> RunResult:
         """Run images: arrays by input name (batch first), or one array for the only input. Raises RunError."""
-        outputs = self.values(inputs, batch=batch, noise=noise, progress=progress)
+        from pimc_isa.energy import program_counts, program_energy
+
+        outputs, tallies = self._computed(inputs, batch, noise, progress, counts=True)
         images = inputs_of.image_count(inputs_of.bind(self.program.inputs, inputs))
+        counts, energy = self.counts.of(images), self.energy
+        if self.counts.bound:
+            counts = program_counts(self.program, images, tallies)
+            energy = program_energy(self.program, self.interval_cycles, counts)
         with heard_by(progress):
             tell("timing")
             return RunResult(
@@ -378,7 +411,8 @@ class CompiledProgram:
                 latency_cycles=self.latency_cycles,
                 interval_cycles=self.interval_cycles,
                 clock_hz=self.program.machine.clock_hz,
-                energy=self.energy,
+                energy=energy,
+                counts=counts,
             )
 
     def verify(self, data: Any = None, labels: Any = None, **options: Any) -> VerifyReport:

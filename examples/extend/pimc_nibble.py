@@ -1,4 +1,4 @@
-"""4-bit activations between layers: an element type, two instructions, two ops, a rule, a pass, a machine, a target.
+"""4-bit activations between layers: an element type, two instructions, two ops, a rule, a pass, a machine, two flows.
 
 ONNX's BitShift by 4 to the right leaves the upper half of a byte, to the left brings it back. Between the two, rows
 take half the memory and half the links.
@@ -7,12 +7,10 @@ take half the memory and half the links.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from pimc.analysis.dataflow import Dataflow
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lowering import Lowering
 from pimc.frontend.ref import Ref
@@ -22,16 +20,14 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Geometry, TensorOp
 from pimc.passes.base import Pass
 from pimc.passes.target import Target
-from pimc_backends.kit import ScheduledBackend, next_row, writes
+from pimc_backends.kit import next_row, writes
 from pimc_isa.define import slab
 from pimc_isa.element import U8, Element
-from pimc_isa.engines.step import Restatement, elements, over, restate, slab_row
+from pimc_isa.engines.step import Restatement, elements, nbytes, over, restate, slab_row
 from pimc_isa.instructions import PerElement
 from pimc_isa.operands import Slab
 
 U4 = Element("u4", 4, np.uint8, 0, 15)
-
-# ---- instructions, and what the referee knows of them ----
 
 
 class Narrow(PerElement, op=0xE0, name="narrow", unit="vector"):
@@ -56,6 +52,11 @@ class Widen(PerElement, op=0xE1, name="widen", unit="vector"):
         m.write(self.dst, m.read(self.src) << 4)
 
 
+def _booked(p: Any, instr: Any, ledger: Any) -> dict[str, float]:
+    size = sum(nbytes(p.tile, part) for part in (instr.dst, instr.src))
+    return {"vector_element": elements(p.tile, instr.dst), "memory_byte": size}
+
+
 def _restated(value: Any) -> Restatement:
     """Once more, from the prose above: the referee never asks the classes."""
     return Restatement(
@@ -64,14 +65,12 @@ def _restated(value: Any) -> Restatement:
         reads=lambda p, instr, i: [slab_row(instr.src, i)],
         writes=lambda p, instr, i: [slab_row(instr.dst, i)],
         meaning=lambda instr, v: v.write(instr.dst, value(v.read(instr.src))),
+        actions=_booked,
     )
 
 
 restate(Narrow, _restated(lambda x: x // 16))
 restate(Widen, _restated(lambda x: x * 16))
-
-
-# ---- ops of the graph, from ONNX and to tiles ----
 
 
 class _Shift(TensorOp):
@@ -129,9 +128,6 @@ def shift_tile(emitter: Any, op: Any, part: Any, code: Any) -> None:
     emitter.send(op, part, code, "y")
 
 
-# ---- a pass, and a target with a machine of its own ----
-
-
 @dataclass(frozen=True)
 class CountNibbles(Pass):
     """Note how many tensors travel in four bits."""
@@ -145,6 +141,3 @@ class CountNibbles(Pass):
         made = graph.copy()
         made.meta["nibbles"] = str(sum(op.type is not None and op.element is U4 for op in graph.ops()))
         return made
-
-
-TARGET = ScheduledBackend("nibble", Path(__file__).with_suffix(".toml"), Dataflow("A"), "nibble8")

@@ -281,6 +281,10 @@ class Instr:
         """Cycles until the unit can start its next instruction; less than ``cycles`` where the unit is pipelined."""
         return self.cycles(ctx)
 
+    def measures(self, ctx: Context) -> frozenset[str]:
+        """What of data its actions depend on (see `pimc_isa.flow.use`); where anything, ``actions`` takes a tally."""
+        return frozenset()
+
     def actions(self, ctx: Context) -> dict[str, float]:
         """How often each action of the machine file happens in one execution (for ``recv``: for one row)."""
         return {}

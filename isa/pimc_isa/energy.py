@@ -1,7 +1,8 @@
 """Energy, area and peak figures: action counts of a program times energy per action, sums over a machine's components.
 
-Counts come from the program alone: what every instruction does in one image. That dynamic energy is *the* energy; power
-that flows whatever is done is beside it, under names of its own.
+Counts come from the program: what every instruction does. Where they depend on data (pulses, flagged conversions), they
+come from the values of a run; without a run they are upper bounds, and say so. That dynamic energy is *the* energy;
+power that flows whatever is done is beside it, under names of its own.
 """
 
 from __future__ import annotations
@@ -14,14 +15,47 @@ from pimc_isa.crossbar.footprint import outputs_per_array
 from pimc_isa.define import Context
 from pimc_isa.errors import MachineError
 from pimc_isa.flow import Flow
+from pimc_isa.flow.use import Tally
 from pimc_isa.instructions import Recv, Send, blocks
 from pimc_isa.machine import Component, Machine
 from pimc_isa.program import Program, Tile
 from pimc_isa.route import HOST, Link, multicast
 
-__all__ = ["Budget", "EnergyReport", "Peak", "budget", "peak", "program_actions", "program_energy", "total"]
+__all__ = [
+    "Budget",
+    "Counts",
+    "EnergyReport",
+    "Peak",
+    "Tallies",
+    "budget",
+    "peak",
+    "program_actions",
+    "program_counts",
+    "program_energy",
+    "total",
+]
 
 Actions = Mapping[str, float]
+Tallies = Mapping[tuple[int, int], Tally]
+"""By tile and position in its code: what the data of a run decided."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Actions of some images by layer (ONNX node, or the tile's name where there is none).
+
+    ``bound``: some of them depend on data and nobody looked, so that they are the most there can be.
+    """
+
+    images: int
+    layers: Mapping[str, Mapping[str, float]]
+    bound: bool = False
+
+    def of(self, images: int) -> Counts:
+        """The same for another number of images, each like the mean of these."""
+        times = images / self.images
+        layers = {layer: {a: times * n for a, n in actions.items()} for layer, actions in self.layers.items()}
+        return Counts(images, layers, self.bound)
 
 
 @dataclass(frozen=True)
@@ -31,12 +65,14 @@ class EnergyReport:
     ``layers``: by layer (ONNX node, or the tile's name where there is none) and component. ``actions``: counts of one
     image. ``static``: by component that is always on, what it draws beyond its actions during the given time.
     ``whole_chips_joules``: the power of all parts of the chips used, busy or not, during that time (0 without a time).
+    ``bound``: see `Counts`.
     """
 
     layers: Mapping[str, Mapping[str, float]]
     actions: Actions
     static: Mapping[str, float] = field(default_factory=dict)
     whole_chips_joules: float = 0.0
+    bound: bool = False
 
     @property
     def components(self) -> dict[str, float]:
@@ -58,17 +94,20 @@ class EnergyReport:
         return self.joules + sum(self.static.values())
 
 
-def program_energy(program: Program, cycles: int | None = None) -> EnergyReport:
+def program_energy(program: Program, cycles: int | None = None, counts: Counts | None = None) -> EnergyReport:
     """Energy of one image, the host's own apart; with ``cycles`` (time between images) static power is said too.
 
-    Raises MachineError if the machine file has no energy for an action that the program does.
+    ``counts``: of a run, whose images it is the mean of; without them it is what the program alone says. Raises
+    MachineError if the machine file has no energy for an action that the program does.
     """
+    counted = program_counts(program) if counts is None else counts
     prices = {e.action: e for e in program.machine.energies}
     layers: dict[str, dict[str, float]] = {}
     totals: defaultdict[str, float] = defaultdict(float)
-    for layer, actions in program_actions(program).items():
+    for layer, actions in counted.layers.items():
         parts: defaultdict[str, float] = defaultdict(float)
-        for action, times in actions.items():
+        for action, all_times in actions.items():
+            times = all_times / counted.images
             if times and action not in prices:
                 raise MachineError(
                     f"machine {program.machine.name} has no energy for '{action}'\nadd it to [[energies]]"
@@ -77,7 +116,7 @@ def program_energy(program: Program, cycles: int | None = None) -> EnergyReport:
             if times:
                 parts[prices[action].component] += times * prices[action].energy_pj * 1e-12
         layers[layer] = dict(parts)
-    report = EnergyReport(layers, dict(totals))
+    report = EnergyReport(layers, dict(totals), bound=counted.bound)
     if cycles is None:
         return report
     seconds = cycles / program.machine.clock_hz * (1 + max(tile.chip for tile in program.tiles))
@@ -95,22 +134,44 @@ def _static(machine: Machine, report: EnergyReport, chip_seconds: float) -> dict
     }
 
 
-def program_actions(program: Program) -> dict[str, dict[str, float]]:
-    """Actions of one image by layer, in the order of the tiles."""
+def program_actions(program: Program) -> Mapping[str, Mapping[str, float]]:
+    """Actions of one image by layer, in the order of the tiles, as far as the program alone says."""
+    return program_counts(program).layers
+
+
+def program_counts(program: Program, images: int = 1, tallies: Tallies | None = None) -> Counts:
+    """Actions of some images; ``tallies``: what their data decided, by every instruction that measures something."""
     layers: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     links = {c.name: _link_kinds(multicast(program, c).links) for c in program.channels}
+    bound = False
     for tile in program.tiles:
         ctx = Context(program, tile)
         for index, times in _executions(ctx):
             instr = tile.code[index]
             actions = layers[_layer(tile, index)]
             if tile.kind != "host":
-                for action, number in instr.actions(ctx).items():
-                    actions[action] += number * times
+                measured = bool(instr.measures(ctx))
+                bound |= measured and tallies is None
+                _add(actions, _actions(ctx, index, tallies if measured else None, images * times))
             if isinstance(instr, Send):
-                for action, hops in links[instr.channel].items():
-                    actions[action] += hops * ctx.nbytes(instr.src) * times
-    return {layer: dict(actions) for layer, actions in layers.items() if actions}
+                sent = images * times * ctx.nbytes(instr.src)
+                _add(actions, {action: hops * sent for action, hops in links[instr.channel].items()})
+    return Counts(images, {layer: dict(actions) for layer, actions in layers.items() if actions}, bound)
+
+
+def _add(actions: defaultdict[str, float], more: Actions) -> None:
+    for action, number in more.items():
+        actions[action] += number
+
+
+def _actions(ctx: Context, index: int, tallies: Tallies | None, times: int) -> dict[str, float]:
+    """Actions of all executions of an instruction."""
+    instr = ctx.tile.code[index]
+    if tallies is None:
+        return {action: number * times for action, number in instr.actions(ctx).items()}
+    tally = tallies[ctx.tile.number, index]
+    found: dict[str, float] = instr.actions(ctx, tally)  # type: ignore[call-arg]
+    return found
 
 
 def _layer(tile: Tile, index: int) -> str:

@@ -1,7 +1,8 @@
-"""Packages that add instructions, element types, or (in the compiler) ops and rules: imported before they are needed.
+"""Packages that add instructions, element types, micro-operations, or (in the compiler) ops and rules.
 
-Such a package names modules under the entry point ``pimc.extensions``; importing one declares what it adds. A program
-that uses such things says which package they are from, so that without it the error can name it.
+They are imported before they are needed. Such a package names modules under the entry point ``pimc.extensions``;
+importing one declares what it adds. A program that uses such things says which package they are from, so that without
+it the error can name it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pimc_isa.define import REGISTRY
 from pimc_isa.element import ELEMENTS
 from pimc_isa.errors import ProgramError
+from pimc_isa.flow.define import OPS
 from pimc_isa.program import Program
 
 __all__ = ["GROUP", "META", "ExtensionWarning", "load_extensions", "marked", "refuse_missing"]
@@ -50,6 +52,7 @@ def load_extensions() -> None:
 def _declared() -> Iterator[str]:
     yield from (f"instruction {name}" for name in REGISTRY)
     yield from (f"element type {name}" for name in ELEMENTS)
+    yield from (f"micro-operation {name}" for name in OPS)
 
 
 def _package(entry: EntryPoint) -> str:
@@ -60,6 +63,7 @@ def marked(program: Program) -> Program:
     """The program with a note of what it uses of which extensions; without any, the same."""
     used = {f"instruction {instr.mnemonic}" for tile in program.tiles for instr in tile.code}
     used |= {f"element type {buffer.dtype}" for tile in program.tiles for buffer in tile.buffers}
+    used |= {f"micro-operation {op.name}" for flow in program.flows for op in flow.ops}
     owned = {what: _OWNERS[what] for what in sorted(used) if what in _OWNERS}
     return replace(program, meta={**program.meta, META: json.dumps(owned)}) if owned else program
 

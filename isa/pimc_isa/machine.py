@@ -33,7 +33,8 @@ __all__ = [
 #: Every action that instructions and flows count, and what one of it is. A machine file prices them.
 ACTIONS: Mapping[str, str] = {
     "dac_drive": "one word line driven with one input slice",
-    "array_read": "one crossbar read, whatever part of it is used",
+    "dac_pulse": "one pulse on one word line, where DACs send trains of them",
+    "cell_read": "one cell between a driven word line and a column in use, read once, or for one pulse of a train",
     "sample_hold": "one column sum sampled",
     "adc_conversion": "one column sum converted, unit columns included",
     "shift_add": "one converted value shifted and added to a partial sum, or one correction by centre x sum of inputs",
@@ -60,6 +61,7 @@ class Array:
 
     ``step_cycles`` is one read in clock cycles; ``conversions_per_step`` is what the converters that serve this array
     can do in that time (a share, where arrays share converters); ``converter_bits`` and ``dac_bits`` are upper limits.
+    ``dac_pulses``: DACs send so many pulses for each unit of an input slice; 0: they set a level.
 
     Analog shift-and-add: ``folds_per_step`` additions over the slices of one output, results held in ``held_copies``
     sets of sample-and-holds. Analog buffers: ``buffer_arrays`` crossbars as wide as this one, cells of up to
@@ -83,6 +85,7 @@ class Array:
     buffer_writes_per_step: float = 0.0
     summed_columns: int = 1
     input_sum_copies: int = 1
+    dac_pulses: int = 0
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,7 @@ _MAY_BE_ZERO = {
     "buffer_arrays",
     "buffer_bits",
     "buffer_writes_per_step",
+    "dac_pulses",
 }
 
 
@@ -272,6 +276,7 @@ _LIMIT_OF = {
     "buffer_writes_per_step": "rate",
     "summed_columns": "array",
     "input_sum_copies": "array",
+    "dac_pulses": "array",
     "arrays": "arrays",
     "memory_bytes": "memory",
     "vector_lanes": "rate",

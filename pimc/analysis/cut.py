@@ -54,14 +54,15 @@ def channel_unit(facts: Facts, res: Resources) -> int:
     if not facts.is_conv:
         return 1
     if facts.groups == 1:
-        return outputs_per_array(res.columns, res.machine.array)
-    return facts.n * _groups_in_one_array(facts.groups, facts.k, facts.n, res.columns, res.machine.array)
+        return outputs_per_array(res.flow(facts).columns, res.machine.array)
+    columns = res.flow(facts).columns
+    return facts.n * _groups_in_one_array(facts.groups, facts.k, facts.n, columns, res.machine.array)
 
 
 @lru_cache(maxsize=4096)
-def _groups_in_one_array(groups: int, k: int, n: int, slices: int, array: Array) -> int:
+def _groups_in_one_array(groups: int, k: int, n: int, columns: int, array: Array) -> int:
     packed = 1
-    while packed < groups and arrays_for(packed + 1, k, n, slices, array) == 1:
+    while packed < groups and arrays_for(packed + 1, k, n, columns, array) == 1:
         packed += 1
     return packed
 
@@ -72,10 +73,6 @@ def parts_of(facts: Facts, parts: int, res: Resources) -> tuple[Range, ...]:
     return split(facts.shape[2], parts, channel_unit(facts, res))
 
 
-def _arrays(groups: int, k: int, n: int, res: Resources) -> int:
-    return arrays_for(groups, k, n, res.columns, res.machine.array)
-
-
 @lru_cache(maxsize=KEPT)
 def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
     """Crossbars of one copy in the fullest tile."""
@@ -83,9 +80,10 @@ def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
         return 0
     chans = max(b - a for a, b in parts_of(facts, cut.parts, res))
     rows = max(b - a for a, b in split(facts.k, cut.chain, res.machine.array.rows))
+    columns, array = res.flow(facts).columns, res.machine.array
     if facts.groups == 1:
-        return _arrays(1, rows, chans, res)
-    return _arrays(max(1, chans // facts.n), rows, min(facts.n, chans), res)
+        return arrays_for(1, rows, chans, columns, array)
+    return arrays_for(max(1, chans // facts.n), rows, min(facts.n, chans), columns, array)
 
 
 @lru_cache(maxsize=KEPT)
@@ -225,12 +223,15 @@ def row_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     vector = -(-width * part * max(facts.taps, 1) // res.machine.tile.vector_lanes)
     if not facts.is_conv:
         return max(1, vector)
-    return max(vector, -(-width // cut.copies) * res.flow.interval_cycles)
+    return max(vector, -(-width // cut.copies) * res.flow(facts).interval_cycles)
 
 
 def lag_cycles(facts: Facts, res: Resources) -> int:
     """Cycles by which the end of a row trails the unit's readiness for the next."""
-    return max(0, res.flow.latency_cycles - res.flow.interval_cycles) if facts.is_conv else 0
+    if not facts.is_conv:
+        return 0
+    flow = res.flow(facts)
+    return max(0, flow.latency_cycles - flow.interval_cycles)
 
 
 def _link_cycles(facts: Facts, cut: Cut, res: Resources) -> int:

@@ -27,6 +27,9 @@ ENCODINGS = ("plain", "flipped", "pairs", "sides")
 class Dataflow:
     """A dataflow and its precisions, in bits: inputs P_I, weights P_W, cells P_R, DACs P_D, outputs P_O.
 
+    A weight is cut into slices as wide as its cells, an input into slices as wide as the DACs, low bits first; or as
+    ``weight_slicing`` and ``input_slicing`` say: widths, high bits first as papers write them ((4, 2, 2) is 4-2-2).
+
     ``encoding`` is one of `ENCODINGS`. ``converter_bits`` and ``buffer_bits`` (cells of B) default to what the paper's
     equations ask for, buffer cells at most what the machine has. ``ranged``: the end code of a conversion stands for a
     full scale that each layer chooses. ``summed_columns``: so many low buffer columns of B are added by their weight in
@@ -48,6 +51,8 @@ class Dataflow:
     summed_columns: int = 1
     count_inputs: bool = True
     centred: bool = False
+    weight_slicing: tuple[int, ...] = ()
+    input_slicing: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be. Raises FlowError."""
@@ -58,17 +63,30 @@ class Dataflow:
         bits = (self.input_bits, self.weight_bits, self.cell_bits, self.dac_bits, self.output_bits, self.summed_columns)
         if min(bits) < 1:
             raise FlowError(f"dataflow {self.kind}: every precision must be at least 1 bit, not {bits}")
+        self._judge("weights", self.weight_slicing, self.weight_bits)
+        self._judge("inputs", self.input_slicing, self.input_bits)
+
+    def _judge(self, what: str, slicing: tuple[int, ...], bits: int) -> None:
+        if slicing and (min(slicing) < 1 or sum(slicing) != bits):
+            widths = "-".join(map(str, slicing))
+            remedy = "write the widths of the slices, high bits first, as (4, 2, 2)"
+            raise FlowError(f"dataflow {self.kind}: slices {widths} do not make up {what} of {bits} bits\n{remedy}")
 
     @property
     def input_slices(self) -> tuple[tuple[int, int], ...]:
         """Bit ranges [lo, hi) of an input, low bits first: C_I of them."""
-        return tuple((lo, min(lo + self.dac_bits, self.input_bits)) for lo in range(0, self.input_bits, self.dac_bits))
+        widths = self.input_slicing[::-1] or _cut(self.input_bits, self.dac_bits)
+        return tuple((sum(widths[:n]), sum(widths[: n + 1])) for n in range(len(widths)))
 
     @property
     def slices(self) -> tuple[int, ...]:
         """Widths of the slices of a weight, low bits first: C_W of them."""
-        widths = range(0, self.weight_bits, self.cell_bits)
-        return tuple(min(self.cell_bits, self.weight_bits - at) for at in widths)
+        return self.weight_slicing[::-1] or _cut(self.weight_bits, self.cell_bits)
+
+    @property
+    def widest(self) -> tuple[int, int]:
+        """Bits that a cell holds and that a DAC drives, at most."""
+        return max(self.weight_slicing, default=self.cell_bits), max(self.input_slicing, default=self.dac_bits)
 
     @property
     def bipolar(self) -> bool:
@@ -88,13 +106,14 @@ class Dataflow:
 
     def column_top(self, rows: int) -> int:
         """The largest sum of one column."""
-        top = rows * ((1 << self.cell_bits) - 1) * ((1 << self.dac_bits) - 1)
+        cell, driven = self.widest
+        top = rows * ((1 << cell) - 1) * ((1 << driven) - 1)
         return top // 2 if self.encoding == "flipped" else top
 
     def column_bits(self, rows: int) -> int:
         """Bits of one column sum (equation 2); flipped columns save one, differences of pairs need a sign."""
-        both = self.cell_bits > 1 and self.dac_bits > 1
-        bits = self.cell_bits + self.dac_bits - (0 if both else 1) + ceil(log2(rows))
+        cell, driven = self.widest
+        bits = cell + driven - (0 if cell > 1 and driven > 1 else 1) + ceil(log2(rows))
         return bits + {"plain": 0, "flipped": -1, "pairs": 1, "sides": 0}[self.encoding]
 
     def conversion_bits(self, rows: int) -> int:
@@ -104,6 +123,11 @@ class Dataflow:
         if self.kind == "C":
             return self.output_bits
         return self.column_bits(rows) + (ceil(log2(len(self.input_slices))) if self.kind == "B" else 0)
+
+
+def _cut(bits: int, width: int) -> tuple[int, ...]:
+    """Slices of one width, low bits first; the last may be narrower."""
+    return tuple(min(width, bits - at) for at in range(0, bits, width))
 
 
 def on_machine(dataflow: Dataflow, machine: Machine) -> Dataflow:

@@ -11,6 +11,7 @@ import numpy as np
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Geometry, Op, Reach
 from pimc_isa.element import U8, Element
+from pimc_isa.errors import FlowError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 from pimc_isa.operands import Range, Window
@@ -22,31 +23,32 @@ __all__ = ["Facts", "Resources", "facts_of", "is_fused", "needed_columns", "on_t
 
 @dataclass(frozen=True)
 class Resources:
-    """The machine, the flow convolutions use, and how many chips there are (``None``: as many as one copy needs).
+    """The machine, the flows that layers have, and how many chips there are (``None``: as many as one copy needs).
 
     ``link_share`` is the part of a link's bandwidth that a tile may count on; other tiles' messages take the rest.
     ``tiles`` is the most tiles that may be used, ``None`` for all of the chips'.
     """
 
     machine: Machine
-    flow: Flow
+    flows: tuple[Flow, ...]
     chips: int | None = None
     link_share: float = 1.0
     tiles: int | None = None
 
     def __hash__(self) -> int:
         """Of what differs between searches; the machine is compared where that is equal."""
-        return hash((self.machine.name, self.flow.name, self.chips, self.link_share, self.tiles))
+        return hash((self.machine.name, self._names, self.chips, self.link_share, self.tiles))
 
-    @property
-    def slices(self) -> tuple[int, ...]:
-        """Weight slice widths, low bits first."""
-        return self.flow.slices
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(flow.name for flow in self.flows)
 
-    @property
-    def columns(self) -> int:
-        """Physical columns of one output."""
-        return self.flow.columns
+    def flow(self, facts: Facts) -> Flow:
+        """The flow of a layer on crossbars. Raises FlowError for one that is not among these."""
+        for flow in self.flows:
+            if flow.name == facts.flow:
+                return flow
+        raise FlowError(f"layer {facts.name} has flow {facts.flow!r}, but there are {', '.join(self._names) or 'none'}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Facts:
     element: Element = U8
     readers: int = 1  # ops that each get the result over channels of their own
     tables: int = 0  # tables that are applied in this op's tiles
+    flow: str | None = None  # that reads its crossbars, once it is chosen
 
     def __hash__(self) -> int:
         """Made once: searches ask for the same facts again and again."""
@@ -68,7 +71,7 @@ class Facts:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.name, self.in_shapes, self.shape, self.geometry, self.readers, self.tables))
+        return hash((self.name, self.in_shapes, self.shape, self.geometry, self.readers, self.tables, self.flow))
 
     @property
     def window(self) -> Window:
@@ -152,6 +155,7 @@ def facts_of(graph: Graph, op: Op) -> Facts:
         op.element,
         max(1, _readers(graph, op.name)),
         _tables(graph, op.name),
+        getattr(op, "flow", None),
     )
 
 

@@ -20,7 +20,8 @@ class Figures:
     """One network on one target. Counts and energies are of one image; the host's own work is in none of them.
 
     ``conversions``: column sums (or analog results) that went through a converter. ``energy``: joules by component
-    for what is done, ``static_energy`` what always-on components draw beyond that in a filled pipeline,
+    for what is done (``energy_is_bound``: the most there can be, where data decide and nobody looked),
+    ``static_energy`` what always-on components draw beyond that in a filled pipeline,
     ``whole_chips_joules`` what the chips would take with all parts at full power all the time.
     ``images_per_second`` of the filled pipeline, ``latency_seconds`` of one image alone, both from the timing engine.
     ``tiles`` used of ``tiles_allowed``; ``area_mm2`` is that of the tiles allowed, or of those used without a limit.
@@ -36,6 +37,7 @@ class Figures:
     conversions: int
     energy: Mapping[str, float]
     static_energy: Mapping[str, float]
+    energy_is_bound: bool
     whole_chips_joules: float
     interval_seconds: float
     latency_seconds: float
@@ -86,6 +88,7 @@ def figures_of(label: str, compiled: CompiledProgram, tiles_allowed: int | None,
         conversions=round(energy.actions.get("adc_conversion", 0)),
         energy=energy.components,
         static_energy=dict(energy.static),
+        energy_is_bound=energy.bound,
         whole_chips_joules=energy.whole_chips_joules,
         interval_seconds=compiled.interval_cycles / clock,
         latency_seconds=compiled.latency_cycles / clock,

@@ -17,6 +17,8 @@ from pimc.targets import find_target
 from pimc_isa.crossbar.footprint import outputs_per_array
 from pimc_isa.energy import total
 from pimc_isa.errors import PimcError
+from pimc_isa.flow import Flow
+from pimc_isa.machine import Machine
 
 __all__ = ["NetworkScore", "PeakScore", "PointTask", "least_area", "network_score", "peak_score"]
 
@@ -63,17 +65,26 @@ def _target(task: PointTask) -> Target:
 
 
 def peak_score(task: PointTask) -> PeakScore:
-    """Peak of a point's tile: weights times two operations in every interval of the flow."""
+    """Peak of a point's tile: weights times two operations in every interval of its fastest flow."""
     try:
         target = _target(task)
     except PimcError as error:
         return PeakScore(error=_first_line(error))
-    machine, flow = target.machine, target.flow[target.conv_flow]
-    weights = machine.array.rows * outputs_per_array(flow.columns, machine.array) * machine.tile.arrays
+    machine, flow = target.machine, _fastest(target)
+    weights = _outputs(flow, machine) * machine.array.rows * machine.tile.arrays
     gops = 2 * weights / (flow.interval_cycles / machine.clock_hz) / 1e9
     tile = total(machine, "tile")
     watt = tile.power_mw / 1e3
     return PeakScore(gops / tile.area_mm2, gops / watt, flow.interval, tile.area_mm2, watt, weights)
+
+
+def _fastest(target: Target) -> Flow:
+    """The flow that multiplies most weights in a cycle."""
+    return max(target.flows, key=lambda flow: _outputs(flow, target.machine) / flow.interval_cycles)
+
+
+def _outputs(flow: Flow, machine: Machine) -> int:
+    return outputs_per_array(flow.columns, machine.array)
 
 
 @lru_cache(maxsize=1)

@@ -41,10 +41,10 @@ class Stage:
 _TABLE = (
     Stage("imported", (), "every ONNX node is an op or inside a host call; constants are not checked yet"),
     Stage("quantised", (), "u8 activations, s8 weights with zero point 0, onnxruntime's requantisation"),
+    Stage("flowed", (Decision("flow"),), "every convolution has its analog micro-program"),
     Stage("mapped", (Decision("mapping"),), "every layer is cut into tiles"),
     Stage("sliced", (Decision("cells"),), "every weight has its cells"),
     Stage("placed", (Decision("placement"),), "every piece has its tile"),
-    Stage("programmed", (Decision("flow"),), "every convolution has its analog micro-program"),
     Stage("scheduled", (Decision("schedule"),), "every ring and channel has its size"),
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pimc.analysis.calibrate import observe
@@ -20,6 +20,7 @@ from pimc.analysis.ranges import MODES, ConverterLimits, RangePlan, choose
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
+from pimc.passes.choose_flows import ChooseFlows, flow_of
 from pimc.passes.target import Target
 from pimc.progress import tell
 from pimc_isa.flow import Flow, normal_form
@@ -35,8 +36,8 @@ class ChooseRanges(Pass):
     """Choose converter ranges and gains from calibration data."""
 
     name = "choose-ranges"
-    from_stage = "programmed"
-    to_stage = "programmed"
+    from_stage = "placed"
+    to_stage = "placed"
     decides = ("scale",)
 
     ranges: str = ""  # empty: the target's own choice
@@ -47,7 +48,7 @@ class ChooseRanges(Pass):
         mode = self.ranges or target.ranges
         if mode not in (*MODES, WIDE):
             raise PassError(f"ranges {mode!r} do not exist; choose one of {', '.join((*MODES, WIDE))}")
-        converters = {op.name: converter_of(target.flow[op.flow or ""], _rows(op)) for op in graph.of(Conv)}
+        converters = {op.name: converter_of(flow_of(graph, op, target), _rows(op)) for op in graph.of(Conv)}
         graph = graph.copy()
         if mode == WIDE:
             graph.meta["ranges"] = WIDE
@@ -71,10 +72,11 @@ class ChooseRanges(Pass):
         return graph
 
 
-def needs_calibration(target: Target, passes: Iterable[Pass]) -> bool:
+def needs_calibration(target: Target, passes: Sequence[Pass]) -> bool:
     """Whether these passes will ask for calibration data, also of a model that is quantised already."""
-    form = normal_form(target.flow[target.conv_flow])
-    ranged = any(block.conversion and block.conversion.ranged for block in form.blocks)
+    chosen = [p.flow for p in passes if isinstance(p, ChooseFlows) and p.flow]
+    forms = [normal_form(flow) for flow in target.flows if not chosen or flow.name in chosen]
+    ranged = any(block.conversion and block.conversion.ranged for form in forms for block in form.blocks)
     asks = any(isinstance(p, ChooseRanges) and not p.force and (p.ranges or target.ranges) != WIDE for p in passes)
     return ranged and asks
 

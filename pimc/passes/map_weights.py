@@ -18,22 +18,23 @@ from pimc.analysis.cut import Cut, arrays_per_tile, parts_of
 from pimc.analysis.facts import Facts, Resources, facts_of, is_fused, split
 from pimc.analysis.replicate import CutPlan, DeepChannelError, MappingError, make_plan
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Mapping, Op, Relay
+from pimc.ir.ops import Conv, Mapping, Op, Relay
 from pimc.passes.base import Pass
+from pimc.passes.choose_flows import flow_of
 from pimc.passes.place import lay_out
 from pimc.passes.target import Target
 from pimc.progress import tell
 
 __all__ = ["MapWeights", "mapping_of", "relayed_plan", "resources"]
 
-
 #: Parts of a link's bandwidth that plans are made for.
 LINK_SHARES = (1.0, 0.7, 0.5, 0.35)
 
 
-def resources(target: Target) -> Resources:
-    """What the searches in `pimc.analysis` need of a target."""
-    return Resources(target.machine, target.flow[target.conv_flow], target.chips, tiles=target.tiles)
+def resources(graph: Graph, target: Target) -> Resources:
+    """What the searches in `pimc.analysis` need of a target, with the flows that the graph's layers have."""
+    flows = {flow.name: flow for flow in (flow_of(graph, op, target) for op in graph.of(Conv))}
+    return Resources(target.machine, tuple(flows.values()), target.chips, tiles=target.tiles)
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class MapWeights(Pass):
     """Cut every layer over tiles and choose how many copies of its weights there are."""
 
     name = "map-weights"
-    from_stage = "quantised"
+    from_stage = "flowed"
     to_stage = "mapped"
     decides = ("mapping",)
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Apply the replication plan."""
-        res = resources(target)
+        res = resources(graph, target)
         if target.replication != "balanced":
             return _mapped_graph(graph, res, target.replication)[0]
         plans = [(replace(res, link_share=share), "balanced") for share in LINK_SHARES]

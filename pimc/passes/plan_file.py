@@ -59,6 +59,8 @@ class PlanFile:
                 if decided not in step.decides:
                     known = ", ".join(step.decides) or "nothing"
                     raise PassError(f"plan: [{step.name}.{name}] {decided}: that pass decides {known}")
+                if not hasattr(graph[name], decided):
+                    raise PassError(f"plan: [{step.name}.{name}] {decided}: a {graph[name].kind} has none")
                 graph.update(_forced(graph[name], decided, value))
 
 

@@ -17,10 +17,10 @@ GROUP = "pimc.passes"
 
 OWN: Mapping[str, str] = MappingProxyType(
     {
+        "choose-flows": "choose_flows:ChooseFlows",
         "map-weights": "map_weights:MapWeights",
         "slice-weights": "slice_weights:SliceWeights",
         "place": "place:Place",
-        "schedule-analog": "schedule_analog:ScheduleAnalog",
         "choose-ranges": "choose_ranges:ChooseRanges",
         "schedule-rows": "schedule_rows:ScheduleRows",
     }

@@ -29,14 +29,14 @@ class ScheduleRows(Pass):
     """Size rings and channels so that the row pipeline flows and cannot deadlock."""
 
     name = "schedule-rows"
-    from_stage = "programmed"
+    from_stage = "placed"
     to_stage = "scheduled"
     decides = ("schedule",)
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Set every op's schedule."""
         graph = graph.copy()
-        res, cuts = resources(target), cuts_of(graph)
+        res, cuts = resources(graph, target), cuts_of(graph)
         facts = {name: facts_of(graph, graph[name]) for name in cuts}
         expected = graph.meta.get("expected_interval_cycles")
         rows = plan_rows(graph, facts, cuts, res, int(expected) if expected else None)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from pimc.analysis.facts import Facts
 from pimc_isa.errors import PimcError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
-__all__ = ["PERIPHERALS", "RANGES", "REPLICATIONS", "Target", "TargetError"]
+__all__ = ["PERIPHERALS", "RANGES", "REPLICATIONS", "Offer", "Target", "TargetError", "every_flow"]
 
 #: How full scales of ranged conversions are chosen, and what stands for the analog circuits.
 RANGES, PERIPHERALS = ("gain", "power2", "published", "wide"), ("ideal", "fitted", "trained")
+
+#: The flows that a layer may have, the first by default: a function of the layer's facts and the target's options.
+Offer = Callable[[Facts, "Target"], tuple[str, ...]]
 
 #: How spare crossbars are spent on further copies of weights.
 REPLICATIONS = ("balanced", "none", "stride2", "equal")
@@ -22,20 +27,25 @@ class TargetError(PimcError):
     """A target that does not exist, or an option of it that cannot be."""
 
 
+def every_flow(facts: Facts, target: Target) -> tuple[str, ...]:
+    """Every layer is offered all flows of the chip, and takes the one that its target names for convolutions."""
+    return tuple(dict.fromkeys((target.conv_flow, *target.flow)))
+
+
 @dataclass(frozen=True)
 class Target:
     """A chip and the choices a user made for it.
 
-    ``flows`` are the analog micro-programs the chip knows and ``conv_flow`` names the one convolutions use unless a
-    pass decides otherwise. ``chips`` is the number of chips, ``None`` for as many as one copy of the weights needs.
+    ``flows`` are the analog micro-programs the chip knows. ``offer`` says which of them a layer may have, the target's
+    own choice first, from the layer's facts and from the target with its options; ``conv_flow`` is what the usual offer
+    (`every_flow`) puts first. ``chips`` is the number of chips, ``None`` for as many as one copy of the weights needs.
     ``tiles`` is the most tiles that may be used, whatever the chips have (``None``: all): a comparison at equal area.
     ``replication``: 'balanced' (spend spare crossbars where a step model says they help most), 'none', 'stride2'
     (twice the copies for each stride of two behind a layer) or 'equal' (the same number of copies everywhere).
 
-    ``encoder`` is how weights become cells: 'flipped' (ISAAC) or 'differential' (two columns, W+ and W-). For flows
-    with ranged conversions, ``ranges`` chooses full scales from calibration data: 'gain' (per layer), 'power2' (gains
-    that are powers of two), 'published' (the paper's three ranges alone) or 'wide' (no value can clip or round), and
-    ``peripherals`` is what stands for the analog circuits: 'ideal', 'fitted' or 'trained'.
+    For flows with ranged conversions, ``ranges`` chooses full scales from calibration data: 'gain' (per layer),
+    'power2' (gains that are powers of two), 'published' (the paper's three ranges alone) or 'wide' (no value can clip
+    or round), and ``peripherals`` is what stands for the analog circuits: 'ideal', 'fitted' or 'trained'.
     """
 
     name: str
@@ -44,10 +54,10 @@ class Target:
     conv_flow: str
     chips: int | None = None
     replication: str = "balanced"
-    encoder: str = "flipped"
     ranges: str = "gain"
     peripherals: str = "ideal"
     tiles: int | None = None
+    offer: Offer = every_flow
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
@@ -72,3 +82,12 @@ class Target:
     def flow(self) -> dict[str, Flow]:
         """Flows by name."""
         return {f.name: f for f in self.flows}
+
+    def offers(self, facts: Facts) -> tuple[str, ...]:
+        """Names of the flows that a layer may have, the target's choice first. Raises TargetError for a bad offer."""
+        names = self.offer(facts, self)
+        unknown = [name for name in names if name not in self.flow]
+        if unknown or not names:
+            what = f"flow {unknown[0]!r}, which it does not have" if unknown else "no flow"
+            raise TargetError(f"target {self.name} offers layer {facts.name} {what}; it has {', '.join(self.flow)}")
+        return names

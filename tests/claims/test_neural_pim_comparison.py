@@ -96,7 +96,7 @@ def test_throughput_of_tiles_alone_is_near_windows_and_areas(claims: ModuleType)
 
 
 #: Actions of the array core and of the rest of the chip but its links, named here anew.
-CORE = ("array_read", "adc_conversion", "dac_drive", "shift_add", "fold", "sample_hold", "input_count")
+CORE = ("cell_read", "adc_conversion", "dac_drive", "shift_add", "fold", "sample_hold", "input_count")
 
 
 def _prices(chip: str, **changed: float) -> dict[str, float]:

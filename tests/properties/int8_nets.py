@@ -128,10 +128,13 @@ def runs(model: onnx.ModelProto, feeds: dict[str, Any]) -> bool:
     return True
 
 
-def judge(seed: int) -> str:
-    """'equal' or 'refused'; AssertionError where a tensor, or an output of a plain session on the model, differs."""
+def judge(seed: int, on: tuple[str, dict[str, Any]] | None = None) -> str:
+    """'equal' or 'refused'; AssertionError where a tensor, or an output of a plain session on the model, differs.
+
+    ``on`` is the target and the options of `pimc.compile`, by default one of `TARGETS`.
+    """
     model = random_net(seed)
-    target, options = TARGETS[seed % len(TARGETS)]
+    target, options = on or TARGETS[seed % len(TARGETS)]
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
     x = np.random.default_rng(seed).normal(0, 2, (6, *shape)).astype(np.float32)
     feeds = {model.graph.input[0].name: x}

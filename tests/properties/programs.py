@@ -52,7 +52,7 @@ from tests.properties.drafts import (
     strips,
     with_views,
 )
-from tests.properties.drafts_flows import KINDS, make_cells, make_flow
+from tests.properties.drafts_flows import GUARDED, KINDS, make_cells, make_flow, make_guarded
 from tests.properties.drafts_rows import RowLayers
 
 Array = np.ndarray
@@ -62,6 +62,7 @@ class Drafter(RowLayers):
     """Builds one program, layer by layer."""
 
     ranges = (0.0, 1.0)  # v_max and gain of the layer's groups
+    guarded = False  # flows with guarded conversions
 
     def conv(self, x: Tensor) -> Tensor:
         rng = self.rng
@@ -75,12 +76,15 @@ class Drafter(RowLayers):
         block_rows = rng.randint(max(1, k // 2), max(2, k))
         values = np.random.default_rng(rng.randrange(1 << 30)).integers(-128, 128, (groups, k, n)).astype(np.int8)
         kind = rng.choice(KINDS) if rng.random() < 0.7 else "offset"
+        kind = rng.choice(GUARDED) if self.guarded else kind
         cells = make_cells(kind, values, slices, block_rows)
         weights = Weights(f"w{len(self.weights)}", groups, k, n, block_rows, slices, kind != "offset")
         self.weights.append(weights)
         for part in ("codes", "polarity", "centre"):
             self.tensors[f"{weights.name}.{part}"] = getattr(cells, part)
-        flow = make_flow(rng, f"f{len(self.flows)}", kind, slices, rng.random() < 0.6)
+        name = f"f{len(self.flows)}"
+        exact = rng.random() < 0.6
+        flow = make_guarded(rng, name, kind, slices) if self.guarded else make_flow(rng, name, kind, slices, exact)
         self.flows.append(flow)
         v_max, gain = rng.choice([0.5, 0.125, 0.02]), rng.choice([1.0, 3.0, 17.0])
         self.ranges = (v_max, gain) if "ranged" in kind else (0.0, 1.0)
@@ -211,6 +215,9 @@ class Drafter(RowLayers):
     def assemble(self, x: Tensor, buffers: list[Buffer], moves: list[Instr], results: list[Tensor]) -> Program:
         rng = self.rng
         machine, places = make_machine(rng, len(self.tiles))
+        if self.guarded:
+            array = dataclasses.replace(machine.array, dac_pulses=rng.randint(0, 2))
+            machine = dataclasses.replace(machine, array=array)
         numbers = rng.sample(range(1, len(self.tiles) + 1), len(self.tiles))
         number = {0: 0} | {t.number: n for t, n in zip(self.tiles, numbers, strict=True)}
         shapes = [(t.channels, t.rows, t.width) for t in (x, *results)]
@@ -267,9 +274,11 @@ class Drafter(RowLayers):
         )
 
 
-def random_program(rng: Random, most_layers: int = 5) -> Program:
-    """A program of up to ``most_layers`` layers."""
-    return Drafter(rng).program(rng.randint(1, most_layers))
+def random_program(rng: Random, most_layers: int = 5, guarded: bool = False) -> Program:
+    """A program of up to ``most_layers`` layers; ``guarded``: conversions are, and DACs may send pulses."""
+    drafter = Drafter(rng)
+    drafter.guarded = guarded
+    return drafter.program(rng.randint(1, most_layers))
 
 
 def random_images(rng: Random, program: Program, images: int) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from pimc_isa.instructions import Mvm, Mvma, Quant, Recv, Send
 from pimc_isa.operands import Group, Range, Rounds, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program
 from tests.properties.drafts import NEXT, I, Tensor, TileDraft, strips
-from tests.properties.drafts_flows import KINDS, make_cells, make_flow
+from tests.properties.drafts_flows import GUARDED, KINDS, make_cells, make_flow, make_guarded
 from tests.properties.drafts_rounds import Plan, group_of, random_plan
 from tests.properties.programs import Drafter
 
@@ -52,11 +52,14 @@ class RoundsDrafter(Drafter):
         slices = rng.choice([(2, 2, 2, 2), (4, 4), (1, 3, 4), (8,)])
         values = np.random.default_rng(rng.randrange(1 << 30)).integers(-128, 128, (1, k, n)).astype(np.int8)
         kind = rng.choice(KINDS) if rng.random() < 0.7 else "offset"
+        kind = rng.choice(GUARDED) if self.guarded else kind
         cells = make_cells(kind, values, slices, block_rows)
         self.weights.append(Weights(name, 1, k, n, block_rows, slices, kind != "offset"))
         for part in ("codes", "polarity", "centre"):
             self.tensors[f"{name}.{part}"] = getattr(cells, part)
-        self.flows.append(make_flow(rng, f"f{len(self.flows)}", kind, slices, rng.random() < 0.6))
+        flow, exact = f"f{len(self.flows)}", rng.random() < 0.6
+        made = make_guarded(rng, flow, kind, slices) if self.guarded else make_flow(rng, flow, kind, slices, exact)
+        self.flows.append(made)
         scale = (rng.choice([0.5, 0.125, 0.02]), rng.choice([1.0, 3.0, 17.0])) if "ranged" in kind else (0.0, 1.0)
         return self.weights[-1], self.flows[-1].name, scale
 
@@ -121,6 +124,8 @@ def _products(t: TileDraft, y: Tensor, groups: list[Part]) -> list[Instr]:
     return body
 
 
-def random_rounds_program(rng: Random, most_layers: int = 3) -> Program:
-    """A program of up to ``most_layers`` layers, of which convolutions work in rounds."""
-    return RoundsDrafter(rng).program(rng.randint(1, most_layers))
+def random_rounds_program(rng: Random, most_layers: int = 3, guarded: bool = False) -> Program:
+    """A program of up to ``most_layers`` layers, of which convolutions work in rounds; ``guarded``: see `programs`."""
+    drafter = RoundsDrafter(rng)
+    drafter.guarded = guarded
+    return drafter.program(rng.randint(1, most_layers))

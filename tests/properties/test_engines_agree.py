@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pimc.ir.graph import Graph
 from pimc.passes.target import Target
 from pimc_isa.check import check
+from pimc_isa.energy import Tallies, program_counts
 from pimc_isa.engines import step, values
 from pimc_isa.engines.cycles import simulate
 from pimc_isa.engines.cycles.links import LinkTimes
@@ -76,8 +77,9 @@ def assert_engines_agree(
 def assert_values_agree(
     program: Program, inputs: Mapping[str, Array], result: step.StepResult, noise: Noise | None = None
 ) -> None:
-    """Outputs, and every row of every buffer. No tie is excused: the manual fixes the order of all float sums."""
-    computed = values.Executor(program, noise=noise).run(inputs, keep=True)
+    """Outputs, every row of every buffer, every action. No tie is excused: the manual fixes the order of float sums."""
+    computed = values.Executor(program, noise=noise).run(inputs, keep=True, counts=True)
+    assert_counts_agree(program, len(next(iter(inputs.values()))), computed.tallies, result)
     assert computed.outputs.keys() == result.outputs.keys()
     for name, value in result.outputs.items():
         np.testing.assert_array_equal(computed.outputs[name], value)
@@ -88,6 +90,15 @@ def assert_values_agree(
                 tensor = tensor.transpose(0, 2, 3, 1)
             held = tensor[:, :, slice(*b.cols), slice(*b.chans)]
             np.testing.assert_array_equal(held, result.buffers[tile.number, b.name], f"tile {tile.number} {b.name}")
+
+
+def assert_counts_agree(program: Program, images: int, tallies: Tallies, result: step.StepResult) -> None:
+    """Actions by layer. Only shares of partial sums are no whole numbers; they are rounded."""
+    counted = program_counts(program, images, tallies).layers
+    assert counted.keys() == result.counts.keys()
+    for layer, actions in result.counts.items():
+        booked = {action: number for action, number in actions.items() if number}
+        assert {a: n for a, n in counted[layer].items() if n} == pytest.approx(booked, rel=1e-12), layer
 
 
 @SETTINGS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,11 @@ def judged(seeds: range) -> Counter[str]:
 
 def test_some_networks() -> None:
     assert judged(range(24))["equal"] >= 20
+
+
+def test_some_networks_on_isaacs_sixteen_bit_flow() -> None:
+    on: tuple[str, dict[str, Any]] = ("isaac", {"target_options": {"flow": "isaac16"}})
+    assert [judge(seed, on) for seed in range(12)].count("equal") >= 10
 
 
 @pytest.mark.slow

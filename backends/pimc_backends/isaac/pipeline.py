@@ -6,9 +6,9 @@ from functools import cache
 from importlib import resources
 
 from pimc.passes.base import Pass
+from pimc.passes.choose_flows import ChooseFlows
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
-from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target
@@ -43,13 +43,19 @@ def flow(name: str = "isaac8") -> Flow:
     return next(f for f in _flows() if f.name == name)
 
 
-def target(*, chips: int | None = None, replication: str = "balanced", machine: Machine | None = None) -> Target:
-    """ISAAC with 8-bit inputs and weights: lossless conversions. Raises FlowError if another machine has no room."""
+def target(
+    *, chips: int | None = None, replication: str = "balanced", flow: str = "isaac8", machine: Machine | None = None
+) -> Target:
+    """ISAAC with 8-bit inputs and weights: lossless conversions. Raises FlowError if another machine has no room.
+
+    ``flow``: what layers have unless one is chosen for them; 'isaac16' is the paper's 16-bit point, where 8-bit numbers
+    take twice the columns and twice the steps.
+    """
     for each in _flows() if machine else ():
         check_flow(each, machine or published())
-    return Target("isaac", machine or published(), _flows(), "isaac8", chips, replication)
+    return Target("isaac", machine or published(), _flows(), flow, chips, replication)
 
 
 def passes() -> tuple[Pass, ...]:
-    """The passes, in order: cells need the cut's row blocks; places need to know how many tiles there are."""
-    return (MapWeights(), SliceWeights(), Place(), ScheduleAnalog(), ScheduleRows())
+    """The passes, in order: cuts and cells need the flow, cells the cut's row blocks, places the number of tiles."""
+    return (ChooseFlows(), MapWeights(), SliceWeights(), Place(), ScheduleRows())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -10,14 +11,14 @@ from typing import Any
 
 from pimc.analysis.modulo import Dataflow, lossless, schedule
 from pimc.passes.base import Pass
+from pimc.passes.choose_flows import ChooseFlows
 from pimc.passes.choose_ranges import ChooseRanges
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
-from pimc.passes.schedule_analog import ScheduleAnalog
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
 from pimc.passes.target import Target, TargetError
-from pimc_isa.flow import Flow
+from pimc_isa.flow import Flow, check_flow
 from pimc_isa.machine import Machine, load_machine
 
 __all__ = ["analog_pipeline", "encoding_of", "make_target", "packaged_machine", "scheduled_flow", "widened"]
@@ -55,24 +56,29 @@ def _schedule(name: str, dataflow: Dataflow, key: _Key) -> Flow:
 
 
 def make_target(
-    name: str, machine: Machine, dataflow: Dataflow, flow: str, *, ranges: str = "gain", **options: Any
+    name: str,
+    machine: Machine,
+    dataflow: Dataflow,
+    flow: str,
+    *,
+    more: Mapping[str, Dataflow] | None = None,
+    written: Iterable[Flow] = (),
+    ranges: str = "gain",
+    **options: Any,
 ) -> Target:
-    """A target with one scheduled flow; ``options`` are fields of `Target`.
+    """A target with a scheduled flow, and further ones of ``more`` dataflows by name; ``options`` are of `Target`.
 
-    ``ranges='wide'`` gives it converters and cells that lose nothing.
+    ``written`` flows are taken as they are. ``ranges='wide'`` gives it converters and cells that lose nothing. Raises
+    FlowError for a written flow that the machine cannot run.
     """
+    dataflows = {flow: dataflow, **(more or {})}
     if ranges == "wide":
-        dataflow = lossless(dataflow, machine.array.rows)
-        machine = widened(machine, dataflow)
-    return Target(
-        name,
-        machine,
-        (scheduled_flow(flow, dataflow, machine),),
-        flow,
-        encoder="differential" if dataflow.bipolar else "flipped",
-        ranges=ranges,
-        **options,
-    )
+        dataflows = {known: lossless(each, machine.array.rows) for known, each in dataflows.items()}
+        machine = widened(machine, *dataflows.values())
+    for text in written:
+        check_flow(text, machine)
+    flows = (*(scheduled_flow(known, each, machine) for known, each in dataflows.items()), *written)
+    return Target(name, machine, flows, flow, ranges=ranges, **options)
 
 
 def encoding_of(encoder: str, bipolar: str = "pairs") -> str:
@@ -82,11 +88,11 @@ def encoding_of(encoder: str, bipolar: str = "pairs") -> str:
     return bipolar if encoder == "differential" else "flipped"
 
 
-def widened(machine: Machine, dataflow: Dataflow) -> Machine:
-    """The machine with converters and buffer cells as wide as a dataflow asks for: a thought experiment."""
+def widened(machine: Machine, *dataflows: Dataflow) -> Machine:
+    """The machine with converters and buffer cells as wide as dataflows ask for: a thought experiment."""
     array = machine.array
-    bits = max(array.converter_bits, dataflow.conversion_bits(array.rows))
-    cells = max(array.buffer_bits, dataflow.buffer_bits or 0)
+    bits = max(array.converter_bits, *(dataflow.conversion_bits(array.rows) for dataflow in dataflows))
+    cells = max(array.buffer_bits, *(dataflow.buffer_bits or 0 for dataflow in dataflows))
     if (bits, cells) == (array.converter_bits, array.buffer_bits):
         return machine
     note = (
@@ -99,5 +105,5 @@ def widened(machine: Machine, dataflow: Dataflow) -> Machine:
 
 
 def analog_pipeline() -> tuple[Pass, ...]:
-    """The passes, in order: cells need the cut's row blocks; ranges need the flow."""
-    return (MapWeights(), SliceWeights(), Place(), ScheduleAnalog(), ChooseRanges(), ScheduleRows())
+    """The passes, in order: cuts need the flow, cells the cut's row blocks, ranges the cells."""
+    return (ChooseFlows(), MapWeights(), SliceWeights(), Place(), ChooseRanges(), ScheduleRows())

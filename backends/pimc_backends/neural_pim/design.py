@@ -107,8 +107,7 @@ def _machine(base: Machine, point: Mapping[str, int], chosen: Mapping[str, str])
     tile = replace(base.tile, arrays=m)
     parts = tuple(_component(c, point, chosen) for c in base.components)
     drive = _dac(base, point["D"], chosen)[0] * 100  # mW over one step of 100 ns, in pJ
-    cells = (n / PARAMETERS["N"]) ** 2
-    scale = {"dac_drive": drive / _price(base, "dac_drive"), "array_read": cells}
+    scale = {"dac_drive": drive / _price(base, "dac_drive")}
     energies = tuple(replace(e, energy_pj=e.energy_pj * scale.get(e.action, 1.0)) for e in base.energies)
     made = replace(base, array=array, tile=tile, components=parts, energies=energies)
     tiles = max(1, int(CHIP_MM2 / total(made, "tile").area_mm2 + 1e-3))

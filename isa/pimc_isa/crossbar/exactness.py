@@ -13,12 +13,15 @@ import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, column_sums, row_blocks, slice_shifts
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow.forms import Block, Conversion, NormalForm
+from pimc_isa.flow.forms import Block, Conversion, NormalForm, Takes
 from pimc_isa.operands import Weights
 
-__all__ = ["Proof", "conversions_exact", "full_scale", "sliced_dot"]
+__all__ = ["KNOWN", "Proof", "conversions_exact", "flags_of", "full_scale", "guarded_flags", "sliced_dot"]
 
 Array = np.ndarray
+
+#: The forms that the proof and the reference know: everything there is.
+KNOWN = Takes.of("step", "ranged", "cell", "refinement", "unit_conversions", "sides")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Proof:
     """Which conversions are proved exact.
 
     ``exact`` [groups, blocks, n]: all conversions of that output and row block (and of the row block's sum of inputs)
-    are. ``proved`` and ``total`` count conversions per position.
+    are. ``proved`` and ``total`` count conversions per position; a guarded one counts once, with its refinement.
     """
 
     exact: Array
@@ -52,18 +55,15 @@ def conversions_exact(cells: Cells, weights: Weights, form: NormalForm, scale: f
     """Prove for every column whether its conversions are exact for all inputs; ``cells`` may be part of ``weights``.
 
     ``scale`` is the group's full scale (see ``full_scale``). A ranged conversion is exact if its step is one n-th of a
-    unit, n a whole number, and no code clips: then codes are n times the sum, and their product with the step is it.
+    unit, n a whole number, and no code clips: then codes are n times the sum, and their product with the step is it. A
+    guarded one that does not round is exact where its refinement is, or where no sum reaches an end code. Nothing is
+    proved of a form with a part that is not known.
     """
     positive, negative = column_sums(cells.codes, weights)
-    exact = np.ones(cells.centre.shape, np.bool_)
+    exact = np.full(cells.centre.shape, KNOWN(form))
     proved = 0
     for block in form.blocks:
-        low, high = _range(block, form, cells, positive, negative)
-        nothing = np.zeros_like(low)
-        fits = _fits(block.conversion, nothing if form.sides else low, high, scale)
-        if form.sides:
-            fits = fits & _fits(block.conversion, nothing, -low, scale)
-        fits = fits & _cells_fit(block, form, positive, negative)
+        fits = _block_exact(block, form, cells, (positive, negative), scale) & KNOWN(form)
         proved += int(np.count_nonzero(fits))
         exact = exact & fits
     units, unit_count = _units_exact(cells.codes.shape[1], weights.block_rows, form)
@@ -72,6 +72,26 @@ def conversions_exact(cells: Cells, weights: Weights, form: NormalForm, scale: f
     return Proof(
         exact, proved + groups * int(np.count_nonzero(units)), exact.size * len(form.blocks) + groups * unit_count
     )
+
+
+def _block_exact(block: Block, form: NormalForm, cells: Cells, sums: tuple[Array, Array], scale: float) -> Array:
+    """[groups, blocks, n]: is the block converted exactly?"""
+    low, high = _range(block, form, cells, *sums)
+    nothing = np.zeros_like(low)
+    spans = [(nothing, high), (nothing, -low)] if form.sides else [(low, high)]
+    whole = _cells_fit(block, form, *sums)
+    if not block.refinement:
+        return np.asarray(whole & np.all([_fits(block.conversion, *span, scale) for span in spans], axis=0))
+    c = block.conversion
+    assert c is not None
+    inside = np.all([(a >= c.lo) & (b <= c.hi) & ~_reaches(c, a, b) for a, b in spans], axis=0)
+    finer = np.all([_block_exact(b, form, cells, sums, scale) for b in block.refinement], axis=0)
+    return np.asarray(whole & (inside | finer)) if c.step == 1 else np.zeros_like(whole)
+
+
+def _reaches(c: Conversion, low: Array, high: Array) -> Array:
+    """Whether sums from ``low`` to ``high`` can give an end code."""
+    return np.asarray((high >= c.hi) | ((low <= c.lo) if c.lo in c.ends else False))
 
 
 def _units_exact(k: int, block_rows: int, form: NormalForm) -> tuple[Array, int]:
@@ -132,12 +152,17 @@ def _range(block: Block, form: NormalForm, cells: Cells, positive: Array, negati
 def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale: float = 0.0) -> Array:
     """Dot products as the flow computes them, slice by slice with every conversion applied.
 
+    Raises ProgramError for a form with a part that it does not know.
+
     ``x`` [positions, groups, k] unsigned integers; ``scale`` is the group's full scale (see ``full_scale``), which must
     be given where conversions are ranged; returns int64 [positions, groups, n]. The sign of a flipped column applies
     after its conversion where a block is one pair, before it where a block mixes several columns; W+ and W- that are
     converted apart (``form.sides``) are subtracted afterwards. Ranged codes are
     added over blocks and row blocks, multiplied once by the step in float64, and rounded to the nearest, halves up.
     """
+    if not KNOWN(form):
+        unknown = ", ".join(sorted(form.shape.parts - KNOWN.parts))
+        raise ProgramError(f"weights {weights.name}: nothing here computes flows with '{unknown}'")
     if cells.centre.any() and not form.unit_conversions:
         raise ProgramError(f"weights {weights.name} have a centre, but their flow sums no inputs")
     ranged = next((b.conversion for b in form.blocks if b.conversion is not None and b.conversion.ranged), None)
@@ -149,13 +174,10 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
     y = np.zeros((x.shape[0], groups, n), np.int64)
     codes = np.zeros_like(y)
     for number, rows in row_blocks(k, weights.block_rows):
-        slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
-        both = _fields(cells.codes[:, rows], weights)
-        signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
-        apart = [(1, [np.maximum(f, 0) for f in both]), (-1, [np.maximum(-f, 0) for f in both])]
+        slices, apart, signs = _parts(x, cells, weights, form, number, rows)
         for block in form.blocks:
             value = np.zeros_like(y)
-            for side, fields in apart if form.sides else [(1, both)]:
+            for side, fields in apart:
                 value += side * _converted(block, slices, fields, signs, scale)
             if block.conversion is not None and block.conversion.ranged:
                 codes += value
@@ -169,14 +191,59 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
 
 
 def _converted(block: Block, slices: list[Array], fields: list[Array], signs: list[Array], scale: float) -> Array:
-    """One block of one row block: column sums, added, converted, shifted, signed."""
-    alone = len(block.pairs) == 1
+    """One block of one row block: column sums, added, converted, shifted, signed; refined where it is flagged."""
+    value = _value(block, slices, fields, signs, scale)
+    flags = flags_of(block, value)
+    value = value << block.shift
+    value = np.asarray(signs[block.pairs[0][1]] * value if len(block.pairs) == 1 else value)
+    if flags is None or not flags.any():
+        return value
+    finer = sum(_converted(b, slices, fields, signs, scale) for b in block.refinement)
+    return np.asarray(np.where(flags, finer, value))
+
+
+def _value(block: Block, slices: list[Array], fields: list[Array], signs: list[Array], scale: float) -> Array:
+    """What the conversion of one block of one row block gives."""
     total: Array = np.zeros((), np.int64)
     for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
         sums = _buffered(slices[i], fields[j], block.cell, scale) << exponent
-        total = total + (sums if alone else signs[j] * sums)
-    value = _convert(total, block.conversion, scale) << block.shift
-    return np.asarray(signs[block.pairs[0][1]] * value if alone else value)
+        total = total + (sums if len(block.pairs) == 1 else signs[j] * sums)
+    return _convert(total, block.conversion, scale)
+
+
+def guarded_flags(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale: float = 0.0) -> Array:
+    """How many conversions gave an end code: int32 [blocks of the form, row blocks, positions, groups, n].
+
+    Arguments as for ``sliced_dot``; 2 where W+ and W- both did, always 0 where a block is not guarded.
+    """
+    height = weights.block_rows
+    made = np.zeros((len(form.blocks), -(-x.shape[2] // height), x.shape[0], *cells.centre.shape[::2]), np.int32)
+    for number, rows in row_blocks(x.shape[2], height):
+        slices, apart, signs = _parts(x, cells, weights, form, number, rows)
+        for n, block in enumerate(form.blocks):
+            for _, fields in apart if block.refinement else []:
+                flags = flags_of(block, _value(block, slices, fields, signs, scale))
+                made[n, number] += 0 if flags is None else flags
+    return made
+
+
+def _parts(
+    x: Array, cells: Cells, weights: Weights, form: NormalForm, number: int, rows: slice
+) -> tuple[list[Array], list[tuple[int, list[Array]]], list[Array]]:
+    """Of one row block: input slices, what is converted together with its sign, and the polarity of every slice."""
+    slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
+    both = _fields(cells.codes[:, rows], weights)
+    signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
+    if not form.sides:
+        return slices, [(1, both)], signs
+    return slices, [(1, [np.maximum(f, 0) for f in both]), (-1, [np.maximum(-f, 0) for f in both])], signs
+
+
+def flags_of(block: Block, value: Array) -> Array | None:
+    """Where a guarded block's converted sum is an end code; None where it is not guarded."""
+    if not block.refinement or block.conversion is None:
+        return None
+    return np.isin(value, block.conversion.ends)
 
 
 def _fields(codes: Array, weights: Weights) -> list[Array]:

@@ -9,15 +9,14 @@ block-diagonally: several share a crossbar, each on word lines and columns of it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, isfinite, log2
 from typing import TYPE_CHECKING
 
-from pimc_isa.crossbar.rounds import OneRound, copied, rounds_of
+from pimc_isa.crossbar.rounds import OneRound, copied, read_columns, rounds_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow.microops import Scale
-from pimc_isa.flow.use import Use
+from pimc_isa.flow.use import Tally, Use
 from pimc_isa.operands import Group, Slab
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ __all__ = [
     "group_burst_cycles",
     "group_burst_occupancy",
     "group_footprint",
+    "group_measures",
     "outputs_per_array",
     "utilisation",
 ]
@@ -47,7 +47,9 @@ class Footprint:
     """What one copy of some weights takes on crossbars, and uses for one position.
 
     ``rows`` word lines driven and ``columns`` data columns in use, summed over the crossbars; ``unit_columns`` in use;
-    ``sums`` partial sums: outputs x row blocks.
+    ``sums`` partial sums: outputs x row blocks. ``drives``: word lines, in different crossbars, that one input drives;
+    ``crossed``: the columns, unit columns too, that these cross, for each convolution group; ``cells``: where driven
+    word lines and columns in use cross.
     """
 
     arrays: int
@@ -55,6 +57,9 @@ class Footprint:
     columns: int
     unit_columns: int
     sums: int
+    drives: int
+    crossed: tuple[int, ...]
+    cells: int
 
 
 def outputs_per_array(columns: int, array: Array) -> int:
@@ -78,12 +83,17 @@ def footprint(groups: int, k: int, n: int, columns: int, array: Array, block_row
     packed = _groups_per_array(groups, k, n * columns, array, height)
     if packed > 1:
         units = groups if array.unit_columns else 0
-        return Footprint(-(-groups // packed), groups * k, groups * n * columns, units, groups * n)
+        each = n * columns + (1 if units else 0)
+        crossed = tuple(min(packed, groups - g // packed * packed) * each for g in range(groups))
+        return Footprint(
+            -(-groups // packed), groups * k, groups * n * columns, units, groups * n, 1, crossed, k * sum(crossed)
+        )
     blocks, across = -(-k // height), -(-n // outputs_per_array(columns, array))
     arrays = groups * blocks * across
-    return Footprint(
-        arrays, groups * k * across, groups * blocks * n * columns, arrays * array.unit_columns, groups * blocks * n
-    )
+    used = groups * blocks * n
+    crossed = (n * columns + across * array.unit_columns,) * groups
+    units, cells = arrays * array.unit_columns, k * sum(crossed)
+    return Footprint(arrays, groups * k * across, used * columns, units, used, across, crossed, cells)
 
 
 def _groups_per_array(groups: int, k: int, columns: int, array: Array, height: int) -> int:
@@ -178,43 +188,58 @@ def _turns(program: Program, group: Group, positions: int) -> int:
     return -(-positions // group.copies) * program.rounds_of(group)
 
 
-def group_actions(ctx: Context, dst: Slab, src: str, window: str, group: str) -> dict[str, float]:
+def group_measures(program: Program, group: Group) -> frozenset[str]:
+    """What of data the actions of a group depend on (see `pimc_isa.flow.use`)."""
+    flow = program.flow[group.flow]
+    return frozenset().union(*(op.measures(flow, program.machine) for op in flow.ops))
+
+
+def group_actions(
+    ctx: Context, dst: Slab, src: str, window: str, group: str, tally: Tally | None = None
+) -> dict[str, float]:
     """Actions of one burst: positions x what the group's flow does on the word lines and columns in use.
 
     Inputs are read from the tile's memory once for each position (and round) and broadcast to the crossbars' input
-    registers; sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide.
+    registers; sums are written once. Partial sums are kept exact: input bits + weight bits + log2(rows) wide. With a
+    ``tally`` they are those of all the bursts that it counts.
     """
     g = ctx.tile.group[group]
     flow, sums = ctx.program.flow[g.flow], ctx.tile.buffer[dst.buffer].element
+    positions = tally.positions if tally else ctx.width(dst)
+    use = _use(ctx, (dst, src), g, positions, tally)
     actions: Counter[str] = Counter()
-    for use in _uses(ctx, dst, src, g):
-        for op in flow.ops:
-            actions.update(op.actions(flow, use))
+    for op in flow.ops:
+        actions.update(op.actions(flow, use))
     if g.rounds:
-        actions.update(_between_rounds(ctx.program, g, ctx.width(dst), sums))
+        actions.update(_between_rounds(ctx.program, g, positions, sums))
     return {action: float(number) for action, number in actions.items() if number}
 
 
-def _uses(ctx: Context, dst: Slab, src: str, g: Group) -> Iterator[Use]:
-    """How much of the crossbars a burst uses in each round."""
-    flow, weights = ctx.program.flow[g.flow], ctx.program.weight[g.weights]
-    positions, array = ctx.width(dst), ctx.machine.array
+def _use(ctx: Context, slabs: tuple[Slab, str], g: Group, positions: int, tally: Tally | None) -> Use:
+    """How much of the crossbars some positions use, in all rounds together."""
+    flow, weights, array = ctx.program.flow[g.flow], ctx.program.weight[g.weights], ctx.machine.array
     sum_bytes = ceil((flow.input_bits + sum(weights.slices) + log2(array.rows)) / 8)
-    x, sums = ctx.tile.buffer[src].element, ctx.tile.buffer[dst.buffer].element
+    x, sums = ctx.tile.buffer[slabs[1]].element, ctx.tile.buffer[slabs[0].buffer].element
     if not g.rounds:
         place, convolutions = group_footprint(ctx.program, g), g.groups[1] - g.groups[0]
         inputs, outputs = ((hi - lo) * convolutions for lo, hi in (g.k, g.n))
-        yield Use(
-            *(positions, place.rows, place.arrays, place.columns, place.unit_columns, place.sums, outputs),
-            *(positions * x.nbytes(inputs), ctx.nbytes(dst), sum_bytes),
-        )
-        return
-    for done in _rounds(ctx.program, g):
-        arrays, outputs = len(done.reads), len(done.channels)
-        yield Use(
-            *(positions, done.rows, arrays, done.sums * weights.columns, arrays * array.unit_columns, done.sums),
-            *(outputs, positions * x.nbytes(done.inputs), positions * sums.nbytes(outputs), sum_bytes),
-        )
+        in_use = place.rows, place.cells, place.columns, place.unit_columns, place.sums, outputs
+        moved = x.nbytes(inputs), sums.nbytes(outputs)
+    else:
+        rounds = _rounds(ctx.program, g)
+        in_use = _in_rounds(rounds, weights.columns, array.unit_columns)
+        moved = sum(x.nbytes(r.inputs) for r in rounds), sum(sums.nbytes(len(r.channels)) for r in rounds)
+    inward, outward = (positions * size for size in moved)
+    return Use(positions, *in_use, inward, outward, sum_bytes, array.dac_pulses, tally)
+
+
+def _in_rounds(rounds: tuple[OneRound, ...], columns: int, units: int) -> tuple[int, int, int, int, int, int]:
+    """Word lines, cells, columns, unit columns, partial sums and results of a position, over all rounds."""
+    reads = [read for done in rounds for read in done.reads]
+    cells = sum(len(read.rows) * read_columns(read, columns, units) for read in reads)
+    sums = sum(done.sums for done in rounds)
+    outputs = sum(len(done.channels) for done in rounds)
+    return sum(done.rows for done in rounds), cells, sums * columns, len(reads) * units, sums, outputs
 
 
 def _rounds(program: Program, g: Group) -> tuple[OneRound, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from pimc_isa.operands import Group, Range
 from pimc_isa.program import Program
 
-__all__ = ["CrossbarRead", "OneRound", "copied", "rounds_of"]
+__all__ = ["CrossbarRead", "OneRound", "copied", "read_columns", "rounds_of"]
 
 Array = np.ndarray
 
@@ -71,6 +71,11 @@ def rounds_of(program: Program, group: Group, across: int) -> tuple[OneRound, ..
         adding = columns[patches[:, 1] == 1]
         found.append(OneRound(reads, channels, np.isin(channels, adding)))
     return tuple(found)
+
+
+def read_columns(read: CrossbarRead, columns: int, units: int) -> int:
+    """Columns of a crossbar that are in use: ``columns`` of each output that is read, and its unit columns."""
+    return len(read.columns) * columns + units
 
 
 def copied(program: Program, group: Group) -> tuple[Array, Array]:

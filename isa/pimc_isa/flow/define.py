@@ -13,7 +13,9 @@ from pimc_isa.errors import FlowError
 from pimc_isa.flow.fields import forms_of, pattern_of, usage_of
 
 if TYPE_CHECKING:
+    from pimc_isa.flow.adds import Addition
     from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.forms import Seen
     from pimc_isa.flow.use import Use
     from pimc_isa.machine import Array, Machine
 
@@ -105,6 +107,24 @@ class MicroOp:
         """Its arguments, as they are to be written."""
         return f"{usage_of(cls)}{' [steps=STEPS]' if cls.divisible else ''}".strip()
 
+    # ---- what it finds, leaves and computes ----
+
+    def taken(self, flow: Flow) -> tuple[str, ...]:
+        """The latches that it takes from, each as ``takes`` names them."""
+        return (self.takes,) if self.takes else ()
+
+    def made(self) -> tuple[str, ...]:
+        """The latches that it fills."""
+        return (self.makes,) if self.makes else ()
+
+    def seen(self, flow: Flow, taker: MicroOp) -> Seen:
+        """What a conversion of what it makes sees. Raises FlowError."""
+        raise FlowError(f"flow {flow.name}, {self.text()}: the {self.makes} cannot be converted", self)
+
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """What it adds to the normal form. Raises FlowError."""
+        yield from ()
+
     # ---- what the checks ask ----
 
     def problems(self, flow: Flow, machine: Machine) -> Iterator[tuple[str, str]]:
@@ -128,6 +148,10 @@ class MicroOp:
         return 1
 
     # ---- what it costs ----
+
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """What of data its actions depend on: `ONES` of the inputs, `FLAGS` of guarded conversions."""
+        return frozenset()
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """What is booked for it, over all positions of a burst."""

@@ -32,7 +32,7 @@ def judge_flow_file(path: str | Path, machine: Machine) -> tuple[Flow, NormalFor
     try:
         return flow, check_flow(flow, machine)
     except FlowError as error:
-        at = [n for n, op in zip(written[1:], flow.ops, strict=True) if op is error.op]
+        at = [n for n, op in zip(written[1:], flow.ops, strict=True) if op == error.op]
         where = f"{path}:{at[0]}" if isinstance(error.op, MicroOp) and at else f"{path}"
         raise FlowError(f"{where}: {error}", error.op) from None
 

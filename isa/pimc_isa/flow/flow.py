@@ -32,14 +32,19 @@ class Flow:
     ops: tuple[MicroOp, ...]
 
     @cached_property
+    def sampled(self) -> frozenset[str]:
+        """How reads sample columns: one by one (''), 'pairs' or 'sides'."""
+        return frozenset(op.sampled for op in self.ops if isinstance(op, Read))
+
+    @cached_property
     def pairs(self) -> bool:
         """Whether reads sample differences of two columns (W+ and W-)."""
-        return any(isinstance(op, Read) and op.sampled == "pairs" for op in self.ops)
+        return "pairs" in self.sampled
 
     @cached_property
     def bipolar(self) -> bool:
         """Whether reads want two columns (W+ and W-) for each slice, so that weights must be bipolar."""
-        return self.pairs or any(isinstance(op, Read) and op.sampled == "sides" for op in self.ops)
+        return bool(self.sampled & {"pairs", "sides"})
 
     @cached_property
     def columns(self) -> int:

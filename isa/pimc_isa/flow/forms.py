@@ -4,14 +4,19 @@ With ``p_ij`` the column sum of input slice i and weight slice j, every flow com
 
     y = sum over blocks B of  2**shift_B * C_B( sum over (i, j) in B of 2**a_ij p_ij )
 
-where the blocks partition the grid of pairs and C_B is one conversion.
+where the blocks partition the grid of pairs and C_B is one conversion. A *guarded* block is replaced by its refinement,
+blocks that cover the same pairs, where its conversion gives an end code.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-__all__ = ["Bits", "Block", "Conversion", "NormalForm", "Seen"]
+__all__ = ["Bits", "Block", "Conversion", "NormalForm", "Seen", "Shape", "Takes"]
 
 Bits = tuple[int, int]
 """A range of bits [lo, hi)."""
@@ -29,6 +34,11 @@ class Conversion:
     hi: int
     step: int = 1
     ranged: bool = False
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The end codes, behind which values are lost: of an unsigned conversion the upper one alone."""
+        return (self.lo, self.hi) if self.lo < 0 else (self.hi,)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class Block:
     """One block of (input slice i, weight slice j) pairs summed in analog before one conversion.
 
     The block's sum is ``sum 2**exponents[n] * p[pairs[n]]``; the converted value counts ``2**shift`` times. ``cell``
-    is what each column sum goes through before it is added (an analog buffer cell).
+    is what each column sum goes through before it is added (an analog buffer cell). With a ``refinement`` the block is
+    guarded: where the conversion gives an end code, the sum of these blocks counts instead.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -56,15 +67,47 @@ class Block:
     shift: int
     conversion: Conversion | None
     cell: Conversion | None = None
+    refinement: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a form is made of.
+
+    ``grids``: how its blocks cut the grid: 'singles' (a pair each), 'whole' (one block sees every pair), both (a grid
+    of one pair) or neither. ``parts``: the names of all its fields that are not at their defaults, whoever added them.
+    """
+
+    grids: frozenset[str]
+    parts: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Shapes that a kernel knows: ``parts`` that may occur, and one of ``grids`` (empty: any)."""
+
+    parts: frozenset[str]
+    grids: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, *parts: str, grids: tuple[str, ...] = ()) -> Takes:
+        """Parts by name."""
+        return cls(frozenset(parts), frozenset(grids))
+
+    def __call__(self, form: NormalForm) -> bool:
+        """Whether it knows everything that a form is made of."""
+        shape = form.shape
+        return shape.parts <= self.parts and (not self.grids or bool(shape.grids & self.grids))
 
 
 @dataclass(frozen=True)
 class NormalForm:
     """What a flow computes: input slices as bit ranges [lo, hi), weight slices as bit positions, and the blocks.
 
-    ``unit_conversions``: how the sum of each input slice is converted (unit column; ``None``: counted in digital);
-    empty if the flow sums no inputs, and then only weights with centre 0 can use it. ``sides``: W+ and W- columns go
-    through conversions of their own, and their converted blocks are subtracted.
+    The slices that blocks see come first, then those that only refinements see. ``unit_conversions``: how the sum of
+    each input slice that blocks see is converted (unit column; ``None``: counted in digital); empty if the flow sums no
+    inputs, and then only weights with centre 0 can use it. ``sides``: W+ and W- columns go through conversions of their
+    own, and their converted blocks are subtracted.
     """
 
     input_slices: tuple[tuple[int, int], ...]
@@ -72,3 +115,35 @@ class NormalForm:
     blocks: tuple[Block, ...]
     unit_conversions: tuple[Conversion | None, ...] = ()
     sides: bool = False
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What it is made of."""
+        grids = {name for name, holds in (("singles", self._singles()), ("whole", self._whole())) if holds}
+        return Shape(frozenset(grids), frozenset(_parts(self)))
+
+    def _singles(self) -> bool:
+        return all(len(b.pairs) == 1 and b.exponents == (0,) for b in self.blocks)
+
+    def _whole(self) -> bool:
+        """One block with all pairs at their places."""
+        if len(self.blocks) != 1 or self.blocks[0].shift:
+            return False
+        block = self.blocks[0]
+        grid = {(i, j) for i in range(len(self.input_slices)) for j in range(len(self.weight_shifts))}
+        places = tuple(self.input_slices[i][0] + self.weight_shifts[j] for i, j in block.pairs)
+        return set(block.pairs) == grid and places == block.exponents
+
+
+def _parts(value: Any) -> Iterator[str]:
+    """Names of the fields that are not at their defaults, in a dataclass and in all that it holds."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _parts(item)
+    if not dataclasses.is_dataclass(value):
+        return
+    for field in dataclasses.fields(value):
+        held = getattr(value, field.name)
+        if field.default is not dataclasses.MISSING and held != field.default:
+            yield field.name
+        yield from _parts(held)

@@ -38,27 +38,26 @@ def check_limits(flow: Flow, machine: Machine) -> None:
 
 def check_latches(flow: Flow, op: MicroOp, machine: Machine) -> None:
     """What ``op`` takes must stay until it ends: no other write, of any position, may come in between."""
-    if not op.takes:
-        return
-    maker = latest(flow, op, op.takes)
-    writers = [o for o in flow.ops if o.makes == maker.makes]
-    own = _parts(flow, op, maker, writers)
-    since = min(o.step if o.gradual else o.end for o in own)
-    period = flow.interval * maker.copies(flow, machine.array)
-    losses = [_first_loss(write, since, period, write in own) for write in writers]
-    lost, step = min(losses, default=(op.end, 0))
-    if lost < op.end:
-        problem = f"another position overwrites the {maker.makes} in step {step}"
-        fail(flow, op, problem, "use it earlier or lengthen the interval")
+    for latch in op.taken(flow):
+        maker = latest(flow, op, latch)
+        (filled,) = set(maker.made()) & set(latch.split("|"))
+        writers = [o for o in flow.ops if filled in o.made()]
+        own = _parts(flow, op, maker, writers, filled)
+        since = min(o.step if o.gradual else o.end for o in own)
+        period = flow.interval * maker.copies(flow, machine.array)
+        losses = [_first_loss(write, since, period, write in own) for write in writers]
+        lost, step = min(losses, default=(op.end, 0))
+        if lost < op.end:
+            problem = f"another position overwrites the {filled} in step {step}"
+            fail(flow, op, problem, "use it earlier or lengthen the interval")
 
 
-def _parts(flow: Flow, op: MicroOp, maker: MicroOp, writers: list[MicroOp]) -> list[MicroOp]:
+def _parts(flow: Flow, op: MicroOp, maker: MicroOp, writers: list[MicroOp], latch: str) -> list[MicroOp]:
     """The writes that make up the value ``op`` takes: one, or all that are added to one another."""
     if maker.gathers == "all":
         last = max(writers, key=lambda o: o.end)
         if last.end > op.step:
-            problem = f"the {maker.makes} are complete only after step {last.end - 1}"
-            fail(flow, op, problem, "start it in a later step")
+            fail(flow, op, f"the {latch} are complete only after step {last.end - 1}", "start it in a later step")
     return gathered(flow, op, maker) or [maker]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from pimc_isa.errors import FlowError
 from pimc_isa.flow.define import OPS, MicroOp
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.microops import Convert
 
-__all__ = ["fail", "gathered", "latest"]
+__all__ = ["converted", "fail", "gathered", "guard_of", "latest"]
 
 
 def fail(flow: Flow, op: MicroOp, problem: str, remedy: str) -> NoReturn:
@@ -24,11 +25,24 @@ def latest(flow: Flow, op: MicroOp, latch: str) -> MicroOp:
     Of samples and what was made of samples in the same step, the latter.
     """
     names = latch.split("|")
-    makers = [o for o in flow.ops if o.makes in names and o.end <= op.step]
+    makers = [o for o in flow.ops if set(o.made()) & set(names) and o.end <= op.step]
     if not makers:
         fail(flow, op, f"nothing has filled the {' or '.join(names)} yet", "start it in a later step")
     order = list(OPS)
     return max(makers, key=lambda o: (o.end, order.index(o.name)))
+
+
+def converted(flow: Flow, op: MicroOp) -> Convert:
+    """The conversion whose codes ``op`` takes. Raises FlowError."""
+    found = latest(flow, op, op.takes)
+    if not hasattr(found, "conversion"):
+        fail(flow, op, f"'{found.text()}' makes no codes", "convert first")
+    return cast("Convert", found)
+
+
+def guard_of(flow: Flow, op: MicroOp) -> Convert:
+    """The guarded conversion whose flags ``op`` finds. Raises FlowError."""
+    return cast("Convert", latest(flow, op, "flags"))
 
 
 def gathered(flow: Flow, op: MicroOp, maker: MicroOp) -> list[MicroOp]:

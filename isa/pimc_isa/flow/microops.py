@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from pimc_isa.flow.adds import Addition, Codes, Corrected, InputSum, Scaled
 from pimc_isa.flow.define import OPS, MicroOp, micro_op, parse_flow_lines, print_flow_lines
 from pimc_isa.flow.fields import Columns, Rounding, bit_range, bits, choice, columns, rounding, scaling, shift, step
 from pimc_isa.flow.forms import Bits, Conversion, Seen
-from pimc_isa.flow.latches import fail, gathered, latest
+from pimc_isa.flow.latches import converted, fail, gathered, latest
+from pimc_isa.flow.reduce import numbers, refinements
+from pimc_isa.flow.use import FLAGS, ONES
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
@@ -63,10 +66,15 @@ class Drive(MicroOp, op="drive", resource="dac", takes="inputs"):
         if not 0 < self.bits[1] - self.bits[0] <= most:
             yield "the slice does not fit the DACs", f"drive 1 to {most} bits at a time"
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Pulse trains are as long as the inputs are large."""
+        return frozenset({ONES} if machine.array.dac_pulses else ())
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
-        """One pulse on every word line, and the bits read from its register."""
+        """Every word line is driven, and the bits read from its register; the pulses, where it is driven by pulses."""
         lines = use.positions * use.rows
-        return {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
+        driven = {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
+        return driven | ({"dac_pulse": use.pulses_sent(self.bits)} if use.pulses else {})
 
 
 class Read(MicroOp, op="read", resource="array", makes="samples"):
@@ -88,10 +96,14 @@ class Read(MicroOp, op="read", resource="array", makes="samples"):
             fail(flow, self, "no input bits are driven in this step", "add a drive at the same step")
         return input_bits(flow, drives[0], drives[0].bits)
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Cells conduct as long as pulses last."""
+        return frozenset({ONES} if machine.array.dac_pulses else ())
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
-        """Whole arrays are read, and all columns sampled."""
+        """Cells between driven word lines and columns in use are read, and these columns sampled."""
         held = use.positions * (use.columns + use.unit_columns)
-        return {"array_read": use.positions * use.arrays, "sample_hold": held}
+        return {"cell_read": use.cells_read(self.driven(flow)), "sample_hold": held}
 
 
 class Fold(
@@ -222,13 +234,23 @@ class Convert(
     """Convert every sample, held sum or buffer column: round to STEP, clip to BITS bits.
 
     ranged: the end code stands for the group's full scale; columns: only these buffer columns, each, or summed: added
-    by their weight.
+    by their weight. guarded: an end code (of an unsigned conversion, the upper one) does not count and raises a flag;
+    flagged: only where the latest guarded conversion raised a flag.
     """
 
     sign: str = choice("unsigned", "signed")
     bits: int = bits()
     rounding: Rounding | None = rounding()
     columns: Columns | None = columns()
+    guard: str = choice("guarded", "flagged", optional=True)
+
+    def taken(self, flow: Flow) -> tuple[str, ...]:
+        """What it converts, and the flags that say where."""
+        return (self.takes, "flags") if self.guard == "flagged" else (self.takes,)
+
+    def made(self) -> tuple[str, ...]:
+        """Codes, and flags."""
+        return (self.makes, "flags") if self.guard == "guarded" else (self.makes,)
 
     def problems(self, flow: Flow, machine: Machine) -> Problems:
         """Converters have so many bits, amplifiers add so many columns."""
@@ -237,6 +259,8 @@ class Convert(
             yield "the converters are narrower", f"convert to at most {array.converter_bits} bits"
         if self.columns and self.columns.summed and self.columns.hi - self.columns.lo > array.summed_columns:
             yield "the summing amplifiers add fewer columns", f"sum at most {array.summed_columns}"
+        if self.guard and self.rounding is not None and self.rounding.ranged:
+            yield "ranged codes are added before they count", "guard and refine conversions to steps"
 
     def powers(self) -> Iterator[int]:
         """The bits."""
@@ -249,10 +273,10 @@ class Convert(
     def work(self, flow: Flow, machine: Machine) -> int:
         """One for each sum, buffer column or column."""
         array, outputs = machine.array, outputs_of(flow, machine.array)
-        source = latest(flow, self, self.takes)
-        if isinstance(source, Fold):
+        kind = self.sees(flow).kind
+        if kind == "held":
             return outputs
-        if isinstance(source, Buffer):
+        if kind == "buffered":
             if self.columns is None:
                 return outputs * buffer_places(flow)
             return outputs * (1 if self.columns.summed else self.columns.hi - self.columns.lo)
@@ -267,29 +291,40 @@ class Convert(
             return Conversion(0, (codes - 1) * how.step, how.step, how.ranged)
         return Conversion(-codes // 2 * how.step, (codes // 2 - 1) * how.step, how.step, how.ranged)
 
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Flags say how much is converted."""
+        return frozenset({FLAGS} if self.guard else ())
+
+    def codes_of_a_sum(self, flow: Flow) -> int:
+        """How many codes a partial sum gets from it, flagged or not."""
+        seen = self.sees(flow)
+        if seen.kind == "samples":
+            return len(flow.slices) * (2 if flow.bipolar and not flow.pairs else 1)
+        if seen.kind == "buffered" and self.columns is not None:
+            return 1 if self.columns.summed else self.columns.hi - self.columns.lo
+        return buffer_places(flow) if seen.kind == "buffered" else 1
+
     def codes(self, flow: Flow, use: Use) -> float:
         """How many codes it makes whose sums count, in a burst: those of unit columns are booked by ``sum-inputs``."""
-        seen = self.seen(flow)
-        per_sum = 1
-        if seen.kind == "samples":
-            per_sum = len(flow.slices) * (2 if flow.bipolar and not flow.pairs else 1)
-        elif seen.kind == "buffered" and self.columns is not None:
-            per_sum = 1 if self.columns.summed else self.columns.hi - self.columns.lo
-        elif seen.kind == "buffered":
-            per_sum = buffer_places(flow)
-        return use.positions * use.sums * per_sum
+        if self.guard == "flagged" and use.tally is not None:
+            return sum(use.tally.flags[block] * times for block, times in refinements(flow, self).items())
+        return use.positions * use.sums * self.codes_of_a_sum(flow)
+
+    def counted(self, flow: Flow, use: Use) -> float:
+        """How many of its codes count: of a guarded conversion those without a flag."""
+        if self.guard == "guarded" and use.tally is not None:
+            return self.codes(flow, use) - sum(use.tally.flags[block] for block in numbers(flow, self))
+        return self.codes(flow, use)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """A conversion for each code, and what is buffered is read."""
         codes = self.codes(flow, use)
-        read = {"buffer_read": codes} if isinstance(latest(flow, self, self.takes), Buffer) else {}
+        read = {"buffer_read": codes} if self.sees(flow).kind == "buffered" else {}
         return {"adc_conversion": codes, **read}
 
-    def seen(self, flow: Flow) -> Seen:
+    def sees(self, flow: Flow) -> Seen:
         """What it converts."""
-        source = latest(flow, self, self.takes)
-        assert isinstance(source, Read | Fold | Buffer)
-        return source.seen(flow, self)
+        return latest(flow, self, self.takes).seen(flow, self)
 
 
 class Accumulate(MicroOp, op="accumulate", resource="shift-adder", takes="codes", makes="sums", gathers="all"):
@@ -301,12 +336,24 @@ class Accumulate(MicroOp, op="accumulate", resource="shift-adder", takes="codes"
         """The shift."""
         yield self.left
 
+    def taken(self, flow: Flow) -> tuple[str, ...]:
+        """Codes, and the flags that say which of them count."""
+        return (self.takes, "flags") if converted(flow, self).guard else (self.takes,)
+
+    def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
+        """Flags say which codes are added."""
+        return converted(flow, self).measures(flow, machine)
+
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """The codes."""
+        yield Codes(self, converted(flow, self), self.left)
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
-        """Every code is added; a partial sum is read and written."""
-        convert = latest(flow, self, self.takes)
-        assert isinstance(convert, Convert)
-        registers = use.positions * use.sums * 2 * use.sum_bytes
-        return {"shift_add": convert.codes(flow, use), "output_register_byte": registers}
+        """Every code that counts is added; a partial sum is read and written, for its share of them."""
+        convert = converted(flow, self)
+        codes = convert.counted(flow, use)
+        sums = codes / convert.codes_of_a_sum(flow)
+        return {"shift_add": codes, "output_register_byte": sums * 2 * use.sum_bytes}
 
 
 class SumInputs(MicroOp, op="sum-inputs", resource="input-adder", takes="codes", makes="input sums", gathers="all"):
@@ -327,6 +374,11 @@ class SumInputs(MicroOp, op="sum-inputs", resource="input-adder", takes="codes",
         """Sums of inputs side by side."""
         return array.input_sum_copies
 
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """The converted sum."""
+        convert = converted(flow, self)
+        yield InputSum(self, convert.sees(flow).bits[0], convert, self.left)
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """The unit columns are converted and added."""
         units = use.positions * use.unit_columns
@@ -344,6 +396,10 @@ class CountInputs(
         """Sums of inputs side by side."""
         return array.input_sum_copies
 
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """The counted sum."""
+        yield InputSum(self, input_bits(flow, self, self.bits))
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """Every input is added."""
         return {"input_count": use.positions * use.rows}
@@ -351,6 +407,12 @@ class CountInputs(
 
 class Merge(MicroOp, op="merge", resource="tile-adder", takes="sums|codes", makes="totals"):
     """Add the partial sums of all row blocks in the tile."""
+
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """Codes that are merged as they are."""
+        source = latest(flow, self, self.takes)
+        if isinstance(source, Convert):
+            yield Codes(self, source)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """Every partial sum is added."""
@@ -360,6 +422,10 @@ class Merge(MicroOp, op="merge", resource="tile-adder", takes="sums|codes", make
 class Correct(MicroOp, op="correct", resource="corrector", takes="input sums"):
     """Add centre x sum of inputs to every partial sum as it is merged."""
 
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """The correction."""
+        yield Corrected(self)
+
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """An addition for each partial sum."""
         return {"shift_add": use.positions * use.sums}
@@ -367,6 +433,10 @@ class Correct(MicroOp, op="correct", resource="corrector", takes="input sums"):
 
 class Scale(MicroOp, op="scale", resource="multiplier", takes="totals", makes="scaled"):
     """Multiply every total of ranged codes by what one code stands for."""
+
+    def adds(self, flow: Flow) -> Iterator[Addition]:
+        """The product."""
+        yield Scaled(self)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """A product for each output."""
@@ -397,9 +467,10 @@ def input_bits(flow: Flow, op: MicroOp, found: Bits) -> Bits:
 
 def _driven(flow: Flow, op: MicroOp) -> Bits:
     """The input bits of the samples that ``op`` takes."""
-    read = latest(flow, op, "samples")
-    assert isinstance(read, Read)
-    return read.driven(flow)
+    seen = latest(flow, op, "samples").seen(flow, op)
+    if seen.cell is not None:
+        fail(flow, op, "the samples have been through a cell", "take them as they were read")
+    return seen.bits[0]
 
 
 def outputs_of(flow: Flow, array: Array) -> int:
@@ -413,7 +484,10 @@ def buffer_columns(flow: Flow, array: Array) -> int:
 
 
 def buffer_places(flow: Flow) -> int:
-    """Buffer columns of one output: distinct weights of pairs of input and weight slice."""
+    """Buffer columns of one output: distinct weights of pairs of buffered input slice and weight slice."""
+    return len(_places(flow, [_driven(flow, op) for op in flow.ops if isinstance(op, Buffer)]))
+
+
+def _places(flow: Flow, slices: Iterable[Bits]) -> set[int]:
     shifts = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
-    starts = [op.bits[0] for op in flow.ops if isinstance(op, Drive)]
-    return len({lo + shift for lo in starts for shift in shifts})
+    return {lo + shift for lo, _ in slices for shift in shifts}

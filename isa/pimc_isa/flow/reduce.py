@@ -1,77 +1,110 @@
-"""What a flow computes: its micro-ops reduced to the normal form."""
+"""What a flow computes: what its micro-ops add, reduced to the normal form."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pimc_isa.errors import FlowError
-from pimc_isa.flow.define import MicroOp
+from pimc_isa.flow.adds import Codes, Corrected, InputSum, Scaled
 from pimc_isa.flow.forms import Bits, Block, Conversion, NormalForm, Seen
-from pimc_isa.flow.latches import fail, latest
-from pimc_isa.flow.microops import (
-    Accumulate,
-    Convert,
-    Correct,
-    CountInputs,
-    Merge,
-    Read,
-    Scale,
-    SumInputs,
-    input_bits,
-)
+from pimc_isa.flow.guards import covers, refined, refuse_guards
+from pimc_isa.flow.latches import fail, guard_of
+from pimc_isa.flow.pairs import blocks_of, lowest_place
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.microops import Convert
 
-__all__ = ["MAX_BITS", "normal_form"]
+__all__ = ["MAX_BITS", "normal_form", "numbers", "refinements"]
 
 #: Bits of an input, and of a weight, that a flow may have.
 MAX_BITS = 32
+
+_Kind = TypeVar("_Kind", Codes, InputSum, Corrected, Scaled)
 
 
 @lru_cache(maxsize=64)
 def normal_form(flow: Flow) -> NormalForm:
     """Reduce a flow to what it computes: the grid of (input slice, weight slice) pairs cut into blocks.
 
-    Raises FlowError unless the blocks cover every input bit and weight slice exactly once with the right power of two.
+    Raises FlowError unless the blocks cover every input bit and weight slice exactly once with the right power of two,
+    and every refinement covers its block exactly once.
     """
     if not (0 < flow.input_bits <= MAX_BITS and flow.slices and min(flow.slices) > 0 and sum(flow.slices) <= MAX_BITS):
         raise FlowError(f"flow {flow.name}: inputs and the slices of a weight must have 1 to {MAX_BITS} bits")
-    reads = {op.sampled for op in flow.ops if isinstance(op, Read)}
-    if len(reads) > 1:
+    if len(flow.sampled) > 1:
         raise FlowError(f"flow {flow.name}: some reads sample pairs of columns, others single ones\nread all alike")
-    converts = _added(flow)
-    sums = [convert.seen(flow) for convert in converts]
-    inputs = _inputs(sums)
-    _refuse_gaps(flow, inputs, "adds")
-    units = _unit_conversions(flow, inputs)
+    cut = _cut(flow)
+    _refuse_columns(flow, [block for _, block in cut.primary])
+    _refuse_ranges(flow, [block for _, block in cut.primary])
+    refuse_guards(flow, [*dict(cut.primary), *dict(cut.finer)])
+    _refuse_sides(flow, [each for each, _ in (*cut.primary, *cut.finer)])
+    blocks = tuple(refined(flow, each, block, cut.slices, cut.finer) for each, block in cut.primary)
+    units = _unit_conversions(flow, cut.slices[: cut.inputs])
     shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
+    return NormalForm(cut.slices, shifts, blocks, units, flow.sampled == {"sides"})
+
+
+def numbers(flow: Flow, convert: Convert) -> tuple[int, ...]:
+    """Which blocks of the normal form a conversion makes that is not flagged."""
+    return tuple(n for n, (each, _) in enumerate(_cut(flow).primary) if each.convert == convert)
+
+
+@lru_cache(maxsize=256)
+def refinements(flow: Flow, convert: Convert) -> dict[int, int]:
+    """By block of the normal form that a flagged conversion refines: in how many of its own blocks."""
+    cut = _cut(flow)
+    own = [block for each, block in cut.finer if each.convert == convert]
+    inside = {n: sum(covers(b, f, cut.slices) for f in own) for n, (_, b) in enumerate(cut.primary)}
+    guard = guard_of(flow, convert)
+    return {n: times for n, times in inside.items() if times and cut.primary[n][0].convert == guard}
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A flow's blocks with whoever adds them: those that count at first, and those of flagged conversions.
+
+    ``slices``: input slices by number, the first ``inputs`` of them those of the first.
+    """
+
+    slices: tuple[Bits, ...]
+    inputs: int
+    primary: tuple[tuple[Codes, Block], ...]
+    finer: tuple[tuple[Codes, Block], ...]
+
+
+@lru_cache(maxsize=64)
+def _cut(flow: Flow) -> _Cut:
+    codes = _added(flow)
+    own = [each for each in codes if each.convert.guard != "flagged"]
+    inputs = _inputs(flow, own)
+    _refuse_gaps(flow, inputs, "adds")
     number = {bits: i for i, bits in enumerate(inputs)}
-    blocks = [
-        block
-        for convert, each in zip(converts, sums, strict=True)
-        for block in _blocks(flow, convert, each, number, shifts)
-    ]
-    _refuse_columns(flow, blocks)
-    if any(b.conversion is not None and b.conversion.ranged for b in blocks) != any(
-        isinstance(o, Scale) for o in flow.ops
-    ):
-        raise FlowError(f"flow {flow.name}: ranged conversions and scale need each other\nuse both or neither")
-    sides = reads == {"sides"}
-    if sides and any(each.kind != "samples" for each in sums):
-        raise FlowError(f"flow {flow.name}: sides are subtracted after conversion, analog sums before\nread pairs")
-    return NormalForm(tuple(inputs), shifts, tuple(blocks), units, sides)
+    for each in codes:
+        for bits in each.convert.sees(flow).bits:
+            number.setdefault(bits, len(number))
+    made = [(each, block) for each in codes for block in blocks_of(flow, each.convert, number)]
+    primary = tuple((each, block) for each, block in made if each in own)
+    return _Cut(tuple(number), len(inputs), primary, tuple(pair for pair in made if pair[0] not in own))
 
 
-def _inputs(sums: list[Seen]) -> list[Bits]:
+def _additions(flow: Flow, kind: type[_Kind]) -> list[_Kind]:
+    """What the micro-operations add of one kind, in order."""
+    return [added for op in flow.ops for added in op.adds(flow) if isinstance(added, kind)]
+
+
+def _inputs(flow: Flow, codes: list[Codes]) -> list[Bits]:
     """Input slices in the order they are added; several conversions may share what is buffered."""
+    sums: list[Seen] = []
     inputs: list[Bits] = []
-    for n, each in enumerate(sums):
-        if each.kind != "buffered" or each not in sums[:n]:
-            inputs += each.bits
+    for each in codes:
+        seen = each.convert.sees(flow)
+        if seen.kind != "buffered" or seen not in sums:
+            inputs += seen.bits
+        sums.append(seen)
     return inputs
 
 
@@ -85,77 +118,39 @@ def _refuse_columns(flow: Flow, blocks: list[Block]) -> None:
         raise FlowError(f"flow {flow.name}: ranged conversions differ, their codes cannot be added\nmake them alike")
 
 
-def _added(flow: Flow) -> list[Convert]:
-    """The conversions whose codes count, in order: by ``accumulate``, or the only one, merged as it is."""
-    merged = [latest(flow, op, op.takes) for op in flow.ops if isinstance(op, Merge)]
-    direct = [op for op in merged if isinstance(op, Convert)]
-    adders = [op for op in flow.ops if isinstance(op, Accumulate)]
-    if direct and adders:
-        fail(flow, direct[0], "some codes are accumulated, these are merged", "accumulate all codes, or merge the only")
-    found = list(direct)
-    for op in adders:
-        convert = _converted(flow, op)
-        _refuse_shift(flow, op, convert)
-        found.append(convert)
-    for convert in direct:
-        if _lowest(flow, convert):
-            fail(flow, convert, "codes of high input bits are merged without a shift", "accumulate them")
+def _refuse_ranges(flow: Flow, blocks: list[Block]) -> None:
+    ranged = any(b.conversion is not None and b.conversion.ranged for b in blocks)
+    if ranged != bool(_additions(flow, Scaled)):
+        raise FlowError(f"flow {flow.name}: ranged conversions and scale need each other\nuse both or neither")
+
+
+def _refuse_sides(flow: Flow, codes: list[Codes]) -> None:
+    if flow.sampled == {"sides"} and any(each.convert.sees(flow).kind != "samples" for each in codes):
+        raise FlowError(f"flow {flow.name}: sides are subtracted after conversion, analog sums before\nread pairs")
+
+
+def _added(flow: Flow) -> list[Codes]:
+    """The codes that count: those accumulated, or those of the only conversion, merged as they are."""
+    found = _additions(flow, Codes)
+    direct = [each for each in found if each.op.takes != "codes"]
+    if direct and len(direct) < len(found):
+        what = "some codes are accumulated, these are merged"
+        fail(flow, direct[0].convert, what, "accumulate all codes, or merge the only")
+    for each in direct:
+        if lowest_place(flow, each.convert):
+            fail(flow, each.convert, "codes of high input bits are merged without a shift", "accumulate them")
+    for each in found:
+        _refuse_shift(flow, each)
     return found
 
 
-def _converted(flow: Flow, op: MicroOp) -> Convert:
-    """The conversion whose codes ``op`` takes."""
-    convert = latest(flow, op, "codes")
-    assert isinstance(convert, Convert)
-    return convert
-
-
-def _places(flow: Flow, each: Seen) -> list[int]:
-    """Weights (powers of two) of the buffer columns of one output, or of the columns of one sample."""
-    shifts = [sum(flow.slices[:j]) for j in range(len(flow.slices))]
-    return sorted({lo + shift for lo, _ in each.bits for shift in shifts})
-
-
-def _columns(flow: Flow, convert: Convert, each: Seen) -> list[int]:
-    """Weights of the buffer columns that are converted."""
-    places, chosen = _places(flow, each), convert.columns
-    if chosen is None:
-        return places
-    if each.kind != "buffered" or not chosen.lo < chosen.hi <= len(places):
-        what = f"there are no buffer columns {chosen.lo}:{chosen.hi}"
-        fail(flow, convert, what, f"convert columns within 0:{len(places)}")
-    return places[chosen.lo : chosen.hi]
-
-
-def _lowest(flow: Flow, convert: Convert) -> int:
-    """The power of two of the lowest code of a conversion."""
-    return _columns(flow, convert, convert.seen(flow))[0]
-
-
-def _blocks(
-    flow: Flow, convert: Convert, each: Seen, number: dict[Bits, int], shifts: tuple[int, ...]
-) -> Iterable[Block]:
-    conversion = convert.conversion
-    together = each.kind == "held" or bool(convert.columns and convert.columns.summed)
-    pairs = [(lo + shift, number[lo, hi], j) for lo, hi in each.bits for j, shift in enumerate(shifts)]
-    if each.kind == "samples":
-        return [Block(((i, j),), (0,), place, conversion) for place, i, j in pairs]
-    places = _columns(flow, convert, each)
-    groups = [places] if together else [[place] for place in places]
-    blocks = []
-    for group in groups:
-        inside = [(place, i, j) for place, i, j in pairs if place in group]
-        exponents = tuple(place - group[0] for place, _, _ in inside)
-        blocks.append(Block(tuple((i, j) for _, i, j in inside), exponents, group[0], conversion, each.cell))
-    return blocks
-
-
-def _refuse_shift(flow: Flow, op: Accumulate | SumInputs, convert: Convert) -> None:
-    lowest = _lowest(flow, convert)
-    if op.left != lowest:
-        bits = convert.seen(flow).bits
+def _refuse_shift(flow: Flow, added: Codes | InputSum) -> None:
+    assert added.convert is not None
+    lowest = lowest_place(flow, added.convert)
+    if added.left != lowest:
+        bits = added.convert.sees(flow).bits
         many = f"{bits[0][0]}:{max(hi for _, hi in bits)}"
-        fail(flow, op, f"the codes are of input bits {many}", f"shift them by <<{lowest}")
+        fail(flow, added.op, f"the codes are of input bits {many}", f"shift them by <<{lowest}")
 
 
 def _refuse_gaps(flow: Flow, bits: list[Bits], what: str) -> None:
@@ -169,21 +164,21 @@ def _refuse_gaps(flow: Flow, bits: list[Bits], what: str) -> None:
             )
 
 
-def _unit_conversions(flow: Flow, slices: list[Bits]) -> tuple[Conversion | None, ...]:
+def _unit_conversions(flow: Flow, slices: tuple[Bits, ...]) -> tuple[Conversion | None, ...]:
     """How the sum of each input slice is converted (counted in digital: not at all), in the order of ``slices``."""
-    summed: list[tuple[Bits, Conversion | None]] = []
-    for op in flow.ops:
-        if isinstance(op, CountInputs):
-            summed.append((input_bits(flow, op, op.bits), None))
-        if isinstance(op, SumInputs):
-            convert = _converted(flow, op)
-            _refuse_shift(flow, op, convert)
-            summed.append((convert.seen(flow).bits[0], convert.conversion))
-    if any(isinstance(op, Correct) for op in flow.ops) != bool(summed):
+    summed = _additions(flow, InputSum)
+    for each in summed:
+        if each.convert is not None:
+            _refuse_shift(flow, each)
+            seen = each.convert.sees(flow)
+            if seen.kind != "samples" or seen.cell is not None:
+                fail(flow, each.op, "unit columns go through no cells", "sum samples as they are read, or count-inputs")
+    if bool(_additions(flow, Corrected)) != bool(summed):
         raise FlowError(f"flow {flow.name}: sum-inputs and correct need each other\nuse both or neither")
     if not summed:
         return ()
-    _refuse_gaps(flow, [bits for bits, _ in summed], "sums")
-    if {bits for bits, _ in summed} != set(slices):
+    _refuse_gaps(flow, [each.bits for each in summed], "sums")
+    if {each.bits for each in summed} != set(slices):
         raise FlowError(f"flow {flow.name}: inputs are summed in other slices than dot products\nsum every conversion")
-    return tuple(dict(summed)[bits] for bits in slices)
+    found = {each.bits: each.conversion for each in summed}
+    return tuple(found[bits] for bits in slices)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from pimc_isa.crossbar.footprint import group_actions, group_burst_cycles, group_burst_occupancy
+from pimc_isa.crossbar.footprint import group_actions, group_burst_cycles, group_burst_occupancy, group_measures
 from pimc_isa.define import Context, Instr, Meaning, ref, slab, source
 from pimc_isa.element import I32
+from pimc_isa.flow.use import Tally
 from pimc_isa.operands import Group, Range, Slab
 
 __all__ = ["Mvm", "Mvma"]
@@ -85,9 +86,13 @@ class Multiply(Instr):
         """One interval for each round of the busiest copy's positions: bursts follow each other as positions do."""
         return group_burst_occupancy(ctx.program, ctx.tile.group[self.group], ctx.width(self.dst))
 
-    def actions(self, ctx: Context) -> dict[str, float]:
+    def measures(self, ctx: Context) -> frozenset[str]:
+        """What the group's flow depends on."""
+        return group_measures(ctx.program, ctx.tile.group[self.group])
+
+    def actions(self, ctx: Context, tally: Tally | None = None) -> dict[str, float]:
         """The flow's actions for each position, plus reading inputs and writing sums."""
-        return group_actions(ctx, self.dst, self.src, self.window, self.group)
+        return group_actions(ctx, self.dst, self.src, self.window, self.group, tally)
 
 
 class Mvm(Multiply, op=0x30, name="mvm", unit="matrix"):
@@ -106,11 +111,12 @@ class Mvma(Multiply, op=0x31, name="mvma", unit="matrix"):
 
     dst: Slab = slab("rw", "row of sums", dtype=I32)
 
-    def actions(self, ctx: Context) -> dict[str, float]:
+    def actions(self, ctx: Context, tally: Tally | None = None) -> dict[str, float]:
         """As ``mvm``, plus reading the sums and one addition each."""
-        actions = super().actions(ctx)
-        actions["memory_byte"] = actions.get("memory_byte", 0) + ctx.nbytes(self.dst)
-        actions["vector_element"] = actions.get("vector_element", 0) + ctx.elements(self.dst)
+        actions = super().actions(ctx, tally)
+        bursts = tally.positions / ctx.width(self.dst) if tally else 1
+        actions["memory_byte"] = actions.get("memory_byte", 0) + bursts * ctx.nbytes(self.dst)
+        actions["vector_element"] = actions.get("vector_element", 0) + bursts * ctx.elements(self.dst)
         return actions
 
     def execute(self, m: Meaning) -> None:

@@ -105,7 +105,7 @@ def _lines(result: Comparison) -> list[tuple[str, Callable[[Figures], str]]]:
         ("  proved exact", lambda f: percent(f.conversions_proved)),
         ("images per second", lambda f: f"{f.images_per_second:,.1f}"),
         ("latency", lambda f: quantity(f.latency_seconds, "s")),
-        ("energy, dynamic", lambda f: quantity(f.joules, "J")),
+        ("energy, dynamic", lambda f: ("up to " if f.energy_is_bound else "") + quantity(f.joules, "J")),
     ]
     parts = {name: None for f in result.targets for name in sorted(f.energy, key=lambda n: (-f.energy[n], n))}
     lines += [(f"  {name}", _component(name)) for name in parts]

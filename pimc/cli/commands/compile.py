@@ -199,7 +199,7 @@ def _saved(program: CompiledProgram, emit: Emit, path: Path | None) -> dict[str,
     """Write the program unless its text goes to stdout; return its figures."""
     from pimc.report.summary import summary
 
-    values = summary(program.program)
+    values = {**summary(program.program), "energy_is_bound": program.counts.bound}
     if path is None:
         return values
     if emit is Emit.ASM:
@@ -230,6 +230,8 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
 
     if layers:
         print_layers(layers)
+        if values["energy_is_bound"]:
+            typer.echo("energies are upper bounds: flags and pulses depend on data; pimc run counts them")
     proved = values["conversions_proved"]
     typer.echo(
         f"{values['program']}: {values['target']}, {counted(values['tiles'], 'tile')} "

@@ -59,13 +59,15 @@ def check(
                 say(line)
         raise typer.Exit(NO) from None
     ranged = any(block.conversion is not None and block.conversion.ranged for block in form.blocks)
+    sides = 2 if form.sides else 1
     values = {
         "legal": True,
         "machine": chip.name,
         "flow": found.name,
-        "input_slices": len(form.input_slices),
+        "input_slices": len({i for block in form.blocks for i, _ in block.pairs}),
         "weight_slices": len(form.weight_shifts),
-        "conversions_of_an_output": len(form.blocks) * (2 if form.sides else 1),
+        "conversions_of_an_output": len(form.blocks) * sides,
+        "conversions_of_flagged_sums": sum(len(block.refinement) for block in form.blocks) * sides,
         "ranged": ranged,
         "interval_cycles": found.interval_cycles,
         "latency_cycles": found.latency_cycles,
@@ -78,4 +80,6 @@ def check(
         f"{values['input_slices']} slices of inputs, {values['weight_slices']} of weights, "
         f"{values['conversions_of_an_output']} conversions of an output{' to ranged codes' if ranged else ''}"
     )
+    if values["conversions_of_flagged_sums"]:
+        say(f"up to {values['conversions_of_flagged_sums']} more, where conversions give an end code")
     say(f"a position every {found.interval_cycles} cycles, {found.latency_cycles} from start to end")

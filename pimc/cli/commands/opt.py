@@ -37,7 +37,7 @@ def opt(
 
       pimc compile net.onnx --emit ir --stop-after slice-weights -o net.ir
 
-      pimc opt net.ir --passes 'place;schedule-analog;schedule-rows' --target isaac
+      pimc opt net.ir --passes 'place;schedule-rows' --target isaac
 
       pimc opt net.ir --passes place --print-plan
     """

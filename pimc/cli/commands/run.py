@@ -68,7 +68,7 @@ def run(
         say("running")
         chip = None if noise is None else parse_noise(noise, noise_model)
         result = loaded.run(pictures.inputs(data, loaded.program.inputs), batch=batch, noise=chip, progress=say)
-        table = layer_report(loaded.program, loaded.timing, loaded.energy, loaded.interval_cycles) if layers else []
+        table = layer_report(loaded.program, loaded.timing, result.energy, loaded.interval_cycles) if layers else []
         if trace is not None:
             say("writing the trace")
             write_trace(loaded.program, trace)
@@ -87,6 +87,7 @@ def _print_json(result: RunResult, output: Path | None, layers: list[LayerReport
     extra: dict[str, Any] = {"output": str(output)} if output else {}
     if layers is not None:
         extra["layers"] = [layer.to_dict() for layer in layers]
+        extra["counts"] = {layer: dict(actions) for layer, actions in result.counts.layers.items()}
     print_json({**result_values(result), **extra})
 
 

@@ -54,10 +54,10 @@ def test_isaac_style_is_wide_as_it_is() -> None:
 
 
 def test_encoders() -> None:
-    assert neural_pim.target().encoder == "differential"
+    assert neural_pim.flow().bipolar
     for backend in (cascade, isaac_style):
         flipped, differential = backend.target(), backend.target(encoder="differential")
-        assert (flipped.encoder, differential.encoder) == ("flipped", "differential")
+        assert (flipped.flows[0].bipolar, differential.flows[0].bipolar) == (False, True)
         assert differential.flows[0].columns == 2 * flipped.flows[0].columns == 16
     assert isaac_style.target(encoder="differential").flows[0].interval == 8
     assert cascade.target(encoder="differential").flows[0].interval == 8

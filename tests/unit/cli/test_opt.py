@@ -9,7 +9,7 @@ import pytest
 from tests.unit.cli.conftest import Files
 from tests.unit.cli.run import pimc
 
-PASSES = "map-weights;slice-weights;place;schedule-analog;schedule-rows"
+PASSES = "choose-flows;map-weights;slice-weights;place;schedule-rows"
 GOLDEN = Path(__file__).parents[2] / "golden" / "ir" / "passes"
 
 
@@ -36,14 +36,14 @@ def test_without_passes_it_prints_the_same(files: Files, tmp_path: Path) -> None
 
 
 def test_a_text_without_hashes_needs_no_constants() -> None:
-    done = pimc("opt", GOLDEN / "residual.ir", "--passes", "map-weights", "-q", "--json")
+    done = pimc("opt", GOLDEN / "residual.ir", "--passes", "choose-flows;map-weights", "-q", "--json")
     assert (done.code, done.json["stage"]) == (0, "mapped")
 
 
 def test_what_is_wrong_is_said(files: Files, tmp_path: Path) -> None:
     path = text_of(files, tmp_path, "map-weights")
     done = pimc("opt", path, "--passes", "map-weights", "-q")
-    assert (done.code, "needs a graph at stage 'quantised'" in done.err) == (2, True)
+    assert (done.code, "needs a graph at stage 'flowed'" in done.err) == (2, True)
     path.with_name(f"{path.name}.safetensors").unlink()
     done = pimc("opt", path, "-q")
     assert (done.code, "is not beside it" in done.err) == (2, True)

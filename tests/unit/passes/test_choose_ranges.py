@@ -17,7 +17,7 @@ from pimc.passes.base import PassError
 from pimc.passes.choose_ranges import ChooseRanges, converter_of, needs_calibration
 from pimc.passes.spec import parse_pipeline
 from pimc.passes.target import Target
-from pimc_backends import isaac
+from pimc_backends import isaac, isaac_style
 from pimc_isa.crossbar.cells import encode_differential
 from pimc_isa.flow import Flow, parse_flow
 from tests.unit.passes.graphs import Net
@@ -49,7 +49,7 @@ def target(ranges: str = "gain", *flows: Flow) -> Target:
 
 
 def programmed(name: str = "one", *, centred: bool = False) -> Graph:
-    """A graph as schedule-analog leaves it: dense, strided, grouped and depthwise convolutions, an addition."""
+    """Convolutions with flows and cells: dense, strided, grouped and depthwise ones, and an addition."""
     net = Net((9, 9, 8))
     a = net.conv(net.x, 12)
     b = net.conv(a, 12, stride=2, groups=4)
@@ -164,6 +164,6 @@ def test_wide_ranges_count_single_units() -> None:
 
 
 def test_flows_without_ranges_are_left_alone() -> None:
-    graph = programmed("isaac8")
-    other = Target("i", isaac.machine(), (isaac.flow(),), "isaac8")
+    graph = programmed("isaac8x1")
+    other = isaac_style.target(encoder="differential")
     assert scales(ChooseRanges().apply(graph, other)) == [None] * 4

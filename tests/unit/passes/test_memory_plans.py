@@ -64,7 +64,7 @@ def test_what_is_reckoned_is_what_the_fullest_tile_holds(seed: int, memory: int)
         graph, target, program = compiled(seed, memory, "balanced")
     except MappingError:
         pytest.skip("too little")
-    res = resources(target)
+    res = resources(graph, target)
     for op in graph.ops():
         m = op.mapping
         if m is None or is_fused(graph, op):

@@ -62,7 +62,7 @@ def test_options_of_a_pass_are_forced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[polish]\nx = 1\n", "section for pass 'polish'; the passes are map-weights"),
+        ("[polish]\nx = 1\n", "section for pass 'polish'; the passes are choose-flows"),
         ("[place]\nspeed = 1\n", "pass place has no option 'speed'"),
         ('[place."no/such/op"]\nplacement = []\n', "names op 'no/such/op' in .place."),
         (f'[place."{CONV}"]\nmapping = {{copies = 2}}\n', "that pass decides placement"),
@@ -70,6 +70,7 @@ def test_options_of_a_pass_are_forced(tmp_path: Path) -> None:
         (f'[map-weights."{CONV}"]\nmapping = {{copies = "many"}}\n', "mapping of .*copies"),
         (f'[map-weights."{CONV}"]\nmapping = {{hops = 2}}\n', "has no .hops.; it has strips"),
         (f'[map-weights."{CONV}"]\nmapping = {{strips = [[0, 3]]}}\n', "do not cover"),
+        ('[choose-flows."stem/pool/MaxPool"]\nflow = "isaac16"\n', "flow: a q.maxpool has none"),
         ("x = 1\n", "stands outside a pass's section"),
         ("[place\n", "not valid TOML"),
     ],

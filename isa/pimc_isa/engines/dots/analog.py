@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, row_blocks
+from pimc_isa.crossbar.exactness import flags_of
 from pimc_isa.engines.dots.model import AnalogModel, check_trained, drawn_parts
 from pimc_isa.engines.dots.summed import converts_whole_sums
 from pimc_isa.engines.dots.variation import cell_planes, exact_product, narrowest
@@ -21,7 +23,7 @@ from pimc_isa.engines.kernels.gemm import block_products
 from pimc_isa.engines.kernels.noisy import Errors, add_noise, noisy_codes, numbers
 from pimc_isa.engines.noise import SUM, DeviceNoise, layer_key
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow.forms import Block, Conversion, NormalForm
+from pimc_isa.flow.forms import Block, Conversion, NormalForm, Takes
 from pimc_isa.operands import Weights
 from pimc_isa.peripherals import Chain, dot_chain
 
@@ -29,6 +31,7 @@ __all__ = ["AnalogLayer"]
 
 Array = np.ndarray
 
+TAKES = Takes.of("step", "ranged", "cell", "refinement", "unit_conversions", "sides")
 QUIET = DeviceNoise(0.0, 0.0, 0.0, 0.0)
 #: Full scales of the trained converters as parts of VDD over the gain of their NNS+A, in the order of their ranges.
 RANGES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
@@ -50,6 +53,9 @@ class AnalogLayer:
         self.first, cuts, v_max, self.gain = part
         self.device = model.device or QUIET
         self.scale = scale
+        if not TAKES(form):
+            unknown = ", ".join(sorted(form.shape.parts - TAKES.parts))
+            raise ProgramError(f"weights {weights.name}: noise is not modelled for flows with '{unknown}'")
         conversions = [b.conversion for b in form.blocks if b.conversion is not None]
         self.ranged = next((c for c in conversions if c.ranged), None)
         self.whole = converts_whole_sums(cells, form)
@@ -140,7 +146,7 @@ class AnalogLayer:
         centre, total = self.cells.centre[g, number].astype(np.int64), np.zeros(len(x), np.int64)
         if not centre.any():
             return 0
-        for (lo, hi), c in zip(self.form.input_slices, self.form.unit_conversions, strict=True):
+        for (lo, hi), c in zip(self.form.input_slices, self.form.unit_conversions, strict=False):
             part = (x.astype(np.int64) >> lo & ((1 << (hi - lo)) - 1)).sum(axis=1)
             total += (part if c is None else np.clip((part + c.step // 2) // c.step * c.step, c.lo, c.hi)) << lo
         return np.asarray((total[:, None] * centre).astype(np.int32))
@@ -255,32 +261,75 @@ class AnalogLayer:
 
     def _pairs(self, x: Array, g: int, number: int, rows: slice, which: Array) -> Array:
         """Codes (or values) of one row block, every pair's sum on its own."""
+        read = self._columns(x, g, number, rows)
+        total = np.zeros(which.shape, np.int64)
+        for block in self.form.blocks:
+            for sides in self._sides(read):
+                code = self._block(block, read, sides, number, which)
+                total += -code if self.form.sides and sides[0] else code
+        return total.astype(np.int32)
+
+    def _columns(self, x: Array, g: int, number: int, rows: slice) -> _Columns:
         if (g, number) not in self._kept:
             top = max((1 << (hi - lo)) - 1 for lo, hi in self.form.input_slices)
             self._kept[g, number] = tuple(self._narrow(plane, top) for plane in self._planes(g, rows))
-        planes = self._kept[g, number]
         slices = [x >> lo & ((1 << (hi - lo)) - 1) for lo, hi in self.form.input_slices]
         polarity = self.cells.polarity[g, number].astype(np.int64)
         signs = [1 - 2 * (polarity >> j & 1) for j in range(len(self.weights.slices))]
-        total = np.zeros(which.shape, np.int64)
-        d = self.device
-        groups = [[s] for s in range(len(planes))] if self.form.sides else [list(range(len(planes)))]
-        for block in self.form.blocks:
-            alone = len(block.pairs) == 1
-            for sides in groups:
-                held = np.zeros(which.shape)
-                for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
-                    for s in sides:
-                        p = exact_product(slices[i], planes[s][j]).astype(np.float64)
-                        sigma = sqrt(d.read**2 + d.hold**2) * self._column_swing(i, j)
-                        if sigma:
-                            add_noise(p, sigma, self._key(number, i, j, s), which)
-                        p = _convert(p, block.cell, 0.0) * (-1 if s and not self.form.sides else 1)
-                        held += (p if alone else signs[j] * p) * 2**exponent
-                code = np.rint(_convert(held, block.conversion, self.scale)).astype(np.int64) << block.shift
-                code = signs[block.pairs[0][1]] * code if alone else code
-                total += -code if self.form.sides and sides[0] else code
-        return total.astype(np.int32)
+        return _Columns(slices, self._kept[g, number], signs)
+
+    def _sides(self, read: _Columns) -> list[list[int]]:
+        """What is converted together."""
+        sides = list(range(len(read.planes)))
+        return [[s] for s in sides] if self.form.sides else [sides]
+
+    def _block(self, block: Block, read: _Columns, sides: list[int], number: int, which: Array) -> Array:
+        """What a block of pairs counts; its refinement, whose reads are others, where it is flagged."""
+        value = self._value(block, read, sides, number, which)
+        code = value << block.shift
+        code = np.asarray(read.signs[block.pairs[0][1]] * code if len(block.pairs) == 1 else code)
+        flags = flags_of(block, value)
+        if flags is None:
+            return code
+        finer = sum(self._block(b, read, sides, number, which) for b in block.refinement)
+        return np.where(flags, finer, code)
+
+    def _value(self, block: Block, read: _Columns, sides: list[int], number: int, which: Array) -> Array:
+        """What the conversion of a block gives."""
+        alone, d = len(block.pairs) == 1, self.device
+        held = np.zeros(which.shape)
+        for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
+            for s in sides:
+                p = exact_product(read.slices[i], read.planes[s][j]).astype(np.float64)
+                sigma = sqrt(d.read**2 + d.hold**2) * self._column_swing(i, j)
+                if sigma:
+                    add_noise(p, sigma, self._key(number, i, j, s), which)
+                p = _convert(p, block.cell, 0.0) * (-1 if s and not self.form.sides else 1)
+                held += (p if alone else read.signs[j] * p) * 2**exponent
+        return np.asarray(np.rint(_convert(held, block.conversion, self.scale)).astype(np.int64))
+
+    def flags(self, a: Array, positions: Array) -> Array:
+        """As ``exactness.guarded_flags``, of window vectors u8 [m, groups, k] at numbered positions."""
+        n, blocks = self.cells.codes.shape[2], list(row_blocks(self.k, self.weights.block_rows))
+        made = np.zeros((len(self.form.blocks), len(blocks), len(a), a.shape[1], n), np.int32)
+        for g in range(a.shape[1]):
+            which = self._numbers(g, positions)
+            for number, rows in blocks:
+                read = self._columns(np.ascontiguousarray(a[:, g, rows]), g, number, rows)
+                for b, block in enumerate(self.form.blocks):
+                    for sides in self._sides(read) if block.refinement else []:
+                        flags = flags_of(block, self._value(block, read, sides, number, which))
+                        made[b, number, :, g] += 0 if flags is None else flags
+        return made
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """One row block at work: input slices, conductances by side and weight slice, signs by weight slice."""
+
+    slices: list[Array]
+    planes: tuple[Array, ...]
+    signs: list[Array]
 
 
 def _convert(v: Array, conversion: Conversion | None, scale: float) -> Array:

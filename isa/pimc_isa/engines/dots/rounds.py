@@ -7,12 +7,14 @@ else every round is computed as a layer of its own.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, decode
+from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import outputs_per_array
-from pimc_isa.crossbar.rounds import CrossbarRead, OneRound, copied, rounds_of
+from pimc_isa.crossbar.rounds import CrossbarRead, OneRound, copied, read_columns, rounds_of
 from pimc_isa.engines.dots.analog import AnalogLayer
 from pimc_isa.engines.dots.oneround import RoundLayer, dealt, driven_alike
 from pimc_isa.engines.kernels.convert import scaled
@@ -38,7 +40,7 @@ class RoundsProduct:
         across = outputs_per_array(self.weights.columns, program.machine.array)
         self.rounds = rounds_of(program, group, across)
         self.copies = copied(program, group)
-        self._fast = fast
+        self._fast, self._units = fast, program.machine.array.unit_columns
         self._kernel: Product | None = None
         self._layers: dict[bool, list[RoundLayer]] = {}
 
@@ -80,6 +82,32 @@ class RoundsProduct:
     def analog(self, a: Array, at: Array, hardware: AnalogLayer) -> Array:
         """As ``converted``, on hardware that is not ideal, at numbered positions (see ``noise``)."""
         return self._collected([self._noisy(a, at, hardware.of_round(n), done) for n, done in enumerate(self.rounds)])
+
+    def bits(self, a: Array) -> tuple[Array, Array]:
+        """Word lines, and columns in use that they cross, with each input bit set: two int64 [m, 8] over all rounds."""
+        lines, cells = (np.zeros((len(a), 8), np.int64) for _ in range(2))
+        for read in (read for done in self.rounds for read in done.reads):
+            driven = a[:, read.inputs]
+            ones = np.stack([(driven >> bit & 1).sum(axis=1, dtype=np.int64) for bit in range(8)], axis=1)
+            lines += ones
+            cells += ones * read_columns(read, self.weights.columns, self._units)
+        return lines, cells
+
+    def flags(self, a: Array, at: Callable[[], Array], hardware: AnalogLayer | None) -> Array:
+        """End codes of guarded conversions, int64 [blocks of the form, m], over all rounds."""
+        total = np.zeros((len(self.form.blocks), len(a)), np.int64)
+        first = self.group.k[0] // self.weights.block_rows
+        for number, done in enumerate(self.rounds):
+            for read in done.reads:
+                driven = np.full(self.group.k[1] - self.group.k[0], -1)
+                driven[read.rows - self.group.k[0]] = read.inputs
+                x = dealt(a, driven)[:, None]
+                if hardware is not None:
+                    found = hardware.of_round(number).flags(x, at())
+                else:
+                    found = guarded_flags(x, self.cells, self.weights, self.form, self.scale)
+                total += found[:, read.block - first, :, 0, read.columns - self.group.n[0]].sum(axis=0)
+        return total
 
     def _collected(self, results: list[Array]) -> Array:
         """What the rounds leave behind: every channel overwritten, added to, or copied."""

@@ -15,12 +15,13 @@ from pimc_isa.crossbar.cells import Cells, row_blocks
 from pimc_isa.engines.kernels.convert import add_codes, converter, scaled
 from pimc_isa.engines.kernels.gemm import Product, block_products, product
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow.forms import NormalForm
+from pimc_isa.flow.forms import NormalForm, Takes
 from pimc_isa.operands import Weights
 
 __all__ = ["InputSums", "SummedProduct", "converts_whole_sums", "input_sums"]
 
 Array = np.ndarray
+TAKES = Takes.of("step", "ranged", "unit_conversions", grids=("whole",))
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,10 @@ def input_sums(x: Array, form: NormalForm) -> InputSums:
 
 def converts_whole_sums(cells: Cells, form: NormalForm) -> bool:
     """Whether the flow's only conversion sees the integer dot product of a row block with what the cells hold."""
-    if len(form.blocks) != 1 or form.sides:
+    if not TAKES(form):
         return False
     block = form.blocks[0]
-    grid = {(i, j) for i in range(len(form.input_slices)) for j in range(len(form.weight_shifts))}
-    places = [form.input_slices[i][0] + form.weight_shifts[j] for i, j in block.pairs]
-    whole = block.shift == 0 and set(block.pairs) == grid and tuple(places) == block.exponents
-    signs_first = len(block.pairs) > 1 or not cells.polarity.any()
-    return whole and signs_first and block.conversion is not None and block.cell is None
+    return (len(block.pairs) > 1 or not cells.polarity.any()) and block.conversion is not None
 
 
 class SummedProduct:

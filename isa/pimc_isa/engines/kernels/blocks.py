@@ -10,13 +10,14 @@ import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, row_blocks
 from pimc_isa.engines.kernels.popcount import INPUT_BITS, WORD, cell_planes, input_words, unit_conversions
-from pimc_isa.flow.forms import Conversion, NormalForm
+from pimc_isa.flow.forms import Conversion, NormalForm, Takes
 from pimc_isa.jit import numba_or_none
 from pimc_isa.operands import Weights
 
 __all__ = ["BlockProduct", "block_product"]
 
 Array = np.ndarray
+TAKES = Takes.of("step", "cell", "unit_conversions")
 WIDE = Conversion(-(1 << 30), 1 << 30)
 
 
@@ -54,10 +55,8 @@ class BlockProduct:
 
 def block_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, depth: int) -> BlockProduct | None:
     """The product, or None where the form, the block size or missing numba rule it out."""
-    conversions = [b.conversion for b in form.blocks] + list(form.unit_conversions)
-    plain = not form.sides and not any(c is not None and c.ranged for c in conversions)
     small = all(hi <= INPUT_BITS for _, hi in form.input_slices) and len(cells.codes) == 1
-    if numba_or_none() is None or not plain or not small or weights.block_rows % WORD or depth % WORD:
+    if numba_or_none() is None or not TAKES(form) or not small or weights.block_rows % WORD or depth % WORD:
         return None
     return BlockProduct(cells, weights, form, taps, depth)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, row_blocks, slice_shifts
-from pimc_isa.flow import Conversion, NormalForm
+from pimc_isa.flow.forms import Conversion, NormalForm, Takes
 from pimc_isa.jit import compiled, numba_or_none
 from pimc_isa.operands import Weights
 
@@ -23,6 +23,7 @@ __all__ = ["INPUT_BITS", "WORD", "BitProduct", "bit_product", "cell_planes", "in
 Array = np.ndarray
 WORD = 32
 INPUT_BITS = 8
+TAKES = Takes.of("step", "unit_conversions", grids=("singles",))
 
 
 def pack(x: Array) -> Array:
@@ -98,11 +99,8 @@ def bit_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, dep
 
     ``depth`` is the number of packed bits of each of ``taps`` taps (a multiple of 32).
     """
-    singles = all(len(b.pairs) == 1 and b.exponents == (0,) and b.cell is None for b in form.blocks) and not form.sides
-    conversions = [b.conversion for b in form.blocks] + list(form.unit_conversions)
-    singles = singles and not any(c is not None and c.ranged for c in conversions)
     small = all(hi <= INPUT_BITS for _, hi in form.input_slices) and len(cells.codes) == 1
-    if numba_or_none() is None or not singles or not small or weights.block_rows % WORD or depth % WORD:
+    if numba_or_none() is None or not TAKES(form) or not small or weights.block_rows % WORD or depth % WORD:
         return None
     return BitProduct(cells, weights, form, taps, depth)
 

@@ -160,7 +160,7 @@ class Swings:
         if len(self.reading.groups) != 1 or self.reading.sides:
             return False
         (group,) = self.reading.groups
-        return group.cell is None and self._signed_before_conversion(group)
+        return group.cell is None and not group.finer and self._signed_before_conversion(group)
 
     def _signed_before_conversion(self, group: StepGroup) -> bool:
         return len(group.pairs) > 1 or not self._part("polarity").any()

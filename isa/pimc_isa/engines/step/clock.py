@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pimc_isa.engines.noise import Noise
+from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.analog import Hardware
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.engines.step.geometry import channels, columns
@@ -33,11 +34,15 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class StepResult:
-    """Outputs by name [images, ...], every row ever written by (tile, buffer) [images, rows, ...], and the timing."""
+    """Outputs by name [images, ...], every row ever written by (tile, buffer) [images, rows, ...], and the timing.
+
+    ``counts``: actions of all images by layer (ONNX node, or the tile's name), where values were computed.
+    """
 
     outputs: Mapping[str, Array]
     buffers: Mapping[tuple[int, str], Array]
     timing: Timing
+    counts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -56,6 +61,7 @@ class _Clock:
         dots = Dots(self.program, self.hardware)
         self.tiles = [TileMachine(self.program, t, self.images, dots) for t in ordered]
         self.outputs: dict[str, list[Array]] = {}
+        self.booked: dict[str, dict[str, float]] = {}
 
     def run(self) -> None:
         while not all(t.finished for t in self.tiles):
@@ -97,6 +103,7 @@ class _Clock:
         if isinstance(e.instr, Send):
             message = e.values.message if e.values is not None else None
             self.wires.send(e.instr.channel, e.nbytes, self.now, message)
+            self._book(tile, e, self.wires.actions(e.instr.channel, e.nbytes))
         tile.start(e, self.now, self.now + e.cycles, self.now + e.busy)
         self._busy(tile, e, e.busy)
         return True
@@ -112,12 +119,25 @@ class _Clock:
             return False
         tile.start(e, self.now, self.now + e.cycles)
         self._busy(tile, e, e.cycles)
+        self._book_own(tile, e, None)
         return True
 
     def _execute(self, tile: TileMachine, e: Execution) -> None:
         inputs = {name: values[e.image] for name, values in self.inputs.items()}
         e.values = tile.values(e, inputs)
         e.rule.meaning(e.instr, e.values)
+        self._book_own(tile, e, e.values.ledger)
+
+    def _book_own(self, tile: TileMachine, e: Execution, ledger: Ledger | None) -> None:
+        """What an instruction costs; nobody counts the host's own work."""
+        if tile.tile.kind != "host":
+            self._book(tile, e, e.rule.actions(tile.place, e.instr, ledger))
+
+    def _book(self, tile: TileMachine, e: Execution, actions: Mapping[str, float]) -> None:
+        node = tile.tile.nodes[e.pc] if e.pc < len(tile.tile.nodes) else ""
+        booked = self.booked.setdefault(node or tile.tile.name, {})
+        for action, number in actions.items():
+            booked[action] = booked.get(action, 0) + number
 
     def _end(self, tile: TileMachine, e: Execution) -> None:
         if e.values is not None:
@@ -184,4 +204,5 @@ def run(
         clock.run()
     outputs = {name: np.stack(parts) for name, parts in clock.outputs.items()}
     buffers = {(t.tile.number, n): ring.history for t in clock.tiles for n, ring in t.memory.rings.items()}
-    return StepResult(outputs, buffers, clock.timing())
+    counts = {layer: actions for layer, actions in clock.booked.items() if actions} if values else {}
+    return StepResult(outputs, buffers, clock.timing(), counts)

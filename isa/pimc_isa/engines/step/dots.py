@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.analog import Hardware, Swings
 from pimc_isa.engines.step.cells import HeldBlock, block_of
 from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup, read_flow
@@ -27,18 +28,19 @@ class Dots:
         self.program, self.hardware = program, hardware
         self._blocks: dict[tuple[object, ...], HeldBlock] = {}
 
-    def products(self, g: Group, number: int, vectors: Array, at: tuple[int, int, range]) -> Array:
+    def products(self, g: Group, number: int, vectors: Array, at: tuple[int, int, range], ledger: Ledger) -> Array:
         """i32 [positions, n] of u8 ``vectors`` [positions, k] with convolution group ``number`` of crossbars ``g``.
 
-        ``at``: image, output row and output columns of the positions.
+        ``at``: image, output row and output columns of the positions. What is done goes into the ``ledger``.
         """
+        ledger.inputs[number] = vectors
         height = self.program.weight[g.weights].block_rows
         codes = np.zeros((len(vectors), g.n[1] - g.n[0]), np.int64)
         corrections = np.zeros_like(codes)
         for first in range(g.k[0], g.k[1], height):
             rows = first, min(first + height, g.k[1])
             x, vectors = np.split(vectors, [rows[1] - rows[0]], axis=1)
-            made = self.crossbar(g, number, (rows, g.n), x, at)
+            made = self.crossbar(g, number, (rows, g.n), x, at, ledger)
             codes += made[0]
             corrections += made[1]
         return self.scaled(g, codes, corrections)
@@ -50,6 +52,7 @@ class Dots:
         part: tuple[Range, Range],
         x: Array,
         at: tuple[int, int, range],
+        ledger: Ledger,
         stream: tuple[int, ...] = (),
     ) -> tuple[Array, Array]:
         """What the columns of some rows (of one row block) and outputs give for their inputs: codes and corrections."""
@@ -58,7 +61,7 @@ class Dots:
         slices = [x.astype(np.int64) >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
         swings = Swings(weights, reading, self.hardware, g, stream)
         which = self.hardware.numbers(weights, number, part[1], at)
-        codes = self._block_codes(block, slices, reading, self._step(g), swings, which)
+        codes = self._block_codes(block, slices, reading, (self._step(g), swings, which), ledger)
         return codes, _correction(block, slices, reading)
 
     def scaled(self, g: Group, codes: Array, corrections: Array) -> Array:
@@ -80,21 +83,52 @@ class Dots:
         return self._blocks[key]
 
     def _block_codes(
-        self, block: HeldBlock, slices: list[Array], reading: Reading, step: float, swings: Swings, which: Array
+        self, block: HeldBlock, slices: list[Array], reading: Reading, at: tuple[float, Swings, Array], ledger: Ledger
     ) -> Array:
-        """What one row block adds: codes where conversions are ranged, else values."""
+        """What one row block adds: codes where conversions are ranged, else values. ``at``: step, swings, numbers."""
+        step, swings, which = at
         if self.hardware.networks and reading.converter.ranged:
+            ledger.convert(reading.groups[0].by, np.zeros(which.shape, np.bool_))
             return trained_codes(self.hardware, block, slices, step, swings, which)
         total = np.zeros(which.shape, np.int64)
         sides = range(len(block.columns))
         for group in reading.groups:
             for together in [[side] for side in sides] if reading.sides else [list(sides)]:
-                seen = self._analog_sum(block, slices, group, together, swings, which)
-                code = self._code(seen, group, step, swings, block.number, which) << group.shift
-                if len(group.pairs) == 1:
-                    code = block.signs[group.pairs[0][1]] * code
-                total += -code if reading.sides and together == [1] else code
+                counts = self._group_codes(block, slices, group, together, at, ledger)
+                total += -counts if reading.sides and together == [1] else counts
         return total
+
+    def _group_codes(
+        self,
+        block: HeldBlock,
+        slices: list[Array],
+        group: StepGroup,
+        sides: list[int],
+        at: tuple[float, Swings, Array],
+        ledger: Ledger,
+    ) -> Array:
+        """What one conversion counts; where its code is an end code, what the finer ones count."""
+        value, counts = self._converted(block, slices, group, sides, at)
+        top, bottom = group.converter.hi * group.converter.step, group.converter.lo * group.converter.step
+        flagged = ((value == top) | ((value == bottom) & (bottom < 0))) & bool(group.finer)
+        ledger.convert(group.by, flagged)
+        finer = np.zeros_like(counts)
+        for each in group.finer:
+            finer += self._converted(block, slices, each, sides, at)[1]
+            ledger.refine(each.by, flagged)
+        return np.where(flagged, finer, counts)
+
+    def _converted(
+        self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], at: tuple[float, Swings, Array]
+    ) -> tuple[Array, Array]:
+        """The value of each code, and what it counts."""
+        step, swings, which = at
+        seen = self._analog_sum(block, slices, group, sides, swings, which)
+        value = self._code(seen, group, step, swings, block.number, which)
+        counts = value << group.shift
+        if len(group.pairs) == 1:
+            counts = block.signs[group.pairs[0][1]] * counts
+        return value, np.asarray(counts)
 
     def _analog_sum(
         self, block: HeldBlock, slices: list[Array], group: StepGroup, sides: list[int], swings: Swings, which: Array

@@ -7,13 +7,15 @@ be legal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from pimc_isa.errors import ProgramError
 from pimc_isa.flow.define import MicroOp
 from pimc_isa.flow.flow import Flow
 
-__all__ = ["Reading", "StepConverter", "StepGroup", "read_flow"]
+__all__ = ["Reading", "StepConverter", "StepGroup", "read_flow", "restate_micro_op", "unknown_micro_ops"]
 
 Bits = tuple[int, int]
 #: Input slice (number), weight slice (number), and the power of two of their pair within its group.
@@ -34,21 +36,27 @@ class StepConverter:
 class StepGroup:
     """Pairs whose column sums are added before one conversion; the result counts ``2**shift`` times.
 
-    ``cell``: every column sum goes through such a buffer cell first.
+    ``by``: the conversion's micro-operation. ``cell``: every column sum goes through such a buffer cell first; where
+    these are in columns of a buffer, it is ``buffered``. ``finer``: where the code is an end code, these groups count
+    in its place.
     """
 
     pairs: tuple[Pair, ...]
     shift: int
     converter: StepConverter
+    by: MicroOp
     cell: StepConverter | None = None
+    buffered: bool = False
+    finer: tuple[StepGroup, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reading:
     """A flow as its conversions see it.
 
-    ``slices``: bit ranges [lo, hi) of the input, in the order in which their codes are added. ``units``: for the sum of
-    each input slice the converter it goes through (None: counted); empty if nothing is corrected. ``sides``: W+ and W-
+    ``slices``: bit ranges [lo, hi) of the input, in the order in which their codes are added, those of flagged
+    conversions last. ``units``: for the sum of each input slice the converter it goes through (None: counted); empty if
+    nothing is corrected. ``adders``: who adds codes, and the conversion that makes them. ``sides``: W+ and W-
     go through converters of their own.
     """
 
@@ -56,6 +64,12 @@ class Reading:
     groups: tuple[StepGroup, ...]
     units: tuple[StepConverter | None, ...]
     sides: bool
+    adders: tuple[tuple[MicroOp, MicroOp], ...] = ()
+
+    @property
+    def all_groups(self) -> tuple[StepGroup, ...]:
+        """Those that count at first, and the finer ones."""
+        return (*self.groups, *(finer for group in self.groups for finer in group.finer))
 
     @property
     def converter(self) -> StepConverter:
@@ -65,6 +79,25 @@ class Reading:
 
 #: Which latch each micro-operation fills; of those done at the same time the later one in this list came last.
 _FILLS = {"read": "samples", "fold": "held", "buffer": "buffered", "convert": "codes", "accumulate": "sums"}
+#: Those that are known, with whoever fills no latch that is looked at here.
+_KNOWN = {*_FILLS, "load", "drive", "sum-inputs", "count-inputs", "correct", "merge", "scale", "activate", "store"}
+#: Cells that micro-operations of other packages put samples through.
+_CELLS: dict[str, Callable[[MicroOp], StepConverter]] = {}
+
+
+def restate_micro_op(name: str, cell: Callable[[MicroOp], StepConverter] | None = None) -> None:
+    """Tell the referee of a micro-operation: it takes samples, and puts each through a cell.
+
+    Without ``cell`` it changes nothing that conversions see. ``book_micro_op`` says what it costs.
+    """
+    _KNOWN.add(name)
+    if cell is not None:
+        _FILLS[name], _CELLS[name] = "samples", cell
+
+
+def unknown_micro_ops(flow: Flow) -> tuple[str, ...]:
+    """Micro-operations of a flow that the referee was never told of."""
+    return tuple(dict.fromkeys(op.name for op in flow.ops if op.name not in _KNOWN))
 
 
 def _end(op: MicroOp) -> int:
@@ -99,13 +132,18 @@ class _Reader:
         accumulated = [self.last(op, "codes") for op in self.called("accumulate")]
         return [op for op in merged if op.name == "convert"] + accumulated
 
+    def guard(self, flagged: MicroOp) -> MicroOp:
+        """The conversion whose flags one finds: the last guarded one that was done when it starts."""
+        guards = [op for op in self.called("convert") if _says(op) == "guarded" and _end(op) <= flagged.step]
+        return max(guards, key=_end)
+
     def source(self, convert: MicroOp) -> MicroOp:
         return self.last(convert, "samples", "held", "buffered")
 
     def sources(self, convert: MicroOp) -> list[MicroOp]:
-        """The read, or all folds since the last conversion, or all writes to the buffer."""
+        """What gave the samples, or all folds since the last conversion, or all writes to the buffer."""
         source = self.source(convert)
-        if source.name == "read":
+        if source.name not in ("fold", "buffer"):
             return [source]
         parts = sorted(self.called(source.name), key=lambda o: o.step)
         if source.name == "fold":
@@ -113,17 +151,24 @@ class _Reader:
             parts = [o for o in parts if since <= o.step and _end(o) <= convert.step]
         return parts
 
+    def read(self, source: MicroOp) -> MicroOp:
+        """The read of the crossbar behind whatever samples went through."""
+        while source.name != "read":
+            source = self.last(source, "samples")
+        return source
+
     def slices(self, convert: MicroOp) -> list[Bits]:
         """Input bits that were driven when each source was read."""
-        reads = [o if o.name == "read" else self.last(o, "samples") for o in self.sources(convert)]
+        reads = [self.read(o) for o in self.sources(convert)]
         return [next(_bits(d) for d in self.called("drive") if d.step == read.step) for read in reads]
 
     def groups(self, convert: MicroOp, number: dict[Bits, int]) -> list[StepGroup]:
         """The pairs of slices that ``convert`` converts, group by group."""
         source, converter = self.source(convert), _converter(convert)
         pairs = [(number[b], j, b[0] + place) for b in self.slices(convert) for j, place in enumerate(self.places)]
-        if source.name == "read":
-            return [StepGroup(((i, j, 0),), power, converter) for i, j, power in pairs]
+        if source.name not in ("fold", "buffer"):
+            through = _CELLS[source.name](source) if source.name in _CELLS else None
+            return [StepGroup(((i, j, 0),), power, converter, convert, through) for i, j, power in pairs]
         powers = sorted({power for _, _, power in pairs})
         chosen = vars(convert)["columns"]
         if chosen is not None:
@@ -133,7 +178,7 @@ class _Reader:
         found = []
         for wanted in [powers] if together else [[power] for power in powers]:
             inside = tuple((i, j, power - wanted[0]) for i, j, power in pairs if power in wanted)
-            found.append(StepGroup(inside, wanted[0], converter, cell))
+            found.append(StepGroup(inside, wanted[0], converter, convert, cell, source.name == "buffer"))
         return found
 
     def units(self) -> dict[Bits, StepConverter | None]:
@@ -157,14 +202,41 @@ def _cell(op: MicroOp) -> StepConverter:
     return StepConverter(0, (1 << vars(op)["bits"]) - 1, vars(op)["cell_step"] or 1)
 
 
+def _says(op: MicroOp) -> str:
+    return str(vars(op)["guard"])
+
+
 @lru_cache(maxsize=64)
 def read_flow(flow: Flow) -> Reading:
-    """What the conversions of a legal flow see."""
+    """What the conversions of a legal flow see. Raises ProgramError for micro-operations that nobody restated."""
+    for name in unknown_micro_ops(flow):
+        raise ProgramError(
+            f"flow {flow.name}: the step engine has no restatement of micro-operation '{name}'\n"
+            "give it one with pimc_isa.engines.step.restate_micro_op"
+        )
     reader = _Reader(flow)
-    converts = reader.counted()
-    slices = tuple(dict.fromkeys(bits for convert in converts for bits in reader.slices(convert)))
+    counted = reader.counted()
+    first = [convert for convert in counted if _says(convert) != "flagged"]
+    flagged = [convert for convert in counted if _says(convert) == "flagged"]
+    own = tuple(dict.fromkeys(bits for convert in first for bits in reader.slices(convert)))
+    slices = tuple(dict.fromkeys([*own, *(bits for convert in flagged for bits in reader.slices(convert))]))
     number = {bits: i for i, bits in enumerate(slices)}
-    groups = tuple(group for convert in converts for group in reader.groups(convert, number))
+    groups = []
+    for convert in first:
+        behind = [c for c in flagged if reader.guard(c) is convert]
+        finer = [group for c in behind for group in reader.groups(c, number)]
+        groups += [_refined(group, finer, slices) for group in reader.groups(convert, number)]
     units = reader.units()
     sides = any(vars(op)["sampled"] == "sides" for op in reader.called("read"))
-    return Reading(slices, groups, tuple(units[bits] for bits in slices) if units else (), sides)
+    adders = tuple((op, reader.last(op, "codes")) for op in reader.called("accumulate"))
+    return Reading(slices, tuple(groups), tuple(units[bits] for bits in own) if units else (), sides, adders)
+
+
+def _refined(group: StepGroup, finer: list[StepGroup], slices: tuple[Bits, ...]) -> StepGroup:
+    """The group with those of the finer ones that see what it sees."""
+    seen = _seen(group, slices)
+    return replace(group, finer=tuple(f for f in finer if _seen(f, slices) <= seen))
+
+
+def _seen(group: StepGroup, slices: tuple[Bits, ...]) -> set[tuple[int, int]]:
+    return {(bit, j) for i, j, _ in group.pairs for bit in range(*slices[i])}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pimc_isa.engines.step.routes import Link, Way, hop_cycles, link_cycles, way_of
+from pimc_isa.engines.step.routes import Link, Way, hop_cycles, link_cycles, off_chip, way_of
 from pimc_isa.operands import Channel
 from pimc_isa.program import Program
 
@@ -72,6 +72,14 @@ class StepWires:
             fifo = self.fifos[channel, dest]
             fifo.places -= 1
             fifo.messages.append((now + self._latency(links) + slowest, values))
+
+    def actions(self, channel: str, size: int) -> dict[str, float]:
+        """Bytes over the links of a message's way, inside chips and off them."""
+        found: dict[str, float] = {}
+        for link in self.ways[channel].reached:
+            action = "chip_link_byte" if off_chip(link) else "link_byte"
+            found[action] = found.get(action, 0) + size
+        return found
 
     def _latency(self, links: tuple[Link, ...]) -> int:
         return sum(hop_cycles(self.network, link) for link in links)

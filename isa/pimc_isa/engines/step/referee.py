@@ -7,11 +7,12 @@ engines, so it must not ask the instruction: it looks here. Whoever adds an inst
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pimc_isa.define import Instr
+from pimc_isa.engines.step.flows import unknown_micro_ops
 from pimc_isa.engines.step.geometry import InTile, Row
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import End, Halt, Loop
@@ -29,13 +30,19 @@ def nothing(instr: Any, values: Any) -> None:
     """For instructions whose values the engine moves itself."""
 
 
+def no_actions(place: InTile, instr: Any, ledger: Any) -> Mapping[str, float]:
+    """For instructions that cost no energy."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Restatement:
     """One instruction, from the manual's prose.
 
     ``unit`` names the unit that executes an instruction. ``cycles`` [clock cycles] and ``busy`` (None: the same) are
     those of one execution, at least 1. ``reads`` and ``writes`` give the rows of one iteration. ``meaning`` reads and
-    writes through ``pimc_isa.engines.step.values.Values``; arrays are [columns, channels].
+    writes through ``pimc_isa.engines.step.values.Values``; arrays are [columns, channels]. ``actions`` [by name] are
+    those of one execution (of ``recv``: of one row), in which the third argument is what crossbars did.
     """
 
     unit: Callable[[Any], str]
@@ -44,6 +51,7 @@ class Restatement:
     writes: Callable[[InTile, Any, int], Iterable[Row]] = no_rows
     meaning: Callable[[Any, Any], None] = nothing
     busy: Callable[[InTile, Any], int] | None = None
+    actions: Callable[[InTile, Any, Any], Mapping[str, float]] = no_actions
 
 
 #: ``loop``, ``end`` and ``halt`` go to no unit: the dispatcher is their restatement.
@@ -70,6 +78,7 @@ def restatement_of(instr: Instr, tile: Tile) -> Restatement:
 
 
 def unrefereed(program: Program) -> tuple[str, ...]:
-    """Mnemonics of instructions in a program that have no restatement, in order of first use."""
+    """Names of instructions and micro-operations in a program that have no restatement, in order of first use."""
     found = (instr for tile in program.tiles for instr in tile.code)
-    return tuple(dict.fromkeys(i.mnemonic for i in found if type(i) not in _TABLE and not isinstance(i, CONTROL)))
+    names = [i.mnemonic for i in found if type(i) not in _TABLE and not isinstance(i, CONTROL)]
+    return tuple(dict.fromkeys([*names, *(name for flow in program.flows for name in unknown_micro_ops(flow))]))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pimc_isa.engines.step.actions import Activation, Ledger
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.operands import Group, Range
 from pimc_isa.program import Program
@@ -39,23 +40,25 @@ class Schedules:
         self.dots = dots
         self._known: dict[Group, list[list[Acting]]] = {}
 
-    def sums(self, g: Group, vectors: Array, at: At) -> Array:
-        """i32 [positions, outputs] of u8 ``vectors`` [positions, inputs]; ``at``: see ``Dots.products``."""
+    def sums(self, g: Group, vectors: Array, at: At, ledger: Ledger) -> Array:
+        """i32 [positions, outputs] of u8 ``vectors`` [positions, inputs]; ``at``, ``ledger``: see ``Dots.products``."""
         program = self.dots.program
         (declared,) = (r for r in program.rounds if r.name == g.rounds)
         if g not in self._known:
             self._known[g] = [_round(program, g, number) for number in range(declared.count)]
         kept: dict[int, Array] = {}
         for number, round_ in enumerate(self._known[g]):
-            for channel, (mode, made) in self._made(g, number, round_, vectors, at).items():
+            for channel, (mode, made) in self._made(g, number, round_, vectors, at, ledger).items():
                 kept[channel] = made if mode == OVERWRITE else (kept[channel] + made).astype(np.int32)
+                ledger.added += mode != OVERWRITE
         for channel, source in enumerate(program.tensors[f"{g.rounds}.copies"], declared.outputs[0]):
             if source >= 0:
                 kept[channel] = kept[int(source)]
+                ledger.copied += 1
         return np.stack([kept[channel] for channel in range(*declared.outputs)], axis=1)
 
     def _made(
-        self, g: Group, number: int, round_: list[Acting], vectors: Array, at: At
+        self, g: Group, number: int, round_: list[Acting], vectors: Array, at: At, ledger: Ledger
     ) -> dict[int, tuple[int, Array]]:
         """One round: of each channel that it makes, whether it overwrites, and the sums."""
         sums: dict[int, tuple[int, Array, Array]] = {}
@@ -63,12 +66,24 @@ class Schedules:
             x = np.zeros((len(vectors), acting.rows[1] - acting.rows[0]), vectors.dtype)
             for row, element in acting.lines.items():
                 x[:, row - acting.rows[0]] = vectors[:, element]
-            codes, corrections = self.dots.crossbar(g, 0, (acting.rows, acting.outputs), x, at, (number,))
+            self._book(g, acting, vectors, ledger)
+            part = acting.rows, acting.outputs
+            codes, corrections = self.dots.crossbar(g, 0, part, x, at, ledger, (number,))
             for output, (channel, mode) in acting.goes.items():
                 zero, place = np.zeros(len(vectors), np.int64), output - acting.outputs[0]
                 _, code, correction = sums.get(channel, (mode, zero, zero))
                 sums[channel] = mode, code + codes[:, place], correction + corrections[:, place]
+        ledger.needed.append(len({element for acting in round_ for element in acting.lines.values()}))
+        ledger.made.append(len(sums))
         return {channel: (mode, self.dots.scaled(g, *both)) for channel, (mode, *both) in sums.items()}
+
+    def _book(self, g: Group, acting: Acting, vectors: Array, ledger: Ledger) -> None:
+        """Word lines that are driven, columns that are read."""
+        weights, array = self.dots.program.weight[g.weights], self.dots.program.machine.array
+        each = len(weights.slices) * (2 if weights.bipolar else 1)
+        driven, read = vectors[:, list(acting.lines.values())], len(acting.goes)
+        ledger.activations.append(Activation(driven, read * each, array.unit_columns, read))
+        ledger.read = [output - acting.outputs[0] for output in acting.goes]
 
 
 def _round(program: Program, g: Group, number: int) -> list[Acting]:

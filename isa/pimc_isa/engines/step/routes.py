@@ -12,7 +12,7 @@ from pimc_isa.machine import Machine, Network
 from pimc_isa.operands import Channel
 from pimc_isa.program import Program, Tile
 
-__all__ = ["HOST", "Link", "Node", "Way", "hop_cycles", "link_cycles", "route", "way_of"]
+__all__ = ["HOST", "Link", "Node", "Way", "hop_cycles", "link_cycles", "off_chip", "route", "way_of"]
 
 Node = tuple[int, int, int]
 Link = tuple[Node, Node]
@@ -72,17 +72,17 @@ def _node(tile: Tile) -> Node:
     return HOST if tile.kind == "host" else (tile.chip, tile.x, tile.y)
 
 
-def _off_chip(link: Link) -> bool:
+def off_chip(link: Link) -> bool:
     """Links between chips, and the host's, are of the second kind."""
     return HOST in link or link[0][0] != link[1][0]
 
 
 def hop_cycles(network: Network, link: Link) -> int:
     """Cycles from one end of a link to the other."""
-    return network.chip_hop_cycles if _off_chip(link) else network.hop_cycles
+    return network.chip_hop_cycles if off_chip(link) else network.hop_cycles
 
 
 def link_cycles(network: Network, link: Link, size: int) -> int:
     """Cycles for which a message of ``size`` bytes takes a link: bytes over the width, rounded up, at least 1."""
-    width = network.chip_link_bytes_per_cycle if _off_chip(link) else network.link_bytes_per_cycle
+    width = network.chip_link_bytes_per_cycle if off_chip(link) else network.link_bytes_per_cycle
     return max(1, (size + width - 1) // width)

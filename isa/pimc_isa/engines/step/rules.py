@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pimc_isa.engines.step.actions import matrix_actions
 from pimc_isa.engines.step.arithmetic import add_rows, average, multiply_rows, real_rows, requantise
 from pimc_isa.engines.step.geometry import (
     InTile,
@@ -200,21 +201,67 @@ def _pool_avg(instr: PoolAvg, v: Values) -> None:
     v.write(instr.dst, average(_pooled(instr, v), inside, v.tile.elementwise[instr.scales]))
 
 
+# ---- actions ----
+
+
+def _moved(times: int, *slabs: str) -> Any:
+    """Bytes of row parts through the tile's memory and over its bus, so many times."""
+
+    def actions(p: InTile, instr: Any, ledger: Any) -> dict[str, float]:
+        size = times * sum(nbytes(p.tile, getattr(instr, name)) for name in slabs)
+        return {"memory_byte": size, "bus_byte": size}
+
+    return actions
+
+
+def _computed(*slabs: str) -> Any:
+    """An operation for each element of the result, and the bytes of row parts."""
+
+    def actions(p: InTile, instr: Any, ledger: Any) -> dict[str, float]:
+        size = sum(nbytes(p.tile, getattr(instr, name)) for name in slabs)
+        return {"vector_element": elements(p.tile, instr.dst), "memory_byte": size}
+
+    return actions
+
+
+def _tapped(action: str) -> Any:
+    """An operation and a byte for each tap of every window, and the result's bytes."""
+
+    def actions(p: InTile, instr: Any, ledger: Any) -> dict[str, float]:
+        kernel = p.tile.window[instr.window].kernel
+        taps = elements(p.tile, instr.dst) * kernel[0] * kernel[1]
+        return {action: taps, "memory_byte": nbytes(p.tile, instr.dst) + taps}
+
+    return actions
+
+
 # ---- the table ----
 
 
-def _vector(cycles: Any, reads: Any, meaning: Any) -> Restatement:
-    return Restatement(lambda instr: "vector", cycles, reads, _row_of("dst"), meaning)
+def _vector(cycles: Any, reads: Any, meaning: Any, actions: Any) -> Restatement:
+    return Restatement(lambda instr: "vector", cycles, reads, _row_of("dst"), meaning, actions=actions)
+
+
+def _of_two(meaning: Any) -> Restatement:
+    return _vector(_element_cycles, _row_of("a", "b"), meaning, _computed("dst", "a", "b"))
 
 
 def _matrix(reads: Any, meaning: Any) -> Restatement:
-    return Restatement(lambda i: f"matrix.{i.group}", _mvm_cycles, reads, _row_of("dst"), meaning, _mvm_busy)
+    return Restatement(
+        lambda i: f"matrix.{i.group}", _mvm_cycles, reads, _row_of("dst"), meaning, _mvm_busy, matrix_actions
+    )
 
 
-restate(Recv, Restatement(lambda instr: "net-in", _bus("dst")))  # each row; the clock keeps count of the rows
+restate(Recv, Restatement(lambda instr: "net-in", _bus("dst"), actions=_moved(1, "dst")))  # each row: the clock counts
 restate(
     Send,
-    Restatement(lambda i: "net-out", _send_cycles, _row_of("src"), meaning=lambda instr, v: v.send(instr.src)),
+    Restatement(
+        lambda i: "net-out",
+        _send_cycles,
+        _row_of("src"),
+        meaning=lambda instr, v: v.send(instr.src),
+        actions=_moved(1, "src"),
+    ),
 )
 restate(
     Copy,
@@ -224,25 +271,33 @@ restate(
         _row_of("src"),
         _row_of("dst"),
         lambda instr, v: v.write(instr.dst, v.read(instr.src)),
+        actions=_moved(2, "src"),
     ),
 )
 restate(
     Fill,
-    Restatement(lambda instr: "mover", _bus("dst"), lambda place, instr, i: [], _row_of("dst"), _fill),
+    Restatement(
+        lambda instr: "mover",
+        _bus("dst"),
+        lambda place, instr, i: [],
+        _row_of("dst"),
+        _fill,
+        actions=_moved(1, "dst"),
+    ),
 )
 restate(Mvm, _matrix(_seen, _mvm))
 restate(Mvma, _matrix(_seen_and_sums, _mvma))
-restate(Quant, _vector(_element_cycles, _row_of("src"), _quant))
-restate(Add, _vector(_element_cycles, _row_of("a", "b"), _add))
-restate(Mul, _vector(_element_cycles, _row_of("a", "b"), _mul))
-restate(Sub, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: a - b)))
-restate(Sum, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: a + b)))
-restate(Max, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: np.where(a > b, a, b))))
-restate(Min, _vector(_element_cycles, _row_of("a", "b"), _real(lambda a, b: np.where(a < b, a, b))))
-restate(Lut, _vector(_element_cycles, _row_of("src"), _lut))
-restate(PoolMax, _vector(_tap_cycles, _seen, _pool_max))
-restate(PoolSum, _vector(_tap_cycles, _seen, _pool_sum))
-restate(PoolAvg, _vector(_tap_cycles, _seen, _pool_avg))
+restate(Quant, _vector(_element_cycles, _row_of("src"), _quant, _computed("dst", "src")))
+restate(Add, _of_two(_add))
+restate(Mul, _of_two(_mul))
+restate(Sub, _of_two(_real(lambda a, b: a - b)))
+restate(Sum, _of_two(_real(lambda a, b: a + b)))
+restate(Max, _of_two(_real(lambda a, b: np.where(a > b, a, b))))
+restate(Min, _of_two(_real(lambda a, b: np.where(a < b, a, b))))
+restate(Lut, _vector(_element_cycles, _row_of("src"), _lut, _computed("dst", "src")))
+restate(PoolMax, _vector(_tap_cycles, _seen, _pool_max, _tapped("pool_element")))
+restate(PoolSum, _vector(_tap_cycles, _seen, _pool_sum, _tapped("vector_element")))
+restate(PoolAvg, _vector(_tap_cycles, _seen, _pool_avg, _tapped("vector_element")))
 restate(
     CallHost,
     Restatement(

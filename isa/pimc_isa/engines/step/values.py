@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.engines.step.geometry import InTile, channels, columns, held_as, row_at, tap_positions
 from pimc_isa.engines.step.host import run_call
@@ -74,6 +75,7 @@ class Values:
         self.inputs = inputs
         self.message: Array | None = None
         self.outputs: dict[str, Array] = {}
+        self.ledger = Ledger()
         self._writes: list[tuple[Ring, int, Part, Array]] = []
 
     def commit(self) -> None:
@@ -129,7 +131,7 @@ class Values:
         row, cols = row_at(dst.row, self.iteration), columns(self.tile, dst)
         if g.rounds:
             whole = self.windows(dst, src, window, range(*self.tile.buffer[src].chans)).reshape(len(cols), -1)
-            return self.memory.rounds.sums(g, whole, (self.image, row, cols))
+            return self.memory.rounds.sums(g, whole, (self.image, row, cols), self.ledger)
         made = []
         for number in range(*g.groups):
             c = weights.k // taps
@@ -137,7 +139,7 @@ class Values:
             if weights.groups == 1:
                 chans = range(*self.tile.buffer[src].chans)
             vectors = self.windows(dst, src, window, chans).reshape(len(cols), -1)[:, g.k[0] : g.k[1]]
-            made.append(self.memory.dots.products(g, number, vectors, (self.image, row, cols)))
+            made.append(self.memory.dots.products(g, number, vectors, (self.image, row, cols), self.ledger))
         return np.concatenate(made, axis=1)
 
     def lumped(self, slab: Slab, sums: Array, scale: tuple[Array, Array], name: str) -> Array:

@@ -28,6 +28,7 @@ from pimc_isa.engines.values.plan import Call, Frame, Index, ValuePlan, ValuePla
 from pimc_isa.engines.values.rowwise import run_tiles
 from pimc_isa.engines.values.share import Shared
 from pimc_isa.engines.values.sums import summer
+from pimc_isa.engines.values.tallies import add_tally, emit_counting
 from pimc_isa.engines.values.whole import WholeRows
 from pimc_isa.errors import ProgramError
 from pimc_isa.instructions import Add, Mul
@@ -54,6 +55,7 @@ def compile_operation(p: ValuePlanner, op: Operation) -> None:
     """Append the calls of one operation to the plan."""
     match op:
         case DotOp():
+            emit_counting(p, op)
             _dot(p, op)
         case QuantOp():
             _quant(p, op)
@@ -256,8 +258,10 @@ def _generic(p: ValuePlanner, op: GenericOp) -> None:
     def call(frame: Frame) -> None:
         reads = {slab: _array(frame, *where) for slab, where in slabs.items()}
         arrays = {name: (frame.get(s.value), s) for name, s in sources.items()}
-        meaning = WholeRows(p.program, tile, region, reads, arrays, p.layer, frame.first)
+        meaning = WholeRows(p.program, tile, region, reads, arrays, p.layer, frame.first, frame.counts)
         op.instr.execute(meaning)
+        for tally in meaning.tallies:
+            add_tally(frame.tallies, op.step, tally)
         frame.arrays[op.out] = _spread(meaning.result(), frame, region)
 
     p.emit(call, [op.out], op.instr.mnemonic)
@@ -292,12 +296,15 @@ def _tiles(p: ValuePlanner, op: TilesOp) -> None:
 
     def call(frame: Frame) -> None:
         messages = {name: _array(frame, *where) for name, where in arriving.items()}
-        tiles, sent = run_tiles(p.program, op.tiles, messages, frame.ports, frame.images, p.model, frame.first)
+        how = frame.images, p.model, frame.first, frame.counts
+        tiles, sent = run_tiles(p.program, op.tiles, messages, frame.ports, *how)
         for name, value in op.channels.items():
             frame.arrays[value] = sent[name]
         for (number, buffer), value in op.buffers.items():
             frame.arrays[value] = tiles[number].buffers[buffer]
-        for tile in tiles.values():
+        for number, tile in tiles.items():
             frame.outputs.update(tile.results)
+            for position, tally in tile.tallies.items() if frame.counts else ():
+                add_tally(frame.tallies, (number, position), tally)
 
     p.emit(call, [*op.channels.values(), *op.buffers.values()], "tiles row by row")

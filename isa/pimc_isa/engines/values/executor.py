@@ -18,8 +18,11 @@ from pimc_isa.engines.values.content import Content, unite
 from pimc_isa.engines.values.lift import Lifted, lift
 from pimc_isa.engines.values.plan import Frame, ValuePlan, ValuePlanner
 from pimc_isa.engines.values.share import Shared, share
+from pimc_isa.engines.values.tallies import add_tally
 from pimc_isa.engines.values.tensors import Partial
+from pimc_isa.engines.values.trace import StepId
 from pimc_isa.errors import RunError
+from pimc_isa.flow.use import Tally
 from pimc_isa.operands import Buffer, View
 from pimc_isa.program import Program
 from pimc_isa.threads import limited_blas
@@ -34,12 +37,14 @@ CHUNK_BYTES = 256 << 20  # live arrays of the images that are run together
 class Result:
     """Outputs by port, and the kept ONNX tensors by name (batch first, ONNX layout and type).
 
-    Of tensors in ``partial`` buffers hold only a part; the rest is 0.
+    Of tensors in ``partial`` buffers hold only a part; the rest is 0. ``tallies``: what the data decided of actions, by
+    tile and position in its code, where it was counted.
     """
 
     outputs: dict[str, Array]
     tensors: dict[str, Array] = field(default_factory=dict)
     partial: frozenset[str] = frozenset()
+    tallies: dict[StepId, Tally] = field(default_factory=dict)
 
 
 def run(program: Program, inputs: Mapping[str, Array], keep: bool | Collection[str] = False) -> Result:
@@ -85,8 +90,13 @@ class Executor:
         return {v.tensor for t in self.program.tiles for b in t.buffers for v in b.views}
 
     @limited_blas()
-    def run(self, inputs: Mapping[str, Array], keep: bool | Collection[str] = False, first: int = 0) -> Result:
-        """Values for a batch. See ``run``. ``first`` is the number of the first image: noise depends on it."""
+    def run(
+        self, inputs: Mapping[str, Array], keep: bool | Collection[str] = False, first: int = 0, counts: bool = False
+    ) -> Result:
+        """Values for a batch. See ``run``. ``first`` is the number of the first image: noise depends on it.
+
+        With ``counts`` it tells what the data decided of actions.
+        """
         arrays, images = self._checked(inputs)
         plan, kept, planner = self._plan(keep)
         chunk = max(1, min(images, CHUNK_BYTES // max(1, plan.bytes_per_image)))
@@ -96,19 +106,21 @@ class Executor:
         for k in kept:
             partials.setdefault(k.view.tensor, Partial(k.view, images, k.buffer.dtype))
         parts: dict[str, list[Array]] = {}
+        tallies: dict[StepId, Tally] = {}
         for begin in range(0, images, chunk):
             some = slice(begin, min(images, begin + chunk))
-            frame = Frame(
-                plan.values, some.stop - some.start, {n: a[some] for n, a in arrays.items()}, first + some.start
-            )
+            ports = {n: a[some] for n, a in arrays.items()}
+            frame = Frame(plan.values, some.stop - some.start, ports, first + some.start, counts)
             _execute(plan, frame)
+            for step, tally in frame.tallies.items():
+                add_tally(tallies, step, tally)
             for name, value in frame.outputs.items():
                 parts.setdefault(name, []).append(value)
             for k in kept:
                 _paste(planner, frame, k, partials[k.view.tensor], some)
         partial = frozenset(name for name, p in partials.items() if not p.is_whole)
         outputs = {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in parts.items()}
-        return Result(outputs, {name: p.finished() for name, p in partials.items()}, partial)
+        return Result(outputs, {name: p.finished() for name, p in partials.items()}, partial, tallies)
 
     @property
     def lossy(self) -> bool:

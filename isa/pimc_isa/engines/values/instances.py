@@ -16,9 +16,13 @@ Place = tuple[str, int]  # buffer, row
 
 @dataclass(frozen=True)
 class Instance:
-    """One execution: the loop counter, rows read and written, and the channel it sends to or takes a row from."""
+    """One execution: its place in the code, the loop counter, rows read and written, and its channel.
+
+    That is the one it sends to or takes a row from.
+    """
 
     instr: Instr
+    position: int
     i: int
     reads: frozenset[Place]
     writes: frozenset[Place]
@@ -52,20 +56,24 @@ def instances(program: Program, tile: Tile) -> Iterator[Instance]:
     """The stream of one image; a ``recv`` becomes one instance for each row it takes."""
     context = Context(program, tile)
     arrived: dict[str, int] = {}
-    for instr, i in _unrolled(tile.code):
+    for position, i in _unrolled(tile.code):
+        instr = tile.code[position]
         if isinstance(instr, Recv):
             first, last = arrived.get(instr.channel, 0), instr.rows_until(context, i)
             for row in range(first, last):
-                yield Instance(instr, i, frozenset(), frozenset({(instr.dst.buffer, row)}), instr.channel, True)
+                yield Instance(
+                    instr, position, i, frozenset(), frozenset({(instr.dst.buffer, row)}), instr.channel, True
+                )
             arrived[instr.channel] = max(first, last)
             continue
         channel = instr.channel if isinstance(instr, Send) else ""
-        yield Instance(instr, i, _places(instr.reads(context, i)), _places(instr.writes(context, i)), channel)
+        reads, writes = _places(instr.reads(context, i)), _places(instr.writes(context, i))
+        yield Instance(instr, position, i, reads, writes, channel)
 
 
-def _unrolled(code: tuple[Instr, ...]) -> Iterator[tuple[Instr, int]]:
+def _unrolled(code: tuple[Instr, ...]) -> Iterator[tuple[int, int]]:
     for block in blocks(code):
-        yield from ((code[n], i) for i in range(block.times) for n in block.positions)
+        yield from ((n, i) for i in range(block.times) for n in block.positions)
 
 
 def _places(touches: list[Touch]) -> frozenset[Place]:

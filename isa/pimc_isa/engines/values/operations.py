@@ -15,6 +15,7 @@ from pimc_isa.operands import Elementwise, Range, Requant, Slab, Window
 
 __all__ = [
     "CallOp",
+    "DotMember",
     "DotOp",
     "GenericOp",
     "LutOp",
@@ -76,10 +77,20 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
+class DotMember:
+    """A step whose dot products are among those of an operation: its rows, columns and part of the layer."""
+
+    step: StepId
+    rows: Array
+    cols: Range
+    part: LayerPart
+
+
+@dataclass(frozen=True, eq=False)
 class DotOp:
     """Dot products of windows of ``x`` (a tensor of ``size`` rows x columns) with a part of a layer, plus ``base``.
 
-    ``channel`` is the absolute channel of the tensor where the window vectors start.
+    ``chans`` are the absolute channels of the tensor that the windows see; ``members`` the steps it stands for.
     """
 
     out: int
@@ -89,6 +100,7 @@ class DotOp:
     part: LayerPart
     chans: Range
     base: Content = ()
+    members: tuple[DotMember, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimc_isa.crossbar.footprint import group_measures
 from pimc_isa.element import U8, element
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.dots.model import analog_model
@@ -25,6 +26,8 @@ from pimc_isa.engines.values.operations import (
     results_of,
 )
 from pimc_isa.engines.values.share import Shared
+from pimc_isa.engines.values.trace import StepId
+from pimc_isa.flow.use import Tally
 from pimc_isa.operands import Range, Window
 from pimc_isa.program import Program
 
@@ -49,15 +52,20 @@ class Scratch:
 class Frame:
     """One run: arrays by value number, the program's inputs for these images, outputs as they appear.
 
-    ``first`` is the number of the first image, for noise.
+    ``first`` is the number of the first image, for noise. With ``counts``, ``tallies`` appear by tile and position in
+    its code.
     """
 
-    def __init__(self, count: int, images: int, ports: Mapping[str, Array], first: int = 0) -> None:
+    def __init__(
+        self, count: int, images: int, ports: Mapping[str, Array], first: int = 0, counts: bool = False
+    ) -> None:
         self.arrays: list[Array | None] = [None] * count
         self.images = images
         self.first = first
         self.ports = ports
         self.outputs: dict[str, Array] = {}
+        self.counts = counts
+        self.tallies: dict[StepId, Tally] = {}
 
     def get(self, value: int) -> Array:
         """The array of a value that has been computed and is still needed."""
@@ -110,13 +118,19 @@ class ValuePlanner:
         self.scratch = Scratch()
         self.layers: dict[LayerPart, Layer] = {}
         self.kept = list(kept)
-        self.operations = _needed(shared.operations, self.kept)
+        self.operations = _needed(shared.operations, self.kept, self._measured)
         self.readers = _count_readers(self.operations, self.kept)
         self.maker = {v: op for op in self.operations for v in results_of(op)}
         self._assembled: dict[object, int] = {}
         self._pending: list[tuple[Call, list[int], list[int], str]] = []  # call, values read, values made, label
         self._reads: list[int] = []
         self.fused = {dot.out for op in self.operations if isinstance(op, QuantOp) and (dot := self.fused_dot(op))}
+
+    def _measured(self, op: Operation) -> frozenset[StepId]:
+        """The steps of an operation whose actions depend on data."""
+        if not isinstance(op, DotOp) or not group_measures(self.program, op.part):
+            return frozenset()
+        return frozenset(member.step for member in op.members)
 
     def layer(self, part: LayerPart) -> Layer:
         """Weights of a part, decoded once."""
@@ -295,13 +309,21 @@ def geometry(source: WindowSource, window: Window, region: Region, chans: Range)
     return WindowGeometry.of(window, rows, region.cols, (source.row, source.col), held)
 
 
-def _needed(operations: list[Operation], kept: list[Content]) -> list[Operation]:
-    """Operations that outputs or kept contents depend on. Host calls and row-wise tiles always run."""
+def _needed(
+    operations: list[Operation], kept: list[Content], measured: Callable[[Operation], frozenset[StepId]]
+) -> list[Operation]:
+    """Operations that outputs or kept contents depend on. Host calls and row-wise tiles always run.
+
+    So does what depends on data in its actions, unless a later operation looks at the same steps.
+    """
     wanted = {piece.value for content in kept for piece in content}
+    looked: set[StepId] = set()
     result: list[Operation] = []
     for op in reversed(operations):
-        if isinstance(op, CallOp | TilesOp) or wanted & set(results_of(op)):
+        unseen = measured(op) - looked
+        if isinstance(op, CallOp | TilesOp) or unseen or wanted & set(results_of(op)):
             result.append(op)
+            looked |= unseen
             wanted |= {piece.value for content in contents_of(op) for piece in content}
     return result[::-1]
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pimc_isa.crossbar.footprint import group_measures
+from pimc_isa.engines.dots.counting import observe
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.dots.model import AnalogModel
 from pimc_isa.engines.kernels.windows import WindowGeometry, taps
@@ -18,7 +20,8 @@ from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.hostcall import OrtCall
 from pimc_isa.engines.values.instances import Pending, instances
 from pimc_isa.errors import DeadlockError, ProgramError
-from pimc_isa.operands import Range, RowExpr, Slab
+from pimc_isa.flow.use import Tally
+from pimc_isa.operands import Group, Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
 __all__ = ["RowwiseTile", "run_tiles"]
@@ -38,9 +41,11 @@ class RowwiseTile:
         ports: Mapping[str, Array],
         model: AnalogModel | None = None,
         first: int = 0,
+        counts: bool = False,
     ) -> None:
         self.program, self.tile, self.ports, self.images = program, tile, ports, images
-        self._model, self._first = model, first
+        self._model, self._first, self._counts = model, first, counts
+        self.tallies: dict[int, Tally] = {}
         self.results: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
         self._written: dict[str, Array] = {}
@@ -51,7 +56,7 @@ class RowwiseTile:
         self.inbox: dict[str, Inbox] = {}
         self.deliver: Callable[[str, Array], None] = lambda channel, message: None
         self._arrived: dict[str, int] = {}
-        self._i = 0
+        self._i = self._position = 0
         self._waiting = list(instances(program, tile))
 
     @property
@@ -71,7 +76,7 @@ class RowwiseTile:
                 pending.add(instance)
                 left.append(instance)
             else:
-                self._i = instance.i
+                self._i, self._position = instance.i, instance.position
                 instance.instr.execute(self)
         progress = len(left) < len(self._waiting)
         self._waiting = left
@@ -139,11 +144,10 @@ class RowwiseTile:
         split = (
             every.reshape(n * cols, count, layer.groups, -1).transpose(0, 2, 1, 3).reshape(n * cols, layer.groups, -1)
         )
-        vectors = split if layer.rounds else split[..., g.k[0] : g.k[1]]
+        vectors = np.ascontiguousarray(split if layer.rounds else split[..., g.k[0] : g.k[1]])
+        self._look(layer, vectors, g, dst)
         if layer.analog is not None:
-            image, col = np.arange(self._first, self._first + n)[:, None], np.arange(*self.tile.cols(dst))
-            at = position_numbers(image, np.array([[dst.row.at(self._i)]]), col[None]).ravel()
-            sums = layer.noisy(np.ascontiguousarray(vectors), at)
+            sums = layer.noisy(vectors, self._numbers(dst))
         elif layer.rounds is not None:
             sums = layer.rounds.sliced(vectors[:, 0])
         elif layer.exact:
@@ -151,6 +155,20 @@ class RowwiseTile:
         else:
             sums = layer.sliced(vectors)
         return np.asarray(sums).reshape(n, 1, cols, -1)
+
+    def _look(self, layer: Layer, vectors: Array, g: Group, dst: Slab) -> None:
+        """Count what the data of one row decide of actions."""
+        measures = group_measures(self.program, g) if self._counts else frozenset()
+        if not measures:
+            return
+        seen = observe(layer, vectors, measures, lambda: self._numbers(dst)).whole(self.program, g)
+        before = self.tallies.get(self._position)
+        self.tallies[self._position] = seen if before is None else before + seen
+
+    def _numbers(self, dst: Slab) -> Array:
+        """The numbers of the positions of a row part, which noise depends on."""
+        image = np.arange(self._first, self._first + self.images)[:, None]
+        return position_numbers(image, np.array([[dst.row.at(self._i)]]), np.arange(*self.tile.cols(dst))[None]).ravel()
 
     def tensor(self, name: str) -> Array:
         """A tensor of the program."""
@@ -219,13 +237,14 @@ def run_tiles(
     images: int,
     model: AnalogModel | None = None,
     first: int = 0,
+    counts: bool = False,
 ) -> tuple[dict[int, RowwiseTile], dict[str, Array]]:
     """Run some tiles to their end. ``arriving``: messages [images, rows, columns, channels] of channels from outside.
 
     Returns the tiles with their buffers, and the messages of every channel they sent to. Raises DeadlockError where
     all of them wait.
     """
-    tiles = {n: RowwiseTile(program, program.tile[n], images, ports, model, first) for n in numbers}
+    tiles = {n: RowwiseTile(program, program.tile[n], images, ports, model, first, counts) for n in numbers}
     sent: dict[str, list[Array]] = {}
 
     def deliver(channel: str, message: Array) -> None:

@@ -26,6 +26,7 @@ from pimc_isa.engines.values.holdings import Holdings
 from pimc_isa.engines.values.lift import Lifted, LiftedUnit
 from pimc_isa.engines.values.operations import (
     CallOp,
+    DotMember,
     DotOp,
     GenericOp,
     LutOp,
@@ -186,14 +187,14 @@ class _Builder:
         step, tile = self._step(part.step), self._tile(part.step)
         dst = step.instr.destination.buffer
         value = self.holdings.new_value(part.region, tile.buffer[dst].dtype)
-        self.operations.append(self._operation(step, tile, part, value))
+        self.operations.append(self._operation(step, tile, part, value, steps))
         for s in steps:
             self.holdings.value_of[s, self._step(s).instr.destination.buffer] = value
 
-    def _operation(self, step: Step, tile: Tile, part: _Part, out: int) -> Operation:
+    def _operation(self, step: Step, tile: Tile, part: _Part, out: int, steps: list[StepId]) -> Operation:
         match instr := step.instr:
             case Mvm() | Mvma():
-                return self._dot(instr, tile, part, out)
+                return self._dot(instr, tile, part, out, tuple(map(self._member, steps)))
             case Quant():
                 src = part.inputs["src"]
                 to, at = part.chans[0], tile.chans(instr.src)[0] - tile.chans(instr.dst)[0]
@@ -212,7 +213,13 @@ class _Builder:
         sources = {getattr(instr, n): c for n, c in part.inputs.items() if isinstance(getattr(instr, n), str)}
         return GenericOp(out, step.id, instr, slabs, sources)
 
-    def _dot(self, instr: Mvm | Mvma, tile: Tile, part: _Part, out: int) -> DotOp:
+    def _member(self, step_id: StepId) -> DotMember:
+        step, tile = self._step(step_id), self._tile(step_id)
+        assert isinstance(step.instr, Mvm | Mvma)
+        dst = step.instr.dst
+        return DotMember(step_id, step.rows(dst.row), tile.cols(dst), LayerPart.of(tile.group[step.instr.group]))
+
+    def _dot(self, instr: Mvm | Mvma, tile: Tile, part: _Part, out: int, members: tuple[DotMember, ...]) -> DotOp:
         group, window, x = tile.group[instr.group], tile.window[instr.window], tile.buffer[instr.src]
         weights = self.program.weight[group.weights]
         own = LayerPart.of(group)
@@ -226,7 +233,7 @@ class _Builder:
         if weights.groups > 1:
             chans = (layer.groups[0] * per_group, layer.groups[1] * per_group)
         base = part.inputs["dst"] if isinstance(instr, Mvma) else ()
-        op = DotOp(out, part.inputs["src"], (x.rows, x.width), window, layer, chans, base)
+        op = DotOp(out, part.inputs["src"], (x.rows, x.width), window, layer, chans, base, members)
         op = self._chained(op, part.region)
         self._dots[out] = op
         return op
@@ -246,7 +253,7 @@ class _Builder:
             return op
         cuts = (*before.part.cuts, op.part.k[0])
         whole = replace(op.part, k=(before.part.k[0], op.part.k[1]), cuts=cuts)
-        return replace(op, part=whole, base=before.base)
+        return replace(op, part=whole, base=before.base, members=before.members + op.members)
 
     def _call(self, step: StepId, instr: HostWork) -> None:
         tile = self._tile(step)

@@ -13,7 +13,7 @@ from pimc_isa.engines.values.operations import DotOp, Region
 from pimc_isa.engines.values.plan import Frame, ValuePlanner, WindowSource, geometry
 from pimc_isa.errors import ProgramError
 
-__all__ = ["Sums", "summer"]
+__all__ = ["BLOCK_BYTES", "Sums", "numbers_of", "summer"]
 
 Array = np.ndarray
 BLOCK_BYTES = 1 << 20  # window vectors and sums of one block of rows: about a second-level cache
@@ -51,10 +51,14 @@ class Sums:
 
     def _numbers(self, frame: Frame, first: int, count: int) -> Array:
         """The numbers of the positions of some output rows."""
-        image, row = np.divmod(np.arange(first, first + count), self._positions[0])
-        r = self._region
-        rows, cols = r.first + r.step * row, np.arange(*r.cols)
-        return position_numbers((frame.first + image)[:, None], rows[:, None], cols[None]).ravel()
+        return numbers_of(frame, self._region, first, count)
+
+
+def numbers_of(frame: Frame, region: Region, first: int, count: int) -> Array:
+    """The numbers of the positions of some output rows of a region, of all images in turn."""
+    image, row = np.divmod(np.arange(first, first + count), region.count)
+    rows, cols = region.first + region.step * row, np.arange(*region.cols)
+    return position_numbers((frame.first + image)[:, None], rows[:, None], cols[None]).ravel()
 
 
 def summer(p: ValuePlanner, op: DotOp, region: Region) -> Sums:

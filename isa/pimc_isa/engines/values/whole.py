@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pimc_isa.crossbar.footprint import group_measures
+from pimc_isa.engines.dots.counting import observe
 from pimc_isa.engines.dots.layer import Layer, LayerPart
 from pimc_isa.engines.kernels.windows import WindowGeometry, taps
 from pimc_isa.engines.noise import position_numbers
 from pimc_isa.engines.values.operations import Region
 from pimc_isa.engines.values.plan import WindowSource, geometry
+from pimc_isa.flow.use import Tally
 from pimc_isa.operands import Range, RowExpr, Slab
 from pimc_isa.program import Program, Tile
 
@@ -31,8 +34,10 @@ class WholeRows:
         sources: Mapping[str, tuple[Array, WindowSource]],
         layer: Callable[[LayerPart], Layer],
         first: int = 0,
+        counts: bool = False,
     ) -> None:
-        self.tile, self._first = tile, first
+        self.tile, self._first, self._counts = tile, first, counts
+        self.tallies: list[Tally] = []
         self._program, self._region, self._reads, self._sources, self._layer = program, region, reads, sources, layer
         self._result: Array | None = None
 
@@ -81,6 +86,11 @@ class WholeRows:
         scratch = np.empty(rows * where.out[1] * where.depth, np.uint8)
         images, r = np.arange(self._first, self._first + array.shape[0]), self._region
         numbers = position_numbers(images[:, None, None], r.rows[:, None], np.arange(*r.cols)).ravel()
+        measures = group_measures(self._program, g) if self._counts else frozenset()
+        if measures:
+            vectors = layer.vectors(array, where, 0, rows, scratch.copy())
+            split = vectors.reshape(len(vectors), layer.groups, -1)
+            self.tallies.append(observe(layer, split, measures, lambda: numbers).whole(self._program, g))
         return layer.sums(array, where, 0, rows, scratch, at=numbers).reshape(array.shape[0], *where.out, -1)
 
     def tensor(self, name: str) -> Array:

@@ -131,7 +131,7 @@ def test_actions_of_a_burst_counted_by_hand() -> None:
         "bus_byte": 7 * (200 + 40 * 4),
         "input_register_byte": 7 * 400 * 2,
         "dac_drive": 7 * 400 * 8,
-        "array_read": 7 * 4 * 8,
+        "cell_read": 7 * 8 * 200 * (160 + 2),  # two arrays across, a unit column in each
         "sample_hold": 7 * (320 + 4) * 8,
         "adc_conversion": 7 * (320 + 4) * 8,
         "shift_add": 7 * (320 * 8 + 4 * 8 + 80),
@@ -207,7 +207,7 @@ def test_actions_of_analog_additions_counted_by_hand() -> None:
     assert actions["adc_conversion"] == actions["fold"] / 2 == 3 * sums
     assert actions["sample_hold"] == 3 * (sums * 16 * 2 + sums * 2)
     assert actions["scale_multiply"] == 3 * 2 * 8
-    assert actions["array_read"] == 3 * (2 * 2) * 2  # a row block of a group fills one array
+    assert actions["cell_read"] == 3 * 2 * (2 * 150) * (8 * 16)
     assert actions["merge_add"] == 3 * sums
     assert actions["memory_byte"] == 3 * (150 * 2 + 16 * 4)
     assert "buffer_write" not in actions

@@ -96,7 +96,7 @@ def test_actions_of_rounds_counted_by_hand() -> None:
         "bus_byte": 7 * moved,
         "input_register_byte": 7 * rows * 2,
         "dac_drive": 7 * rows * 8,
-        "array_read": 7 * arrays * 8,
+        "cell_read": 7 * 8 * (50 * (4 * 30 + 2) + 10 * (4 * 10 + 2)),  # a unit column on each crossbar
         "sample_hold": 7 * (sums * 4 + arrays) * 8,
         "adc_conversion": 7 * (sums * 4 + arrays) * 8,
         "shift_add": 7 * (sums * 4 * 8 + arrays * 8 + sums),

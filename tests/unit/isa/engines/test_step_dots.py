@@ -15,6 +15,7 @@ from pimc_isa.engines import step
 from pimc_isa.engines.dots.analog import AnalogLayer
 from pimc_isa.engines.dots.model import PREFIX, AnalogModel
 from pimc_isa.engines.noise import DeviceNoise
+from pimc_isa.engines.step.actions import Ledger
 from pimc_isa.engines.step.analog import QUIET, Hardware
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.engines.step.flows import read_flow
@@ -89,7 +90,7 @@ BUFFERED = parse_flow(
 
 
 def products(made: Program, g: Group, x: Array, hardware: Hardware) -> Array:
-    return Dots(made, hardware).products(g, g.groups[0], x, (2, 3, range(4, 4 + len(x))))
+    return Dots(made, hardware).products(g, g.groups[0], x, (2, 3, range(4, 4 + len(x))), Ledger())
 
 
 @pytest.mark.parametrize("name", FLOWS)

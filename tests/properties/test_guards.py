@@ -1,0 +1,105 @@
+"""Random programs with guarded conversions and pulse trains: all engines agree on every row and every action.
+
+Static counts are an upper bound of what is counted, and equal where nothing depends on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import numpy as np
+import pytest
+
+from pimc_isa.check import check
+from pimc_isa.energy import program_counts
+from pimc_isa.engines import values
+from pimc_isa.engines.noise import parse_noise
+from pimc_isa.program import Program
+from tests.properties.programs import random_images, random_program
+from tests.properties.programs_rounds import random_rounds_program
+from tests.properties.test_engines_agree import assert_counts_agree, assert_values_agree, noise_of, slow
+
+
+def agree(seed: int, draft: Callable[..., Program] = random_program) -> None:
+    rng = Random(seed)
+    program = draft(rng, 3, guarded=True)
+    check(program)
+    images = rng.randint(1, 2)
+    inputs, noise = random_images(rng, program, images), noise_of(seed)
+    result = slow(program, inputs, images, True, noise)
+    if result is None:
+        return
+    assert_values_agree(program, inputs, result, noise)
+    for how in ({"rowwise": True}, {"merge": False}, {"prove": False}):
+        computed = values.Executor(program, noise=noise, **how).run(inputs, counts=True)
+        assert_counts_agree(program, images, computed.tallies, result)
+        for name, expected in result.outputs.items():
+            np.testing.assert_array_equal(computed.outputs[name], expected)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_engines_agree(seed: int) -> None:
+    agree(seed)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_engines_agree_on_rounds(seed: int) -> None:
+    agree(seed, random_rounds_program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1200))
+def test_engines_agree_on_many_rounds(seed: int) -> None:
+    agree(seed, random_rounds_program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1400))
+def test_engines_agree_on_many(seed: int) -> None:
+    agree(seed)
+
+
+def test_the_programs_have_what_is_tested() -> None:
+    """Flagged conversions, some but not all; pulses, fewer than there could be."""
+    flags = pulses = 0
+    for seed in range(40):
+        rng = Random(seed)
+        program = random_program(rng, 3, guarded=True)
+        ran = values.Executor(program).run(random_images(rng, program, 1), counts=True)
+        most, counted = program_counts(program), program_counts(program, 1, ran.tallies)
+        assert not counted.bound
+        for layer, actions in counted.layers.items():
+            for action, number in actions.items():
+                assert number <= most.layers[layer][action], (layer, action)
+            flags += 0 < most.layers[layer].get("adc_conversion", 0) > actions.get("adc_conversion", 0)
+            pulses += 0 < actions.get("dac_pulse", 0) < most.layers[layer].get("dac_pulse", 0)
+    assert flags > 40
+    assert pulses > 20
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_without_guards_and_pulses_static_counts_are_the_counts(seed: int) -> None:
+    rng = Random(seed)
+    program = random_program(rng, 4)
+    images = rng.randint(1, 3)
+    static = program_counts(program)
+    ran = values.Executor(program).run(random_images(rng, program, images), counts=True)
+    assert not static.bound
+    assert not ran.tallies
+    assert program_counts(program, images, ran.tallies).layers == static.of(images).layers
+
+
+def test_counts_do_not_depend_on_batches_and_noise_of_nothing() -> None:
+    for seed in range(12):
+        rng = Random(seed)
+        program = random_program(rng, 3, guarded=True)
+        inputs = random_images(rng, program, 3)
+        whole = values.Executor(program).run(inputs, counts=True).tallies
+        pieces = [
+            values.Executor(program).run({k: v[n : n + 1] for k, v in inputs.items()}, first=n, counts=True).tallies
+            for n in range(3)
+        ]
+        assert {step: pieces[0][step] + pieces[1][step] + pieces[2][step] for step in whole} == whole
+        quiet = parse_noise(3, "device:cell=0,read=0,hold=0,peripherals=0")
+        assert values.Executor(program, noise=quiet).run(inputs, counts=True).tallies == whole
