@@ -6,6 +6,7 @@ Static counts are an upper bound of what is counted, and equal where nothing dep
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -15,7 +16,8 @@ from pimc_isa.check import check
 from pimc_isa.energy import program_counts
 from pimc_isa.engines import values
 from pimc_isa.engines.noise import parse_noise
-from pimc_isa.program import Program
+from pimc_isa.instructions import Mvm
+from pimc_isa.program import Program, Tile
 from tests.properties.programs import random_images, random_program
 from tests.properties.programs_rounds import random_rounds_program
 from tests.properties.test_engines_agree import assert_counts_agree, assert_values_agree, noise_of, slow
@@ -103,3 +105,28 @@ def test_counts_do_not_depend_on_batches_and_noise_of_nothing() -> None:
         assert {step: pieces[0][step] + pieces[1][step] + pieces[2][step] for step in whole} == whole
         quiet = parse_noise(3, "device:cell=0,read=0,hold=0,peripherals=0")
         assert values.Executor(program, noise=quiet).run(inputs, counts=True).tallies == whole
+
+
+def test_what_nobody_reads_is_counted() -> None:
+    """A matrix instruction whose sums are written over unread: the chip multiplies all the same."""
+    seen = 0
+    for seed in range(60):
+        program = random_program(Random(seed), 2, guarded=True)
+        tiles = tuple(_doubled(tile) for tile in program.tiles)
+        twice = replace(program, tiles=tiles)
+        inputs = random_images(Random(seed), program, 1)
+        once, both = (values.Executor(p).run(inputs, counts=True).tallies for p in (program, twice))
+        for number, position in once:
+            if isinstance(program.tile[number].code[position], Mvm):
+                place = next(
+                    n for n, i in enumerate(twice.tile[number].code) if i == program.tile[number].code[position]
+                )
+                assert both[number, place] == both[number, place + 1] == once[number, position]
+                seen += 1
+    assert seen > 20
+
+
+def _doubled(tile: Tile) -> Tile:
+    """Each ``mvm`` twice in a row."""
+    code = [again for instr in tile.code for again in ((instr, instr) if isinstance(instr, Mvm) else (instr,))]
+    return replace(tile, code=tuple(code), nodes=("",) * len(code) if tile.nodes else ())
