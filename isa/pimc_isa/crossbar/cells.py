@@ -70,14 +70,16 @@ def encode(weights: Array, slices: tuple[int, ...], block_rows: int) -> Cells:
     return Cells(codes, polarity, flips.astype(np.int32) - half)
 
 
-def encode_differential(weights: Array, slices: tuple[int, ...], block_rows: int, *, centred: bool = False) -> Cells:
+def encode_differential(
+    weights: Array, slices: tuple[int, ...], block_rows: int, *, centred: bool = False, centre: Array | None = None
+) -> Cells:
     """Integer weights [groups, k, n] as differences: ``w = P - N``, one of them 0, each in the slices of ``|w|``.
 
     Codes are the weights themselves (sign and magnitude), i16, or i32 where slices have more than 15 bits; centre 0,
     nothing flipped. W+ and W- lie in neighbouring columns (Neural-PIM, section 5.2.1). ``centred``: codes are the
     weights less the mean of their column in the row block, which is the centre, as far as the slices hold them; so what
-    all inputs have in common adds nothing to a sum (compare RAELLA's centre, ISCA 2023, section 4). Raises ValueError
-    for weights whose magnitude does not fit the slices.
+    all inputs have in common adds nothing to a sum. ``centre`` [groups, blocks, n]: other centres (RAELLA's, see
+    ``centres``). Raises ValueError for weights whose magnitude, less their centre, does not fit the slices.
     """
     bits, (groups, k, n) = sum(slices), weights.shape
     if bits > 31:
@@ -88,13 +90,16 @@ def encode_differential(weights: Array, slices: tuple[int, ...], block_rows: int
     blocks = -(-k // block_rows)
     codes = weights.astype(np.int16 if bits <= 15 else np.int32, order="C")
     polarity = np.zeros((groups, blocks, n), np.uint8 if len(slices) <= 8 else np.uint16)
-    centre = np.zeros((groups, blocks, n), np.int32)
-    for block, rows in row_blocks(k, block_rows) if centred else ():
+    centres = np.zeros((groups, blocks, n), np.int32) if centre is None else centre.astype(np.int32)
+    for block, rows in row_blocks(k, block_rows) if centred or centre is not None else ():
         part = codes[:, rows].astype(np.int64)
         lowest, highest = part.max(axis=1) - top, part.min(axis=1) + top  # beyond them a code would not fit
-        centre[:, block] = np.clip(np.rint(part.mean(axis=1)), lowest, highest)
-        codes[:, rows] = part - centre[:, block, None]
-    return Cells(codes, polarity, centre)
+        if centre is None:
+            centres[:, block] = np.clip(np.rint(part.mean(axis=1)), lowest, highest)
+        elif (centres[:, block] < lowest).any() or (centres[:, block] > highest).any():
+            raise ValueError(f"weights less their centres do not fit slices of {bits} bits")
+        codes[:, rows] = part - centres[:, block, None]
+    return Cells(codes, polarity, centres)
 
 
 def decode(cells: Cells, weights: Weights, dtype: type[np.integer[Any]] = np.int32) -> Array:
