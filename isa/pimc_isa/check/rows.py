@@ -62,7 +62,7 @@ class _Hazard:
     position: int
     row: int
     buffer: str
-    holds: int  # row in the slot, -1 if none
+    holds: int = -1  # row in the slot, -1 if none
     lost: bool = False  # whether the row has been there
     before: int = -1  # position of the recv that has brought this part of the row already
 
@@ -320,7 +320,7 @@ def _brought_twice(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[in
     again = np.flatnonzero(rows[1:] == rows[:-1]) + 1
     if again.size:
         n = again[np.argmin(when[again])]
-        yield int(when[n]), _Hazard(int(position[n]), int(rows[n]), buffer.name, -1, before=int(position[n - 1]))
+        yield int(when[n]), _Hazard(int(position[n]), int(rows[n]), buffer.name, before=int(position[n - 1]))
 
 
 def _cell_hazard(buffer: Buffer, accesses: list[_Access]) -> Iterator[tuple[int, _Hazard]]:

@@ -25,7 +25,8 @@ class Recv(Instr, op=0x10, name="recv", unit="net-in"):
 
     def taken_until(self, ctx: Context, i: int) -> int:
         """Messages of the image that have been taken after iteration ``i``."""
-        return len(self.rows.within(self.rows_until(ctx, i)))
+        until = self.rows_until(ctx, i)
+        return until if self.rows == ALL_ROWS else len(self.rows.within(until))
 
     def row_of_message(self, ctx: Context) -> range:
         """The row of each message of an image."""

@@ -158,7 +158,7 @@ class Simulation:
 
     def _unit(self, state: TileState, u: int, head: Contender) -> Process:
         ready, lazy = self.ready, self.lazy
-        order, shared = head.order, head.unit is not None
+        heap, number, shared = self.heap, state.tile.number, head.unit is not None
         dispatched, dispatch_wait = state.dispatched.known, state.dispatched.waiting
         ends = [v.end.known for v in state.units]
         end_waits = [v.end.waiting for v in state.units]
@@ -205,8 +205,10 @@ class Simulation:
                             credit = taken.known[place] + receiver.credit_delay
                             if credit > now:
                                 now = credit
-                    head.holds, head.occupancy = route.holds, occupancy
-                    heapq.heappush(self.heap, (now, *order, head))
+                    head.holds = route.holds
+                    if shared:
+                        head.occupancy = occupancy
+                    heapq.heappush(heap, (now, number, u, head))
                     yield None
                     now = head.start
                     for receiver, delay in route.receivers:
@@ -287,7 +289,7 @@ def _timing(simulation: Simulation) -> Timing:
         for t in simulation.tiles
         for name, nodes in zip(t.plan.units, t.plan.nodes, strict=True)
     }
-    sent = {(t.tile.number, k): t.plan.sent[k] for t in simulation.tiles for k in t.routes}
+    sent = {(t.tile.number, k): t.plan.sent.get(k, 0) for t in simulation.tiles for k in t.routes}
     link_busy = simulation.network.busy(sent)
     sharing = tuple(sorted({place for place in simulation.program.sharing.values() if len(place) > 1}))
     return Timing(images, tiles, tuple(int(e) for e in ends), unit_busy, link_busy, sharing)

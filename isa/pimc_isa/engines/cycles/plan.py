@@ -7,13 +7,12 @@ node of its own unit has waited for it already. Tiles whose streams differ in na
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from pimc_isa.define import Context, Instr, Touch, fields_of
 from pimc_isa.engines.timing import unit_of
 from pimc_isa.instructions import Recv, Send, blocks
-from pimc_isa.operands import Window
+from pimc_isa.operands import ALL_ROWS, Window
 
 __all__ = ["Node", "Static", "StreamPlan", "StreamPlanner"]
 
@@ -29,8 +28,8 @@ Span = tuple[int, list[int], list[int]]
 class Static:
     """One instruction of the code: unit, cycles, rows touched by iteration, and for recv and send its channel.
 
-    ``until``: messages taken after each iteration, and ``rows`` the row of each (recv); ``idle``: iterations that send
-    nothing (send).
+    ``until``: messages taken after each iteration, and ``rows`` the row of each (recv); ``sends``: messages of an
+    image, and ``idle`` the iterations that send nothing (send).
     """
 
     unit: int
@@ -41,6 +40,7 @@ class Static:
     channel: str = ""
     until: tuple[int, ...] = ()
     rows: range = range(0)
+    sends: int = 0
     idle: frozenset[int] = frozenset()
 
 
@@ -59,7 +59,7 @@ class StreamPlan:
     index: list[int] = field(default_factory=list)
     iteration: list[int] = field(default_factory=list)
     executed: list[tuple[int, int, int]] = field(default_factory=list)
-    sent: Counter[int] = field(default_factory=Counter)
+    sent: dict[int, int] = field(default_factory=dict)
 
 
 def unroll(code: tuple[Instr, ...]) -> tuple[list[tuple[int, int, int]], int]:
@@ -85,8 +85,12 @@ def _spans(touches: list[list[Touch]], buffers: dict[str, int]) -> tuple[Span, .
 
 
 def _rows(instr: Instr, ctx: Context, times: int, buffers: dict[str, int]) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Rows read and written in each iteration; instructions with rows of their own kind are asked one by one."""
-    if type(instr).reads is not Instr.reads or type(instr).writes is not Instr.writes:
+    """Rows read and written in each iteration; instructions with rows of their own kind are asked one by one.
+
+    A ``send`` reads its row; iterations that send nothing are left out by others.
+    """
+    special = type(instr).reads is not Instr.reads or type(instr).writes is not Instr.writes
+    if special and not isinstance(instr, Send):
         return (
             _spans([instr.reads(ctx, i) for i in range(times)], buffers),
             _spans([instr.writes(ctx, i) for i in range(times)], buffers),
@@ -120,6 +124,8 @@ def _key(ctx: Context) -> tuple[object, ...]:
             value = getattr(instr, name)
             if spec.kind == "slab":
                 part.append((value.buffer, value.row))
+            elif spec.kind == "rows":
+                part.append((value.first, value.stop, value.step))
             elif spec.space == "channel":
                 part.append(names.setdefault(value, len(names)))
             else:
@@ -192,18 +198,18 @@ class _Builder:
                 firsts[u].append(len(nodes))
                 if st.until:
                     self._transfers(st, k, i, pos, nodes, arrived, messages)
-                elif i in st.idle:
+                elif st.idle and i in st.idle:
                     nodes.append((pos, 1, (), k, -1, 1))
                 else:
                     message = -1
                     if st.channel:
                         message = messages.get(st.channel, 0)
                         messages[st.channel] = message + 1
-                        plan.sent[k] += 1
                     deps = self._node(st, i, len(nodes))
                     nodes.append((pos, st.cycles, deps, k, message, st.occupancy))
                 plan.executed.append((u, firsts[u][-1], len(nodes) - 1))
             carry = self.tail
+        plan.sent.update({k: self.images * st.sends for k, st in self.static.items() if st.sends})
         plan.index.extend(k for k, _, _ in self.stream)
         plan.iteration.extend(i for _, i, _ in self.stream)
         return plan
@@ -276,6 +282,7 @@ def _static(ctx: Context, k: int, units: dict[str, int], times: int) -> Static:
         return Static(unit, cycles, occupancy, (), to, instr.channel, until, instr.row_of_message(ctx))
     reads, writes = _rows(instr, ctx, times, buffers)
     if isinstance(instr, Send):
-        idle = frozenset(i for i in range(times) if not instr.sends(ctx, i))
-        return Static(unit, cycles, occupancy, reads, writes, instr.channel, idle=idle)
+        some = range(times) if instr.rows != ALL_ROWS else ()
+        idle = frozenset(i for i in some if not instr.sends(ctx, i))
+        return Static(unit, cycles, occupancy, reads, writes, instr.channel, sends=times - len(idle), idle=idle)
     return Static(unit, cycles, occupancy, reads, writes)

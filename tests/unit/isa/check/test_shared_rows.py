@@ -52,6 +52,13 @@ ILLEGAL: tuple[tuple[str, tuple[Edit, ...], str], ...] = (
         ((EVEN, EVEN.replace("0::2", "0:4")),),
         r"instruction 2 'recv x, g, until=i\+2, rows=1::2': brings row 1 of 'x', \(a part of\) which instruction 1 b",
     ),
+    (  # row 4 comes again with the third of three recvs
+        "halves",
+        (("rows=4:8", "rows=4:8\n    recv   x, upper2, until=2*i+3, rows=4:5"),
+         (".channel lower 2", ".channel upper2 1 -> 3 depth=1\n.channel lower 2"),
+         ("send   upper, y[i]", "send   upper, y[i]\n    send   upper2, y[i], rows=2:3")),
+        r"instruction 3 'recv x, upper2, until=2\*i\+3, rows=4:5': brings row 4 of 'x', .* which instruction 2 brings",
+    ),
     (  # as many rows, but others: the tensor tells
         "halves",
         (("send   a, in[i], rows=0:5", "send   a, in[i], rows=1:6"),),
@@ -184,7 +191,7 @@ def all_rows_are_brought(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "case"), [(no_legality, 4), (no_merging, 10), (no_tensors, 11), (no_single_range, 14)]
+    ("fault", "case"), [(no_legality, 4), (no_merging, 10), (no_tensors, 12), (no_single_range, 15)]
 )
 def test_each_check_is_the_only_one_that_refuses_its_case(
     fault: Callable[[pytest.MonkeyPatch], None], case: int, monkeypatch: pytest.MonkeyPatch
