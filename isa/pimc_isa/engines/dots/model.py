@@ -50,8 +50,8 @@ def check_trained(weights: Weights, form: NormalForm, whole: bool, ranged: Conve
     )
     if not (whole and narrow and low_first and weights.slices == (1,) * 8):
         raise ProgramError(
-            f"weights {weights.name}: trained peripherals need 4-bit input slices, the lowest first, eight 1-bit cells and "
-            "signed 8-bit converters\ncompile with peripherals ideal"
+            f"weights {weights.name}: trained peripherals need 4-bit input slices, the lowest first, eight 1-bit cells "
+            "and signed 8-bit converters\ncompile with peripherals ideal"
         )
 
 
