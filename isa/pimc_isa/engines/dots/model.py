@@ -45,11 +45,13 @@ def analog_model(program: Program, noise: Noise | None = None) -> AnalogModel | 
 def check_trained(weights: Weights, form: NormalForm, whole: bool, ranged: Conversion | None) -> None:
     """The trained peripherals fit one kind of flow. Raises ProgramError."""
     narrow = ranged is not None and (ranged.lo, ranged.hi) == (-128, 127)
-    widths = {hi - lo for lo, hi in form.input_slices}
-    if not (whole and narrow and widths == {4} and weights.slices == (1,) * 8):
+    low_first = {hi - lo for lo, hi in form.input_slices} == {4} and list(form.input_slices) == sorted(
+        form.input_slices
+    )
+    if not (whole and narrow and low_first and weights.slices == (1,) * 8):
         raise ProgramError(
-            f"weights {weights.name}: trained peripherals need 4-bit input slices, eight 1-bit cells and signed 8-bit "
-            "converters\ncompile with peripherals ideal"
+            f"weights {weights.name}: trained peripherals need 4-bit input slices, the lowest first, eight 1-bit cells "
+            "and signed 8-bit converters\ncompile with peripherals ideal"
         )
 
 

@@ -147,12 +147,12 @@ def _limits(conversion: Conversion | None) -> tuple[int, int, int]:
 
 
 def _uniform(form: NormalForm) -> tuple[int, int, int, int] | None:
-    """Lowest and highest code, step, and the distance of neighbouring input slices, if the same for all pairs."""
+    """Lowest and highest code, step, and the distance of neighbouring input slices upwards, if alike for all pairs."""
     limits = {_limits(b.conversion) for b in form.blocks}
     starts = [lo for lo, _ in form.input_slices]
     gaps = {b - a for a, b in pairwise(starts)} or {0}
     shifts = {b.shift - starts[i] - form.weight_shifts[j] for b in form.blocks for i, j in b.pairs}
-    if len(limits) > 1 or len(gaps) > 1 or shifts != {0}:
+    if len(limits) > 1 or len(gaps) > 1 or min(gaps) < 0 or shifts != {0}:
         return None
     return (*limits.pop(), gaps.pop())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,29 @@ def test_counting_bits_is_the_reference(slices: tuple[int, ...], bipolar: bool, 
         assert isinstance(ours, BitProduct)
         expected = sliced_dot(x[:, None], cells, weights, form)[:, 0]
         np.testing.assert_array_equal(ours(pack(wide)), expected)
+
+
+@pytest.mark.parametrize("order", ["up", "down", "any"])
+@pytest.mark.parametrize(("slices", "bipolar", "width"), [((2, 2, 2, 2), False, 1), ((4, 4), True, 2), ((8,), True, 4)])
+def test_input_slices_in_any_order(slices: tuple[int, ...], bipolar: bool, width: int, order: str) -> None:
+    """All conversions alike: the kernel adds high slices first, whatever their numbers are."""
+    rng = np.random.default_rng(0)
+    cells, weights = random_layer(rng, slices, bipolar)
+    up = random_form(rng, slices, bipolar, width, 1)
+    count = len(up.input_slices)
+    where = {"up": np.arange(count), "down": np.arange(count)[::-1], "any": rng.permutation(count)}[order]
+    place = {int(old): new for new, old in enumerate(where)}
+    blocks = tuple(replace(b, pairs=tuple((place[i], j) for i, j in b.pairs)) for b in up.blocks)
+    units = tuple(up.unit_conversions[i] for i in where)
+    form = replace(up, input_slices=tuple(up.input_slices[i] for i in where), blocks=blocks, unit_conversions=units)
+    x = rng.integers(0, 256, (9, weights.k), dtype=np.uint8)
+    wide = np.zeros((9, 160), np.uint8)
+    wide[:, : weights.k] = x
+    expected = sliced_dot(x[:, None], cells, weights, up)[:, 0]
+    for made in (bit_product(cells, weights, form, 1, 160), block_product(cells, weights, form, 1, 160)):
+        assert made is not None
+        np.testing.assert_array_equal(made(pack(wide)), expected)
+    np.testing.assert_array_equal(sliced_dot(x[:, None], cells, weights, form)[:, 0], expected)
 
 
 def test_taps_packed_one_by_one_make_the_same_window() -> None:
