@@ -111,15 +111,16 @@ class Network:
 
 @dataclass(frozen=True)
 class Chip:
-    """Tiles of one chip, as a mesh of columns x rows."""
+    """Tiles of one chip, as a mesh of columns x rows, of whose nodes ``holes`` hold none."""
 
     mesh_columns: int
     mesh_rows: int
+    holes: int = 0
 
     @property
     def tiles(self) -> int:
         """Tiles of one chip."""
-        return self.mesh_columns * self.mesh_rows
+        return self.mesh_columns * self.mesh_rows - self.holes
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,7 @@ _MAY_BE_ZERO = {
     "buffer_bits",
     "buffer_writes_per_step",
     "dac_pulses",
+    "holes",
 }
 
 
@@ -284,6 +286,7 @@ _LIMIT_OF = {
     "queue_depth": "queue",
     "mesh_columns": "mesh",
     "mesh_rows": "mesh",
+    "holes": "mesh",
     "link_bytes_per_cycle": "rate",
     "hop_cycles": "step cycles",
     "chip_link_bytes_per_cycle": "rate",

@@ -20,7 +20,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.progress import tell
 
-__all__ = ["Coded", "Watch", "gemm_matrix", "observe", "uncentre", "windows"]
+__all__ = ["Coded", "Watch", "gemm_matrix", "observe", "uncentre", "watched", "windows"]
 
 Array = npt.NDArray[Any]
 
@@ -176,6 +176,18 @@ def observe(
         op.name: _observed(graph, op, coded[op.name], watch.layers[op.name], block_rows, input_slices, slices)
         for op in graph.of(Conv)
     }
+
+
+def watched(graph: Graph, inputs: Mapping[str, Array], block_rows: int) -> dict[str, Array]:
+    """Run calibration inputs and return a sample of every convolution's windows, u8 [windows, groups, k], by op name."""
+    given = len(next(iter(inputs.values()))) if inputs else 1
+    watch = Watch(block_rows, max(1, min(given, int(MACS / max(1, _macs(graph))))))
+    batch = max(1, int(4e7 / max(1, _elements(graph))))
+    for first in range(0, watch.images, batch):
+        last = min(first + batch, watch.images)
+        tell(f"calibration image {last} of {watch.images}")
+        evaluate(graph, {name: array[first:last] for name, array in inputs.items()}, keep=False, sums=watch)
+    return {op.name: np.concatenate(watch.layers[op.name].kept) for op in graph.of(Conv)}
 
 
 def _macs(graph: Graph) -> int:

@@ -18,6 +18,7 @@ GROUP = "pimc.passes"
 OWN: Mapping[str, str] = MappingProxyType(
     {
         "choose-flows": "choose_flows:ChooseFlows",
+        "choose-slices": "choose_slices:ChooseSlices",
         "map-weights": "map_weights:MapWeights",
         "slice-weights": "slice_weights:SliceWeights",
         "place": "place:Place",

@@ -21,9 +21,10 @@ from pimc.passes.base import Pass
 from pimc.passes.choose_flows import flow_of
 from pimc.passes.target import Target
 from pimc_isa.crossbar.cells import Cells, encode, encode_differential
+from pimc_isa.crossbar.centres import best_centres
 from pimc_isa.flow import Flow, normal_form
 
-__all__ = ["SliceWeights"]
+__all__ = ["SliceWeights", "centres_of"]
 
 Array = np.ndarray
 
@@ -42,7 +43,7 @@ class SliceWeights(Pass):
         rows = target.machine.array.rows
         done: dict[tuple[str, int, _Encoding], CellPlan] = {}
         for op in list(graph.of(Conv)):
-            encoding = _Encoding.of(flow_of(graph, op, target))
+            encoding = _Encoding.of(flow_of(graph, op, target), target.centre)
             key = (op.weights, op.groups, encoding)
             if key not in done:
                 done[key] = _cells(graph, op, encoding, rows)
@@ -52,22 +53,29 @@ class SliceWeights(Pass):
 
 @dataclass(frozen=True)
 class _Encoding:
-    """What a flow asks of cells: slice widths, two columns each or one, and whether pairs may have a centre."""
+    """What a flow asks of cells: slice widths, two columns each or one, and which centre pairs have."""
 
     slices: tuple[int, ...]
     bipolar: bool
-    centred: bool
+    centre: str
 
     @classmethod
-    def of(cls, flow: Flow) -> _Encoding:
-        """From its micro-operations."""
-        return cls(flow.slices, flow.bipolar, bool(normal_form(flow).unit_conversions))
+    def of(cls, flow: Flow, centre: str) -> _Encoding:
+        """From its micro-operations; a flow that sums no inputs has no centre."""
+        return cls(flow.slices, flow.bipolar, centre if normal_form(flow).unit_conversions else "zero")
 
     def encode(self, matrix: Array, rows: int) -> Cells:
         """Integer weights [groups, k, n] as cells."""
-        if self.bipolar:
-            return encode_differential(matrix, self.slices, rows, centred=self.centred)
-        return encode(matrix, self.slices, rows)
+        if not self.bipolar:
+            return encode(matrix, self.slices, rows)
+        return encode_differential(matrix, self.slices, rows, centre=centres_of(matrix, self.slices, rows, self.centre))
+
+
+def centres_of(matrix: Array, slices: tuple[int, ...], rows: int, centre: str) -> Array:
+    """Centres i32 [groups, blocks, n] of weights [groups, k, n]: 'best', 'mean' or 'zero' (see `Target`)."""
+    if centre == "best":
+        return best_centres(matrix, slices, rows)
+    return encode_differential(matrix, slices, rows, centred=centre == "mean").centre
 
 
 def _cells(graph: Graph, op: Conv, encoding: _Encoding, rows: int) -> CellPlan:

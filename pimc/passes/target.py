@@ -11,13 +11,16 @@ from pimc_isa.errors import PimcError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
-__all__ = ["PERIPHERALS", "RANGES", "REPLICATIONS", "Offer", "Target", "TargetError", "every_flow"]
+__all__ = ["CENTRES", "PERIPHERALS", "RANGES", "REPLICATIONS", "Offer", "Target", "TargetError", "every_flow"]
 
 #: How full scales of ranged conversions are chosen, and what stands for the analog circuits.
 RANGES, PERIPHERALS = ("gain", "power2", "published", "wide"), ("ideal", "fitted", "trained")
 
 #: The flows that a layer may have, the first by default: a function of the layer's facts and the target's options.
 Offer = Callable[[Facts, "Target"], tuple[str, ...]]
+
+#: What is taken off the weights of a column of pairs whose flow sums inputs.
+CENTRES = ("mean", "best", "zero")
 
 #: How spare crossbars are spent on further copies of weights.
 REPLICATIONS = ("balanced", "none", "stride2", "equal")
@@ -58,6 +61,7 @@ class Target:
     peripherals: str = "ideal"
     tiles: int | None = None
     offer: Offer = every_flow
+    centre: str = "mean"
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
@@ -68,6 +72,7 @@ class Target:
         for option, value, known in (
             ("ranges", self.ranges, RANGES),
             ("peripherals", self.peripherals, PERIPHERALS),
+            ("centre", self.centre, CENTRES),
         ):
             if value not in known:
                 raise TargetError(f"{option} {value!r} do not exist; choose one of {', '.join(known)}")

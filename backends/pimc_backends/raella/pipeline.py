@@ -1,0 +1,61 @@
+"""The raella target: its machine, its flows for every slicing of weights, its passes."""
+
+from __future__ import annotations
+
+from pimc.passes.base import Pass
+from pimc.passes.choose_slices import ChooseSlices
+from pimc.passes.target import Target
+from pimc_backends.kit.emit import emit
+from pimc_backends.kit.target import analog_pipeline, packaged_machine
+from pimc_backends.raella.flows import all_slicings, bits_flow, flow_name, speculative_flow
+from pimc_isa.flow import Flow
+from pimc_isa.machine import Machine
+
+__all__ = ["emit", "flow", "machine", "passes", "target"]
+
+#: The slicing that most layers of the paper end with, high bits first.
+USUAL = (4, 2, 2)
+
+
+def machine() -> Machine:
+    """RAELLA at 32 nm."""
+    return packaged_machine(__package__)
+
+
+published = machine
+
+
+def flow(slicing: tuple[int, ...] = USUAL, speculates: bool = True) -> Flow:
+    """The flow of a slicing of the weights (high bits first)."""
+    make = speculative_flow if speculates else bits_flow
+    array = machine().array
+    return make(slicing, array.step_cycles, array.converter_bits)
+
+
+def target(
+    *,
+    chips: int | None = None,
+    replication: str = "balanced",
+    speculation: str = "on",
+    centre: str = "best",
+    machine: Machine | None = None,
+) -> Target:
+    """RAELLA with 8-bit inputs and weights. ``speculation='off'``: inputs bit by bit, the paper's throughput mode.
+
+    ``centre``: 'best' (equation 2), 'mean' of the column, or 'zero' (the paper's Zero+Offset).
+    """
+    chip = machine or published()
+    array = chip.array
+    flows = [
+        make(slicing, array.step_cycles, array.converter_bits)
+        for make in ((speculative_flow, bits_flow) if speculation == "on" else (bits_flow,))
+        for slicing in all_slicings(array.cell_bits)
+    ]
+    usual = flow_name(USUAL, speculation == "on")
+    return Target("raella", chip, tuple(flows), usual, chips, replication, centre=centre)
+
+
+def passes() -> tuple[Pass, ...]:
+    """The passes, in order."""
+    first, *others = analog_pipeline()
+    return (first, ChooseSlices(), *others)

@@ -1,0 +1,110 @@
+"""Adaptive weight slicing: the fewest slices whose conversions leave a layer's results as they are.
+
+RAELLA (Andrulis et al., ISCA 2023), section 4.2 and algorithm 1: a slicing is tried on inputs of an ideal chip, driven
+bit by bit, with every column sum clipped to the converter's codes. Its error is the mean of |code - exact code| of the
+requantised results, over those whose exact code is not the result's zero point (0 as a number: a ReLU hides errors).
+Slicings with few slices are tried first; of the first number of slices with any error under the budget the slicing of
+least error is taken. That is what algorithm 1 finds, without trying the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from pimc_isa.crossbar.cells import row_blocks, slice_shifts
+
+__all__ = ["BUDGET", "SlicedLayer", "SlicingPlan", "choose_slicing"]
+
+Array = npt.NDArray[np.generic]
+Slicing = tuple[int, ...]  # widths, low bits first
+
+#: Mean error in codes that a slicing must stay below (the paper's).
+BUDGET = 0.09
+_INPUT_BITS = 8
+
+
+@dataclass(frozen=True)
+class SlicingPlan:
+    """What was chosen for a layer: slices (low bits first), their error in codes, and how many were tried."""
+
+    slices: Slicing
+    error: float
+    tried: int
+
+
+@dataclass(frozen=True)
+class SlicedLayer:
+    """A layer as slicings are tried on it.
+
+    ``vectors`` u8 [windows, groups, k] and ``weights`` s8 [groups, k, n]; ``quantise`` makes codes of sums
+    [windows, groups * n], whose ``zero`` point is not looked at. Row blocks of ``block_rows``; codes of a conversion are
+    ``lowest`` to ``highest``. ``centres`` gives the centres [groups, blocks, n] for a slicing.
+    """
+
+    vectors: Array
+    weights: Array
+    quantise: Callable[[Array], Array]
+    zero: int
+    block_rows: int
+    lowest: int
+    highest: int
+    centres: Callable[[Slicing], Array]
+
+    def error(self, slices: Slicing) -> float:
+        """The mean error of a slicing, in codes; 0 where every result is the zero point."""
+        exact, found = self._exact, self.quantise(self.sums(slices))
+        counts = exact != self.zero
+        if not counts.any():
+            return 0.0
+        return float(np.abs(found[counts].astype(np.int64) - exact[counts]).mean())
+
+    @property
+    def _exact(self) -> Array:
+        w = self.weights.astype(np.float64)
+        sums = np.matmul(self.vectors.transpose(1, 0, 2).astype(np.float64), w)
+        return self.quantise(_flat(sums)).astype(np.int64)
+
+    def sums(self, slices: Slicing) -> Array:
+        """Dot products [windows, groups * n] with every column sum of every input bit clipped."""
+        total = np.zeros((self.weights.shape[0], len(self.vectors), self.weights.shape[2]), np.int64)
+        centres = self.centres(slices).astype(np.int64)
+        for block, rows in row_blocks(self.weights.shape[1], self.block_rows):
+            x = np.ascontiguousarray(self.vectors[:, :, rows].transpose(1, 0, 2))
+            bits = np.concatenate([x >> bit & 1 for bit in range(_INPUT_BITS)], axis=1).astype(np.float32)
+            own = self.weights[:, rows].astype(np.int64) - centres[:, block, None]
+            total += x.sum(axis=2, dtype=np.int64)[:, :, None] * centres[:, block, None]
+            for shift, width in zip(slice_shifts(slices), slices, strict=True):
+                field = (np.abs(own) >> shift & (1 << width) - 1) * np.sign(own)
+                codes = np.clip(np.matmul(bits, field.astype(np.float32)), self.lowest, self.highest).astype(np.int64)
+                by_bit = codes.reshape(len(codes), _INPUT_BITS, -1, codes.shape[2])
+                total += np.einsum("gbmn,b->gmn", by_bit, 1 << np.arange(_INPUT_BITS)) << shift
+        return _flat(total)
+
+
+def _flat(sums: Array) -> Array:
+    """[groups, windows, n] as [windows, groups * n]."""
+    return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(sums.shape[1], -1)
+
+
+def choose_slicing(layer: SlicedLayer, slicings: Iterable[Slicing], budget: float = BUDGET) -> SlicingPlan:
+    """The slicing of a layer; where none stays below the budget, the one of least error."""
+    tried = 0
+    found: dict[Slicing, float] = {}
+    for _, some in groupby(sorted(slicings, key=len), key=len):
+        errors = {slices: layer.error(slices) for slices in some}
+        tried += len(errors)
+        found |= errors
+        fits = {slices: error for slices, error in errors.items() if error < budget}
+        if fits:
+            return _plan(fits, tried)
+    return _plan(found, tried)
+
+
+def _plan(errors: Mapping[Slicing, float], tried: int) -> SlicingPlan:
+    best = min(errors, key=lambda slices: (errors[slices], slices))
+    return SlicingPlan(best, errors[best], tried)

@@ -1,0 +1,108 @@
+"""Choose how the weights of every layer are sliced, among the flows that the target offers it.
+
+    %y: u8[28x28x128] = q.conv(%x) {..., flow = "raella-4-2-2"}
+    ->                                 {..., flow = "raella-4-4"}
+
+The flows to choose from are those offered to the layer that are guarded as its own is (all, or none), one for each
+slicing. What a slicing costs in accuracy is in `pimc.analysis.slicing`; it is tried on calibration images, whose inputs
+to a layer are those of an ideal chip. The last layer takes the slicing with most slices, as the paper has it. A target
+that offers one slicing leaves nothing to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pimc.analysis.calibrate import gemm_matrix, watched
+from pimc.analysis.facts import facts_of
+from pimc.analysis.slicing import BUDGET, SlicedLayer, choose_slicing
+from pimc.ir.graph import Graph
+from pimc.ir.ops import Conv
+from pimc.passes.base import Pass
+from pimc.passes.choose_flows import flow_of
+from pimc.passes.slice_weights import centres_of
+from pimc.passes.target import Target
+from pimc.progress import tell
+from pimc_isa import numerics
+from pimc_isa.flow import Flow, normal_form
+
+__all__ = ["ChooseSlices"]
+
+Array = npt.NDArray[Any]
+#: Multiply-accumulates of one slice of one layer, which limits how many windows are looked at.
+_MACS = 2e9
+_MOST, _LEAST = 256, 16
+
+
+@dataclass(frozen=True)
+class ChooseSlices(Pass):
+    """Choose the slices of every layer's weights by the error they make."""
+
+    name = "choose-slices"
+    from_stage = "flowed"
+    to_stage = "flowed"
+    decides = ("flow",)
+
+    budget: float = BUDGET
+
+    def apply(self, graph: Graph, target: Target) -> Graph:
+        """Name the chosen flows on the convolutions."""
+        graph = graph.copy()
+        layers = list(graph.of(Conv))
+        choices = {op.name: _choices(graph, op, target) for op in layers}
+        if not any(len(known) > 1 for known in choices.values()):
+            return graph
+        seen = watched(graph, graph.calibration, target.machine.array.rows)
+        for n, op in enumerate(layers, 1):
+            tell(f"slices of layer {n} of {len(layers)}")
+            known = choices[op.name]
+            if n == len(layers):
+                slices = max(known, key=lambda each: (len(each), each))
+            else:
+                layer = _layer(graph, op, seen[op.name], flow_of(graph, op, target), target)
+                slices = choose_slicing(layer, known, self.budget).slices
+            graph.update(replace(op, flow=known[slices]))
+        return graph
+
+
+def _choices(graph: Graph, op: Conv, target: Target) -> Mapping[tuple[int, ...], str]:
+    """Flows by slices: those that are offered and guarded as the layer's own."""
+    own = flow_of(graph, op, target)
+    offered = [target.flow[name] for name in target.offers(facts_of(graph, replace(op, flow=None)))]
+    return {each.slices: each.name for each in offered if _kind(each) == _kind(own)}
+
+
+def _kind(flow: Flow) -> tuple[bool, bool]:
+    return any(op.made() == ("codes", "flags") for op in flow.ops), flow.bipolar
+
+
+def _layer(graph: Graph, op: Conv, vectors: Array, flow: Flow, target: Target) -> SlicedLayer:
+    """The layer on a sample of its windows."""
+    matrix, rows = gemm_matrix(graph.constants[op.weights], op.groups), target.machine.array.rows
+    wanted = int(max(_LEAST, min(_MOST, _MACS / (8 * matrix.size))))
+    some = vectors[:: max(1, len(vectors) // wanted)][:wanted]
+    conversion = normal_form(flow).blocks[0].conversion
+    assert conversion is not None
+    return SlicedLayer(
+        some,
+        matrix,
+        partial(_codes, graph, op, matrix),
+        op.y_zero,
+        rows,
+        conversion.lo,
+        conversion.hi,
+        lambda slices: centres_of(matrix, slices, rows, target.centre),
+    )
+
+
+def _codes(graph: Graph, op: Conv, matrix: Array, sums: Array) -> Array:
+    """Codes of dot products with inputs as they are stored."""
+    zero = op.x_zero * matrix.sum(axis=1, dtype=np.int64).reshape(-1)
+    multiplier, bias = graph.constants[op.multiplier], graph.constants[op.bias].astype(np.int32)
+    return numerics.requantise((sums - zero).astype(np.int32), multiplier, bias, op.y_zero, op.lo, op.hi)
