@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,11 @@ def differences(old: Any, new: Any, where: str) -> Iterator[str]:
         yield f"{where}: {old!r} -> {new!r}"
 
 
+def without(programs: dict[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    """Results less some of their parts."""
+    return {name: {k: v for k, v in result.items() if k not in parts} for name, result in programs.items()}
+
+
 def main() -> int:
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -90,6 +95,7 @@ def main() -> int:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--but", nargs="*", default=[], metavar="PART", help="parts not compared, as joules or actions")
     args = parser.parse_args()
     pairs = [(n, t) for n in args.networks.split(",") for t in args.targets.split(",")]
     new: dict[str, Any] = {}
@@ -101,7 +107,7 @@ def main() -> int:
         args.file.write_text(json.dumps(new, indent=1, sort_keys=True) + "\n")
         return 0
     old = {key: value for key, value in json.loads(args.file.read_text()).items() if key in new}
-    found = list(differences(old, new, "replay"))
+    found = list(differences(without(old, args.but), without(new, args.but), "replay"))
     print("\n".join(found[:50]))
     print(f"{len(new)} programs, {len(found)} differences")
     return 1 if found else 0

@@ -100,6 +100,14 @@ def test_run_writes_what_onnxruntime_computes(files: Files, tmp_path: Path) -> N
         np.testing.assert_array_equal(made["logits"], expected)
 
 
+def test_counts_of_a_run_times_prices_are_its_energy(files: Files) -> None:
+    values = pimc("run", files.program, "--input", files.images, "--layers", "--json").json
+    prices = {e.action: e.energy_pj for e in load(files.program).machine.energies}
+    picojoules = sum(n * prices[action] for actions in values["counts"].values() for action, n in actions.items() if n)
+    assert picojoules * 1e-12 == pytest.approx(values["energy_joules"])
+    assert any("dac_drive" in actions for actions in values["counts"].values())
+
+
 def test_run_takes_one_image_and_writes_npy(files: Files, tmp_path: Path) -> None:
     image = tmp_path / "one.npy"
     with np.load(files.images) as data:

@@ -142,6 +142,12 @@ def test_every_channel_is_made_or_copied(copies: list[int], wrong: str) -> None:
         check(net([Table(0, 0, {0: 0}, {0: 0})], copies))
 
 
+def test_a_copy_of_channel_0_may_not_be_a_copy() -> None:
+    """Channel 1 is made, 0 is a copy of it, and 2 one of 0."""
+    with judged(False, "channel 2 is a copy of channel 0, which is itself a copy"):
+        check(net([Table(0, 0, {0: 0}, {0: 1})], [1, -1, 0]))
+
+
 # ---- numbers ----
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pimc_isa.engines import step
-from pimc_isa.engines.cycles import simulate
+from pimc_isa.engines.cycles import engine, simulate
 from pimc_isa.engines.cycles.links import LinkTimes
 from pimc_isa.engines.timing import Timing
 from pimc_isa.errors import DeadlockError, RunError
@@ -351,3 +351,11 @@ def test_bursts_follow_each_other_as_positions_do() -> None:
     timing = bursts(1, 1)
     assert spans(timing, 1) == [(2, 15), (4, 17)]
     assert timing.unit_busy[1, "matrix.g"] == 2
+
+
+def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two rows in each of five images: ten sends, told of at every third."""
+    monkeypatch.setattr(engine, "_STARTS_TOLD", 3)
+    told: list[tuple[int, int]] = []
+    simulate(from_host(2), 5, lambda *numbers: told.append(numbers))
+    assert told == [(3, 10), (6, 10), (9, 10)]
