@@ -179,7 +179,7 @@ def observe(
 
 
 def watched(graph: Graph, inputs: Mapping[str, Array], block_rows: int) -> dict[str, Array]:
-    """Run calibration inputs and return a sample of every convolution's windows, u8 [windows, groups, k], by op name."""
+    """A sample of every convolution's windows, u8 [windows, groups, k], by op name: its inputs on an ideal chip."""
     given = len(next(iter(inputs.values()))) if inputs else 1
     watch = Watch(block_rows, max(1, min(given, int(MACS / max(1, _macs(graph))))))
     batch = max(1, int(4e7 / max(1, _elements(graph))))

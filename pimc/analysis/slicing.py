@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from pimc_isa.crossbar.cells import row_blocks, slice_shifts
 
 __all__ = ["BUDGET", "SlicedLayer", "SlicingPlan", "choose_slicing"]
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Slicing = tuple[int, ...]  # widths, low bits first
 
 #: Mean error in codes that a slicing must stay below (the paper's).
@@ -42,8 +43,8 @@ class SlicedLayer:
     """A layer as slicings are tried on it.
 
     ``vectors`` u8 [windows, groups, k] and ``weights`` s8 [groups, k, n]; ``quantise`` makes codes of sums
-    [windows, groups * n], whose ``zero`` point is not looked at. Row blocks of ``block_rows``; codes of a conversion are
-    ``lowest`` to ``highest``. ``centres`` gives the centres [groups, blocks, n] for a slicing.
+    [windows, groups * n], whose ``zero`` point is not looked at. Row blocks of ``block_rows``; a conversion's codes go
+    from ``lowest`` to ``highest``. ``centres`` gives the centres [groups, blocks, n] for a slicing.
     """
 
     vectors: Array
