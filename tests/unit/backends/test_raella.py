@@ -123,7 +123,7 @@ def test_a_wide_converter_loses_nothing(slicing: tuple[int, ...], speculates: bo
 
 
 UNGUARDED = """
-.flow plain input_bits=8 slices=4 step_cycles=100 interval=2 latency=6
+.flow plain input_bits=8 slices=4 step_cycles=100 interval=2 latency=7
   @0 load
   @1 drive 4:8
   @1 read pairs
@@ -133,8 +133,8 @@ UNGUARDED = """
   @3 accumulate <<4
   @3 convert signed 7
   @4 accumulate <<0
-  @4 merge
-  @5 store
+  @5 merge
+  @6 store
 """
 
 
