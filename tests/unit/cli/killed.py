@@ -1,7 +1,8 @@
 """Runs commands and ends each at the calls of the operating system that its writing makes: ``killed.py COMMANDS.json``.
 
-One process imports everything once. For every command it forks a child that counts the calls, and then one for each
-point, which sends itself a signal before that call. What the folder holds afterwards is printed, and judged elsewhere.
+One process imports everything once. For every command it forks a child that leaves nothing to be compiled, one that
+counts the calls, and then one for each point, which sends itself a signal before that call. What the folder holds
+afterwards is printed, and judged elsewhere.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ def main() -> None:
         template, work, arguments = Path(entry["folder"]), Path(entry["work"]), entry["arguments"]
         fresh(template, work)
         os.chdir(work)
+        forked(arguments)  # loops are compiled and kept, which takes calls of its own
+        fresh(template, work)
         calls = forked(arguments)
         report(what=entry["what"], calls=calls, done=contents(work))
         points = sorted({n for n in range(1, calls + 1) if n <= EDGE or n > calls - EDGE})

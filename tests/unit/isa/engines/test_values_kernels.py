@@ -214,6 +214,7 @@ def test_without_onnxruntime_products_are_floats(monkeypatch: pytest.MonkeyPatch
 
 def test_compiled_kernels_are_cached_in_the_user_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pytest.importorskip("numba").config, "CACHE_DIR", "")
     assert str(jit.cache_directory()).startswith(str(tmp_path))
     jit.compiled.cache_clear()
     x = np.zeros((1, 3, 3, 2), np.uint8)
