@@ -135,6 +135,7 @@ def check_group(program: Program, group: Group) -> None:
         have, want = kinds if weights.bipolar else kinds[::-1]
         raise ProgramError(f"group {group.name}: weights in {have}, flow {flow.name} reads {want}")
     _check_scale(group, flow)
+    _check_zero(group, flow)
     if flow.input_bits < 8:
         raise ProgramError(f"group {group.name}: flow {flow.name} reads {flow.input_bits} of 8 input bits")
 
@@ -149,6 +150,17 @@ def _check_scale(group: Group, flow: Flow) -> None:
         )
     if not ranged and group.v_max:
         raise ProgramError(f"group {group.name}: v_max={group.v_max}, but flow {flow.name} has no ranged conversions")
+
+
+def _check_zero(group: Group, flow: Flow) -> None:
+    """A zero point is an input, and only flows that drive parts of inputs have one."""
+    if group.zero and not flow.signed:
+        raise ProgramError(
+            f"group {group.name}: zero={group.zero}, but flow {flow.name} drives inputs as they are\n"
+            "leave zero out, or drive positive and negative parts"
+        )
+    if not 0 <= group.zero < 256:
+        raise ProgramError(f"group {group.name}: zero={group.zero} is not an input; give one of 0..255")
 
 
 def group_footprint(program: Program, group: Group) -> Footprint:

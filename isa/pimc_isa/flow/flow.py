@@ -47,6 +47,11 @@ class Flow:
         return bool(self.sampled & {"pairs", "sides"})
 
     @cached_property
+    def signed(self) -> bool:
+        """Whether inputs less their zero point are driven, their positive and their negative parts in passes."""
+        return any(op.part for op in self.ops if isinstance(op, Drive))
+
+    @cached_property
     def columns(self) -> int:
         """Physical columns of one output."""
         return len(self.slices) * (2 if self.bipolar else 1)

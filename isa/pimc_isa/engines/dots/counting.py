@@ -9,6 +9,7 @@ import numpy as np
 
 from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import group_footprint
+from pimc_isa.crossbar.inputs import parts_of
 from pimc_isa.engines.dots.layer import Layer
 from pimc_isa.flow.use import FLAGS, ONES, Tally
 from pimc_isa.operands import Group
@@ -36,6 +37,8 @@ _ALL = Part(slice(None), slice(None), slice(None), slice(None))
 @dataclass(frozen=True)
 class Observed:
     """Of some positions: ``ones`` [positions, groups, row blocks, bits]; ``flags`` as `guarded_flags` has them.
+
+    Bits are those of the inputs, or of their positive and then of their negative parts, where these are driven.
 
     None: not measured.
     """
@@ -92,7 +95,9 @@ def observe(layer: Layer, vectors: Array, measures: frozenset[str], at: Callable
             found = layer.analog.flags(vectors, at())
         else:
             found = guarded_flags(vectors, layer.cells, layer.weights, layer.form, layer.scale)
-    return Observed(len(vectors), ones_of(vectors, layer.weights.block_rows) if ONES in measures else None, found)
+    parts = parts_of(vectors, layer.form)
+    ones = [ones_of(part, layer.weights.block_rows) for part in parts] if ONES in measures else []
+    return Observed(len(vectors), np.concatenate(ones, axis=3) if ones else None, found)
 
 
 def ones_of(vectors: Array, block_rows: int) -> Array:
