@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pimc_isa.engines.step.cells import block_of
 from pimc_isa.engines.step.crossbars import Crossbar, crossbars
 from pimc_isa.engines.step.flows import read_flow
 from pimc_isa.engines.step.geometry import InTile, columns, elements, held_as, nbytes
@@ -30,13 +31,15 @@ Actions = dict[str, float]
 class Activation:
     """A crossbar at work: ``inputs`` [positions, word lines in use], and for each position what is read of it.
 
-    ``columns`` and ``units`` are those in use; ``sums`` outputs of the weights.
+    ``columns`` and ``units`` are those in use; ``sums`` outputs of the weights; ``levels`` what all cells of each word
+    line hold together.
     """
 
     inputs: Array
     columns: int
     units: int
     sums: int
+    levels: Array
 
 
 @dataclass
@@ -105,7 +108,16 @@ class Burst:
         parts = [self.ledger.inputs[number][:, top - first : end - first] for number, (top, end) in each.rows]
         weights = self.place.program.weight[self.group.weights]
         of_an_output = len(weights.slices) * (2 if weights.bipolar else 1)
-        return Activation(np.concatenate(parts, axis=1), each.columns, each.units, each.columns // of_an_output)
+        lines = [self.held(number, rows, each.outputs) for number, rows in each.rows]
+        units = each.units // len(each.rows)
+        driven, levels = np.concatenate(parts, axis=1), np.concatenate(lines) + units
+        return Activation(driven, each.columns, each.units, each.columns // of_an_output, levels)
+
+    def held(self, number: int, rows: Any, outputs: Any) -> Array:
+        """Levels that the data cells of word lines hold together, on the columns of some outputs."""
+        program = self.place.program
+        block = block_of(program, program.weight[self.group.weights], number, rows, outputs)
+        return np.asarray(block.levels.sum(axis=1))
 
     @property
     def positions(self) -> int:
@@ -155,11 +167,11 @@ def on_lines(x: Array, bits: tuple[int, int, int], zero: int) -> Array:
     return np.asarray(value // 2**lo % 2 ** (hi - lo))
 
 
-def _driven(op: MicroOp, b: Burst) -> list[int]:
-    """The sum of what a drive puts on the word lines of each crossbar, over all positions."""
+def _driven(op: MicroOp, b: Burst) -> list[Array]:
+    """What a drive puts on the word lines of each crossbar: int64 [positions, word lines]."""
     lo, hi = vars(op)["bits"]
     side = {"positive": 1, "negative": -1}.get(vars(op)["part"], 0)
-    return [int(on_lines(each.inputs, (lo, hi, side), b.group.zero).sum()) for each in b.activations]
+    return [on_lines(each.inputs, (lo, hi, side), b.group.zero) for each in b.activations]
 
 
 def _load(op: MicroOp, b: Burst) -> Actions:
@@ -172,18 +184,21 @@ def _drive(op: MicroOp, b: Burst) -> Actions:
     lines, pulses = b.positions * b.word_lines, b.place.program.machine.array.dac_pulses
     booked: Actions = {"dac_drive": lines, "input_register_byte": lines * (hi - lo) / 8}
     if pulses:
-        booked["dac_pulse"] = pulses * sum(_driven(op, b))
+        booked["dac_pulse"] = pulses * sum(int(driven.sum()) for driven in _driven(op, b))
     return booked
 
 
 def _read(op: MicroOp, b: Burst) -> Actions:
     drive = next(o for o in b.flow.ops if o.name == "drive" and o.step == op.step)
-    pulses, cells, samples = b.place.program.machine.array.dac_pulses, 0, 0
+    machine, cells, samples, charge = b.place.program.machine, 0, 0, 0
+    pulses = machine.array.dac_pulses
     for each, driven in zip(b.activations, _driven(drive, b), strict=True):
         read = each.columns + each.units
-        cells += (pulses * driven if pulses else each.inputs.size) * read
+        cells += (pulses * int(driven.sum()) if pulses else each.inputs.size) * read
         samples += b.positions * read
-    return {"cell_read": cells, "sample_hold": samples}
+        charge += (pulses or 1) * int((driven @ each.levels).sum())
+    priced = any(energy.action == "cell_charge" for energy in machine.energies)
+    return {"cell_read": cells, "sample_hold": samples, **({"cell_charge": charge} if priced else {})}
 
 
 def _convert(op: MicroOp, b: Burst) -> Actions:
