@@ -21,6 +21,7 @@ SPECULATED = (4, 2, 2)
 _BITS = 8
 
 
+@cache
 def all_slicings(widest: int = 4, bits: int = _BITS) -> tuple[tuple[int, ...], ...]:
     """Every slicing of a weight into widths of 1 to ``widest``, high bits first: by number of slices, then widths."""
     found = [w for n in range(1, bits + 1) for w in product(range(widest, 0, -1), repeat=n) if sum(w) == bits]

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from pimc_isa.crossbar.levels import group_levels, read_levels
 from pimc_isa.crossbar.rounds import OneRound, copied, read_columns, rounds_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow.microops import Scale
 from pimc_isa.flow.use import Tally, Use
 from pimc_isa.operands import Group, Slab
 
@@ -143,13 +142,12 @@ def check_group(program: Program, group: Group) -> None:
 
 def _check_scale(group: Group, flow: Flow) -> None:
     """Ranged conversions need a full scale, others must not have one."""
-    ranged = any(isinstance(op, Scale) for op in flow.ops)
-    if ranged and not (group.v_max > 0 and isfinite(group.v_max) and group.gain > 0 and isfinite(group.gain)):
+    if flow.ranged and not (group.v_max > 0 and isfinite(group.v_max) and group.gain > 0 and isfinite(group.gain)):
         raise ProgramError(
             f"group {group.name}: flow {flow.name} has ranged conversions, v_max={group.v_max} gain={group.gain}\n"
             "give both, above 0"
         )
-    if not ranged and group.v_max:
+    if not flow.ranged and group.v_max:
         raise ProgramError(f"group {group.name}: v_max={group.v_max}, but flow {flow.name} has no ranged conversions")
 
 

@@ -13,8 +13,9 @@ from pimc_isa.flow.latches import fail, guard_of
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
+    from pimc_isa.flow.microops import Convert
 
-__all__ = ["covers", "refined", "refuse_guards"]
+__all__ = ["by_guard", "covers", "refined", "refuse_guards"]
 
 Cell = tuple[int, int, str]  # input bit, weight slice, part of the inputs
 
@@ -40,15 +41,14 @@ def refined(
 ) -> Block:
     """A block with its refinement, if it is guarded. Raises FlowError unless that covers it exactly once.
 
-    ``slices``: input slices by number; ``refinements``: blocks of all flagged conversions, with whoever adds them.
+    ``slices``: input slices by number; ``refinements``: blocks of its flagged conversions, with whoever adds them.
     """
     if added.convert.guard != "guarded":
         return block
     own = _cells(block, slices)
-    mine = [(by, b) for by, b in refinements if guard_of(flow, by.convert) == added.convert]
-    _refuse_strays(flow, added, slices, mine)
-    inside = [b for _, b in mine if set(_cells(b, slices)) & set(own)]
-    for by, b in mine:
+    _refuse_strays(flow, added, slices, refinements)
+    inside = [b for _, b in refinements if set(_cells(b, slices)) & set(own)]
+    for by, b in refinements:
         if set(_cells(b, slices)) & set(own) and not set(_cells(b, slices)) <= set(own):
             fail(flow, by.convert, "it sees pairs of several guarded sums", "refine each guarded sum by itself")
     covered = Counter(cell for b in inside for cell in _cells(b, slices))
@@ -57,6 +57,15 @@ def refined(
             what = f"{_bit(cell)} of weight slice {cell[1]} is refined {covered[cell]} times instead of once"
             fail(flow, added.convert, what, "convert every bit of a guarded sum once more, flagged, and accumulate it")
     return replace(block, refinement=tuple(inside))
+
+
+def by_guard(flow: Flow, finer: Sequence[tuple[Codes, Block]]) -> dict[Convert, list[tuple[Codes, Block]]]:
+    """Blocks of flagged conversions, with whoever adds them, by the guarded one whose flags they take."""
+    guards = {convert: guard_of(flow, convert) for convert in {by.convert for by, _ in finer}}
+    found: dict[Convert, list[tuple[Codes, Block]]] = {}
+    for by, block in finer:
+        found.setdefault(guards[by.convert], []).append((by, block))
+    return found
 
 
 def covers(block: Block, part: Block, slices: tuple[InputSlice, ...]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pimc_isa.errors import FlowError
 from pimc_isa.flow.adds import Codes, Corrected, InputSum, Scaled
 from pimc_isa.flow.forms import PARTS, Block, Conversion, InputSlice, NormalForm, Seen
-from pimc_isa.flow.guards import covers, refined, refuse_guards
+from pimc_isa.flow.guards import by_guard, covers, refined, refuse_guards
 from pimc_isa.flow.latches import fail, guard_of
 from pimc_isa.flow.pairs import blocks_of, lowest_place
 
@@ -42,7 +42,8 @@ def normal_form(flow: Flow) -> NormalForm:
     _refuse_ranges(flow, [block for _, block in cut.primary])
     refuse_guards(flow, [*dict(cut.primary), *dict(cut.finer)])
     _refuse_sides(flow, [each for each, _ in (*cut.primary, *cut.finer)])
-    blocks = tuple(refined(flow, each, block, cut.slices, cut.finer) for each, block in cut.primary)
+    finer = by_guard(flow, cut.finer)
+    blocks = tuple(refined(flow, each, block, cut.slices, finer.get(each.convert, ())) for each, block in cut.primary)
     units = _unit_conversions(flow, cut.slices[: cut.inputs])
     shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
     parts = tuple(part for _, _, part in cut.slices)
