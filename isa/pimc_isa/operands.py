@@ -185,6 +185,9 @@ class Group:
 
     ``rounds`` names how a position is worked on in several rounds (see ``Rounds``); '': in one full round, with element
     r of the window's vector on row r and output n in column n.
+
+    ``zero`` is the zero point of the inputs, for flows that drive their positive and negative parts: what they compute
+    is the products of the inputs less their zero point.
     """
 
     name: str
@@ -197,6 +200,7 @@ class Group:
     v_max: float = 0.0
     gain: float = 1.0
     rounds: str = ""
+    zero: int = 0
 
 
 @dataclass(frozen=True)

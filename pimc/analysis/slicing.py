@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from pimc_isa.crossbar.cells import row_blocks, slice_shifts
 
-__all__ = ["BUDGET", "SlicedLayer", "SlicingPlan", "choose_slicing"]
+__all__ = ["BUDGET", "SlicedLayer", "SlicingPlan", "bit_sums", "choose_slicing", "flat", "parts_of"]
 
 Array = npt.NDArray[Any]
 Slicing = tuple[int, ...]  # widths, low bits first
@@ -44,7 +45,8 @@ class SlicedLayer:
 
     ``vectors`` u8 [windows, groups, k] and ``weights`` s8 [groups, k, n]; ``quantise`` makes codes of sums
     [windows, groups * n], whose ``zero`` point is not looked at. Row blocks of ``block_rows``; a conversion's codes go
-    from ``lowest`` to ``highest``. ``centres`` gives the centres [groups, blocks, n] for a slicing.
+    from ``lowest`` to ``highest``. ``centres`` gives the centres [groups, blocks, n] for a slicing. ``passes``: the
+    zero point of inputs whose positive and negative parts are driven; None: they are driven as they are.
     """
 
     vectors: Array
@@ -55,39 +57,68 @@ class SlicedLayer:
     lowest: int
     highest: int
     centres: Callable[[Slicing], Array]
+    passes: int | None = None
 
     def error(self, slices: Slicing) -> float:
         """The mean error of a slicing, in codes; 0 where every result is the zero point."""
-        exact, found = self._exact, self.quantise(self.sums(slices))
+        return self.error_of(self.sums(slices))
+
+    def error_of(self, sums: Array) -> float:
+        """The same of any dot products [windows, groups * n]."""
+        exact, found = self._exact, self.quantise(sums)
         counts = exact != self.zero
         if not counts.any():
             return 0.0
         return float(np.abs(found[counts].astype(np.int64) - exact[counts]).mean())
 
-    @property
+    @cached_property
     def _exact(self) -> Array:
         w = self.weights.astype(np.float64)
         sums = np.matmul(self.vectors.transpose(1, 0, 2).astype(np.float64), w)
-        return self.quantise(_flat(sums)).astype(np.int64)
+        return self.quantise(flat(sums)).astype(np.int64)
 
     def sums(self, slices: Slicing) -> Array:
         """Dot products [windows, groups * n] with every column sum of every input bit clipped."""
-        total = np.zeros((self.weights.shape[0], len(self.vectors), self.weights.shape[2]), np.int64)
+        total = (self.passes or 0) * self.weights.sum(axis=1, dtype=np.int64)[:, None]
         centres = self.centres(slices).astype(np.int64)
         for block, rows in row_blocks(self.weights.shape[1], self.block_rows):
-            x = np.ascontiguousarray(self.vectors[:, :, rows].transpose(1, 0, 2))
-            bits = np.concatenate([x >> bit & 1 for bit in range(_INPUT_BITS)], axis=1).astype(np.float32)
             own = self.weights[:, rows].astype(np.int64) - centres[:, block, None]
-            total += x.sum(axis=2, dtype=np.int64)[:, :, None] * centres[:, block, None]
-            for shift, width in zip(slice_shifts(slices), slices, strict=True):
-                field = (np.abs(own) >> shift & (1 << width) - 1) * np.sign(own)
-                codes = np.clip(np.matmul(bits, field.astype(np.float32)), self.lowest, self.highest).astype(np.int64)
-                by_bit = codes.reshape(len(codes), _INPUT_BITS, -1, codes.shape[2])
-                total += np.einsum("gbmn,b->gmn", by_bit, 1 << np.arange(_INPUT_BITS)) << shift
-        return _flat(total)
+            for sign, x in parts_of(self.vectors[:, :, rows].transpose(1, 0, 2), self.passes):
+                inputs = x.sum(axis=2, dtype=np.int64)[:, :, None] * centres[:, block, None]
+                total = total + sign * (inputs + self._by_bits(x, own, slices))
+        return flat(total)
+
+    def _by_bits(self, x: Array, own: Array, slices: Slicing) -> Array:
+        """Of inputs [groups, windows, rows] with what the cells of a row block hold."""
+        total: Array = np.zeros((), np.int64)
+        for shift, width in zip(slice_shifts(slices), slices, strict=True):
+            codes = np.clip(bit_sums(x, own, (shift, width)), self.lowest, self.highest).astype(np.int64)
+            total = total + (np.tensordot(1 << np.arange(_INPUT_BITS), codes, 1) << shift)
+        return total
 
 
-def _flat(sums: Array) -> Array:
+def parts_of(x: Array, zero: int | None) -> list[tuple[int, Array]]:
+    """Inputs u8 as they are driven, with what their codes count: once, or those below the zero point -1 times."""
+    if zero is None:
+        return [(1, x)]
+    return [(1, np.maximum(x, zero) - zero), (-1, zero - np.minimum(x, zero))]
+
+
+def bit_sums(x: Array, own: Array, place: tuple[int, int]) -> Array:
+    """Column sums f32 [bits, groups, windows, n] of each bit of u8 inputs [groups, windows, rows].
+
+    ``own`` [groups, rows, n] is what the cells hold, ``place`` the shift and the width of the slice that is read.
+    """
+    shift, width = place
+    field = ((np.abs(own) >> shift & (1 << width) - 1) * np.sign(own)).astype(np.float32)
+    bits = np.stack([x >> bit & 1 for bit in range(_INPUT_BITS)]).astype(np.float32)
+    groups, windows, rows = x.shape
+    stacked = np.ascontiguousarray(bits.transpose(1, 0, 2, 3)).reshape(groups, -1, rows)
+    sums = np.matmul(stacked, field).reshape(groups, _INPUT_BITS, windows, -1)
+    return np.asarray(sums.transpose(1, 0, 2, 3))
+
+
+def flat(sums: Array) -> Array:
     """[groups, windows, n] as [windows, groups * n]."""
     return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(sums.shape[1], -1)
 

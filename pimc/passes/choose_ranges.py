@@ -75,8 +75,7 @@ class ChooseRanges(Pass):
 def needs_calibration(target: Target, passes: Sequence[Pass]) -> bool:
     """Whether these passes will ask for calibration data, also of a model that is quantised already."""
     chosen = [p.flow for p in passes if isinstance(p, ChooseFlows) and p.flow]
-    forms = [normal_form(flow) for flow in target.flows if not chosen or flow.name in chosen]
-    ranged = any(block.conversion and block.conversion.ranged for form in forms for block in form.blocks)
+    ranged = any(flow.ranged for flow in target.flows if not chosen or flow.name in chosen)
     asks = any(isinstance(p, ChooseRanges) and not p.force and (p.ranges or target.ranges) != WIDE for p in passes)
     return ranged and asks
 

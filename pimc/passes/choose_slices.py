@@ -3,10 +3,10 @@
     %y: u8[28x28x128] = q.conv(%x) {..., flow = "raella-4-2-2"}
     ->                                 {..., flow = "raella-4-4"}
 
-The flows to choose from are those offered to the layer that are guarded as its own is (all, or none), one for each
-slicing. What a slicing costs in accuracy is in `pimc.analysis.slicing`; it is tried on calibration images, whose inputs
-to a layer are those of an ideal chip. The last layer takes the slicing with most slices, as the paper has it. A target
-that offers one slicing leaves nothing to choose.
+The flows to choose from are those offered to the layer that are guarded as its own is (all, or none), and drive inputs
+in as many passes, one for each slicing. What a slicing costs in accuracy is in `pimc.analysis.slicing`; it is tried on
+calibration images, whose inputs to a layer are those of an ideal chip. The last layer takes the slicing with most
+slices, as the paper has it. A target that offers one slicing leaves nothing to choose.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pimc.progress import tell
 from pimc_isa import numerics
 from pimc_isa.flow import Flow, normal_form
 
-__all__ = ["ChooseSlices"]
+__all__ = ["ChooseSlices", "sampled_layer"]
 
 Array = npt.NDArray[Any]
 #: Multiply-accumulates of one slice of one layer, which limits how many windows are looked at.
@@ -65,7 +65,7 @@ class ChooseSlices(Pass):
             if n == len(layers):
                 slices = max(known, key=lambda each: (len(each), each))
             else:
-                layer = _layer(graph, op, seen[op.name], flow_of(graph, op, target), target)
+                layer = sampled_layer(graph, op, seen[op.name], flow_of(graph, op, target), target)
                 slices = choose_slicing(layer, known, self.budget).slices
             graph.update(replace(op, flow=known[slices]))
         return graph
@@ -78,11 +78,11 @@ def _choices(graph: Graph, op: Conv, target: Target) -> Mapping[tuple[int, ...],
     return {each.slices: each.name for each in offered if _kind(each) == _kind(own)}
 
 
-def _kind(flow: Flow) -> tuple[bool, bool]:
-    return any(op.made() == ("codes", "flags") for op in flow.ops), flow.bipolar
+def _kind(flow: Flow) -> tuple[bool, bool, bool]:
+    return any(op.made() == ("codes", "flags") for op in flow.ops), flow.bipolar, flow.signed
 
 
-def _layer(graph: Graph, op: Conv, vectors: Array, flow: Flow, target: Target) -> SlicedLayer:
+def sampled_layer(graph: Graph, op: Conv, vectors: Array, flow: Flow, target: Target) -> SlicedLayer:
     """The layer on a sample of its windows."""
     matrix, rows = gemm_matrix(graph.constants[op.weights], op.groups), target.machine.array.rows
     wanted = int(max(_LEAST, min(_MOST, _MACS / (8 * matrix.size))))
@@ -98,6 +98,7 @@ def _layer(graph: Graph, op: Conv, vectors: Array, flow: Flow, target: Target) -
         conversion.lo,
         conversion.hi,
         lambda slices: centres_of(matrix, slices, rows, target.centre),
+        op.x_zero if flow.signed else None,
     )
 
 

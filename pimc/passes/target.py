@@ -11,7 +11,7 @@ from pimc_isa.errors import PimcError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
-__all__ = ["CENTRES", "PERIPHERALS", "RANGES", "REPLICATIONS", "Offer", "Target", "TargetError", "every_flow"]
+__all__ = ["CENTRES", "PERIPHERALS", "RANGES", "REPLICATIONS", "SIGNED", "Offer", "Target", "TargetError", "every_flow"]
 
 #: How full scales of ranged conversions are chosen, and what stands for the analog circuits.
 RANGES, PERIPHERALS = ("gain", "power2", "published", "wide"), ("ideal", "fitted", "trained")
@@ -21,6 +21,9 @@ Offer = Callable[[Facts, "Target"], tuple[str, ...]]
 
 #: What is taken off the weights of a column of pairs whose flow sums inputs.
 CENTRES = ("mean", "best", "zero")
+
+#: Whether inputs less their zero point are driven in two passes: nowhere, everywhere, or where it is best.
+SIGNED = ("off", "on", "best")
 
 #: How spare crossbars are spent on further copies of weights.
 REPLICATIONS = ("balanced", "none", "stride2", "equal")
@@ -49,6 +52,9 @@ class Target:
     For flows with ranged conversions, ``ranges`` chooses full scales from calibration data: 'gain' (per layer),
     'power2' (gains that are powers of two), 'published' (the paper's three ranges alone) or 'wide' (no value can clip
     or round), and ``peripherals`` is what stands for the analog circuits: 'ideal', 'fitted' or 'trained'.
+
+    ``signed``: whether layers may be given flows that drive their inputs in two passes ('best'; see `choose_inputs`);
+    'off' and 'on' are what ``conv_flow`` says.
     """
 
     name: str
@@ -62,6 +68,7 @@ class Target:
     tiles: int | None = None
     offer: Offer = every_flow
     centre: str = "mean"
+    signed: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
@@ -73,6 +80,7 @@ class Target:
             ("ranges", self.ranges, RANGES),
             ("peripherals", self.peripherals, PERIPHERALS),
             ("centre", self.centre, CENTRES),
+            ("signed", self.signed, SIGNED),
         ):
             if value not in known:
                 raise TargetError(f"{option} {value!r} do not exist; choose one of {', '.join(known)}")

@@ -55,15 +55,16 @@ def arrays_of_one_copy(program: Program) -> int:
 
 def conversions_proved(program: Program) -> float:
     """Share of conversions (of one position of every layer) that provably neither round nor clip, for any input."""
-    flows = {group.weights: group.flow for tile in program.tiles for group in tile.groups}
+    groups = {group.weights: group for tile in program.tiles for group in tile.groups}
     proved = total = 0
     for weights in program.weights:
-        if weights.name not in flows:
+        if weights.name not in groups:
             continue
         codes, polarity, centre = (
             program.tensors[f"{weights.name}.{part}"] for part in ("codes", "polarity", "centre")
         )
-        form = normal_form(program.flow[flows[weights.name]])
+        group = groups[weights.name]
+        form = normal_form(program.flow[group.flow]).at(group.zero)
         proof = conversions_exact(Cells(codes, polarity, centre), weights, form)
         proved, total = proved + proof.proved, total + proof.total
     return proved / total if total else 1.0

@@ -9,7 +9,7 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, encode, encode_differential
 from pimc_isa.flow import Flow, MicroOp, micro_op
 
-__all__ = ["GUARDED", "KINDS", "make_cells", "make_flow", "make_guarded"]
+__all__ = ["GUARDED", "KINDS", "SIGNED", "make_cells", "make_flow", "make_guarded", "make_signed"]
 
 Array = np.ndarray
 
@@ -19,10 +19,15 @@ KINDS = ("offset", "pairs", "sides", "ranged", "folded", "folded-ranged", "buffe
 #: Samples of unipolar cells, of differences, or of W+ and W- apart, folds and buffers, guarded and refined.
 GUARDED = ("offset", "pairs", "sides", "folded", "buffered")
 
+#: Two passes: centred pairs with a digital sum of inputs, and the others whose passes can be converted apart.
+SIGNED = ("centred", "offset", "pairs", "sides", "folded", "folded-ranged")
+
 
 def make_cells(kind: str, values: Array, slices: tuple[int, ...], block_rows: int) -> Cells:
     """Cells as the flow reads them."""
-    return encode(values, slices, block_rows) if kind == "offset" else encode_differential(values, slices, block_rows)
+    if kind == "offset":
+        return encode(values, slices, block_rows)
+    return encode_differential(values, slices, block_rows, centred=kind == "centred")
 
 
 def make_flow(rng: Random, name: str, kind: str, slices: tuple[int, ...], exact: bool) -> Flow:
@@ -73,9 +78,32 @@ def make_guarded(rng: Random, name: str, kind: str, slices: tuple[int, ...]) -> 
     """8-bit inputs in slices of which some are guarded, each refined by slices of its own bits."""
     if kind in ("folded", "buffered"):
         return _guarded_whole(rng, name, kind, slices)
-    read = () if kind == "offset" else (kind,)
-    sign = "signed" if kind == "pairs" else "unsigned"
-    ops, step = [micro_op(0, "load")], 1
+    ops = [micro_op(0, "load"), *_samples(rng, kind, 1)]
+    step = max(op.step for op in ops) - 1
+    ops += [micro_op(step + 2, "correct")] if kind == "offset" else []
+    ops += [micro_op(step + 2, "merge"), micro_op(step + 3, "store")]
+    return Flow(name, 8, slices, rng.randint(1, 3), step + 4 + rng.randint(0, 2), step + 4, tuple(ops))
+
+
+def make_signed(rng: Random, name: str, kind: str, slices: tuple[int, ...]) -> Flow:
+    """Both parts of 8-bit inputs in passes, in any order, each in slices of its own, some of them guarded."""
+    ops, step, parts = [micro_op(0, "load")], 1, ["positive", "negative"]
+    rng.shuffle(parts)
+    exact = rng.random() < 0.4
+    for part in parts:
+        ops += _folds(rng, kind, step, part, exact) if "folded" in kind else _samples(rng, kind, step, part, exact)
+        step = max(op.step for op in ops) - 1
+    ops += [micro_op(step + 2, "correct")] if kind in ("centred", "offset") else []
+    ops += [micro_op(step + 2, "merge"), *([micro_op(step + 3, "scale")] if "ranged" in kind else [])]
+    ops += [micro_op(step + 4, "store")]
+    return Flow(name, 8, slices, rng.randint(1, 3), step + 5 + rng.randint(0, 2), step + 5, tuple(ops))
+
+
+def _samples(rng: Random, kind: str, step: int, part: str = "", exact: bool = False) -> list[MicroOp]:
+    """Slices of all inputs, or of a part of them: converted sample by sample, most of them guarded and refined."""
+    read = {"offset": (), "centred": ("pairs",)}.get(kind, (kind,))
+    sign, words = ("signed" if read == ("pairs",) else "unsigned"), ((part,) if part else ())
+    ops: list[MicroOp] = []
     for lo, hi in _cut(rng, 0, 8, 4):
         guarded = rng.random() < 0.8
         finer = _cut(rng, lo, hi, hi - lo) if guarded else []
@@ -83,14 +111,29 @@ def make_guarded(rng: Random, name: str, kind: str, slices: tuple[int, ...]) -> 
             word = ("flagged" if n else "guarded") if guarded else ""
             width = str(rng.randint(3, 16) if n or not guarded else rng.randint(3, 7))
             extra = (*rng.choice([(), (), ("step=2",)]), *([word] if word else []))
-            ops += [micro_op(step, "drive", (f"{first}:{last}",)), micro_op(step, "read", read)]
+            width, extra = ("16", extra[-1:] if word else ()) if exact else (width, extra)
+            ops += [micro_op(step, "drive", (f"{first}:{last}", *words)), micro_op(step, "read", read)]
             ops += [micro_op(step + 1, "convert", (sign, width, *extra))]
             ops += [micro_op(step + 2, "accumulate", (f"<<{first}",))]
             ops += [micro_op(step + 2, "sum-inputs", (f"<<{first}",))] if kind == "offset" and not n else []
+            ops += [micro_op(step, "count-inputs", (f"{lo}:{hi}", *words))] if kind == "centred" and not n else []
             step += 1
-    ops += [micro_op(step + 2, "correct")] if kind == "offset" else []
-    ops += [micro_op(step + 2, "merge"), micro_op(step + 3, "store")]
-    return Flow(name, 8, slices, rng.randint(1, 3), step + 4 + rng.randint(0, 2), step + 4, tuple(ops))
+    return ops
+
+
+def _folds(rng: Random, kind: str, step: int, part: str, exact: bool) -> list[MicroOp]:
+    """Slices of a part of the inputs, folded and converted once."""
+    bits = rng.choice([2, 4])
+    ops: list[MicroOp] = []
+    for lo in range(0, 8, bits):
+        ops += [micro_op(step, "drive", (f"{lo}:{lo + bits}", part)), micro_op(step, "read", ("pairs",))]
+        ops += [micro_op(step + 1, "fold", (f">>{bits}",))]
+        step += 1
+    return [
+        *ops,
+        micro_op(step + 1, "convert", _converter(rng, kind, exact)),
+        micro_op(step + 2, "accumulate", ("<<0",)),
+    ]
 
 
 def _guarded_whole(rng: Random, name: str, kind: str, slices: tuple[int, ...]) -> Flow:

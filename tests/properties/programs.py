@@ -54,7 +54,7 @@ from tests.properties.drafts import (
     strips,
     with_views,
 )
-from tests.properties.drafts_flows import GUARDED, KINDS, make_cells, make_flow, make_guarded
+from tests.properties.drafts_flows import GUARDED, KINDS, SIGNED, make_cells, make_flow, make_guarded, make_signed
 from tests.properties.drafts_rows import RowLayers
 
 Array = np.ndarray
@@ -72,6 +72,8 @@ class Drafter(RowLayers):
 
     ranges = (0.0, 1.0)  # v_max and gain of the layer's groups
     guarded = False  # flows with guarded conversions
+    signed = False  # flows that drive parts of inputs
+    zero = 0  # the zero point of the layer's inputs
 
     def conv(self, x: Tensor) -> Tensor:
         rng = self.rng
@@ -85,7 +87,7 @@ class Drafter(RowLayers):
         block_rows = rng.randint(max(1, k // 2), max(2, k))
         values = np.random.default_rng(rng.randrange(1 << 30)).integers(-128, 128, (groups, k, n)).astype(np.int8)
         kind = rng.choice(KINDS) if rng.random() < 0.7 else "offset"
-        kind = rng.choice(GUARDED) if self.guarded else kind
+        kind = rng.choice(SIGNED if self.signed else GUARDED) if self.guarded else kind
         cells = make_cells(kind, values, slices, block_rows)
         weights = Weights(f"w{len(self.weights)}", groups, k, n, block_rows, slices, kind != "offset")
         self.weights.append(weights)
@@ -93,7 +95,10 @@ class Drafter(RowLayers):
             self.tensors[f"{weights.name}.{part}"] = getattr(cells, part)
         name = f"f{len(self.flows)}"
         exact = rng.random() < 0.6
-        flow = make_guarded(rng, name, kind, slices) if self.guarded else make_flow(rng, name, kind, slices, exact)
+        if self.signed:
+            flow, self.zero = make_signed(rng, name, kind, slices), rng.choice([w.pad_value, rng.randint(0, 255)])
+        else:
+            flow = make_guarded(rng, name, kind, slices) if self.guarded else make_flow(rng, name, kind, slices, exact)
         self.flows.append(flow)
         v_max, gain = rng.choice([0.5, 0.125, 0.02]), rng.choice([1.0, 3.0, 17.0])
         self.ranges = (v_max, gain) if "ranged" in kind else (0.0, 1.0)
@@ -119,7 +124,17 @@ class Drafter(RowLayers):
         for m, part in enumerate(parts):
             groups, n = (part, (0, weights.n)) if weights.groups > 1 else ((0, 1), part)
             t.groups.append(
-                Group(f"g{m}", weights.name, flow, (0, weights.k), n, groups, rng.randint(1, 3), *self.ranges)
+                Group(
+                    f"g{m}",
+                    weights.name,
+                    flow,
+                    (0, weights.k),
+                    n,
+                    groups,
+                    rng.randint(1, 3),
+                    *self.ranges,
+                    zero=self.zero,
+                )
             )
             chans = (part[0] * weights.n, part[1] * weights.n) if weights.groups > 1 else part
             acc = "acc" if shared else f"acc{m}"
@@ -137,7 +152,17 @@ class Drafter(RowLayers):
         until = self.window_source(first, x, w, cols)
         self.ring(first, "acc", y, cols, "i32")
         first.groups.append(
-            Group("g", weights.name, flow, (0, cut), (0, weights.n), (0, 1), rng.randint(1, 3), *self.ranges)
+            Group(
+                "g",
+                weights.name,
+                flow,
+                (0, cut),
+                (0, weights.n),
+                (0, 1),
+                rng.randint(1, 3),
+                *self.ranges,
+                zero=self.zero,
+            )
         )
         body = [*self.receive(first, until), Mvm(Slab("acc", I), "x", "w", "g"), Send(link, Slab("acc", I))]
         self.finish(first, y.rows, body)
@@ -146,7 +171,10 @@ class Drafter(RowLayers):
         self.ring(second, "acc", y, cols, "i32")
         self.ring(second, "y", y, cols)
         self.requant(second, y.channels)
-        second.groups.append(Group("g", weights.name, flow, (cut, weights.k), (0, weights.n), (0, 1), 1, *self.ranges))
+        rows = cut, weights.k
+        second.groups.append(
+            Group("g", weights.name, flow, rows, (0, weights.n), (0, 1), 1, *self.ranges, zero=self.zero)
+        )
         second.recvs.append((Slab("acc", RowExpr()), link))
         self.dests[link].append(second.number)
         body += [Recv(Slab("acc", RowExpr()), link, NEXT), Mvma(Slab("acc", I), "x", "w", "g")]
@@ -283,10 +311,13 @@ class Drafter(RowLayers):
         )
 
 
-def random_program(rng: Random, most_layers: int = 5, guarded: bool = False) -> Program:
-    """A program of up to ``most_layers`` layers; ``guarded``: conversions are, and DACs may send pulses."""
+def random_program(rng: Random, most_layers: int = 5, guarded: bool = False, signed: bool = False) -> Program:
+    """A program of up to ``most_layers`` layers; ``guarded``: conversions are, and DACs may send pulses.
+
+    ``signed``: so are those of the positive and the negative parts of inputs.
+    """
     drafter = Drafter(rng)
-    drafter.guarded = guarded
+    drafter.guarded, drafter.signed = guarded or signed, signed
     return drafter.program(rng.randint(1, most_layers))
 
 

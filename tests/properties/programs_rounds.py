@@ -12,7 +12,7 @@ from pimc_isa.instructions import Mvm, Mvma, Quant, Recv, Send
 from pimc_isa.operands import Group, Range, Rounds, RowExpr, Slab, Weights, Window
 from pimc_isa.program import Program
 from tests.properties.drafts import NEXT, I, Tensor, TileDraft, strips
-from tests.properties.drafts_flows import GUARDED, KINDS, make_cells, make_flow, make_guarded
+from tests.properties.drafts_flows import GUARDED, KINDS, SIGNED, make_cells, make_flow, make_guarded, make_signed
 from tests.properties.drafts_rounds import Plan, group_of, random_plan
 from tests.properties.programs import Drafter
 
@@ -52,13 +52,16 @@ class RoundsDrafter(Drafter):
         slices = rng.choice([(2, 2, 2, 2), (4, 4), (1, 3, 4), (8,)])
         values = np.random.default_rng(rng.randrange(1 << 30)).integers(-128, 128, (1, k, n)).astype(np.int8)
         kind = rng.choice(KINDS) if rng.random() < 0.7 else "offset"
-        kind = rng.choice(GUARDED) if self.guarded else kind
+        kind = rng.choice(SIGNED if self.signed else GUARDED) if self.guarded else kind
         cells = make_cells(kind, values, slices, block_rows)
         self.weights.append(Weights(name, 1, k, n, block_rows, slices, kind != "offset"))
         for part in ("codes", "polarity", "centre"):
             self.tensors[f"{name}.{part}"] = getattr(cells, part)
         flow, exact = f"f{len(self.flows)}", rng.random() < 0.6
-        made = make_guarded(rng, flow, kind, slices) if self.guarded else make_flow(rng, flow, kind, slices, exact)
+        if self.signed:
+            made, self.zero = make_signed(rng, flow, kind, slices), rng.randint(0, 255)
+        else:
+            made = make_guarded(rng, flow, kind, slices) if self.guarded else make_flow(rng, flow, kind, slices, exact)
         self.flows.append(made)
         scale = (rng.choice([0.5, 0.125, 0.02]), rng.choice([1.0, 3.0, 17.0])) if "ranged" in kind else (0.0, 1.0)
         return self.weights[-1], self.flows[-1].name, scale
@@ -76,7 +79,7 @@ class RoundsDrafter(Drafter):
         plan = random_plan(rng, sizes)
         self.rounds.append(plan.declared(name))
         self.tensors.update(plan.tensors(name, rng))
-        return outputs, group_of(plan, name, flow, rng.randint(1, 3), scale)
+        return outputs, replace(group_of(plan, name, flow, rng.randint(1, 3), scale), zero=self.zero)
 
     def _rounds_tile(self, x: Tensor, y: Tensor, w: Window, cols: Range, groups: list[Part]) -> None:
         t = self.tile("rounds")
@@ -124,8 +127,8 @@ def _products(t: TileDraft, y: Tensor, groups: list[Part]) -> list[Instr]:
     return body
 
 
-def random_rounds_program(rng: Random, most_layers: int = 3, guarded: bool = False) -> Program:
-    """A program of up to ``most_layers`` layers, of which convolutions work in rounds; ``guarded``: see `programs`."""
+def random_rounds_program(rng: Random, most_layers: int = 3, guarded: bool = False, signed: bool = False) -> Program:
+    """A program of up to ``most_layers`` layers, of which convolutions work in rounds; others: see `programs`."""
     drafter = RoundsDrafter(rng)
-    drafter.guarded = guarded
+    drafter.guarded, drafter.signed = guarded or signed, signed
     return drafter.program(rng.randint(1, most_layers))

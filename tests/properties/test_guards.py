@@ -24,9 +24,9 @@ from tests.properties.programs_rounds import random_rounds_program
 from tests.properties.test_engines_agree import assert_counts_agree, assert_values_agree, noise_of, slow
 
 
-def agree(seed: int, draft: Callable[..., Program] = random_program) -> None:
+def agree(seed: int, draft: Callable[..., Program] = random_program, **how: bool) -> None:
     rng = Random(seed)
-    program = draft(rng, 3, guarded=True)
+    program = draft(rng, 3, guarded=True, **how)
     check(program)
     images = rng.randint(1, 2)
     inputs, noise = random_images(rng, program, images), noise_of(seed)
@@ -34,8 +34,8 @@ def agree(seed: int, draft: Callable[..., Program] = random_program) -> None:
     if result is None:
         return
     assert_values_agree(program, inputs, result, noise)
-    for how in ({"rowwise": True}, {"merge": False}, {"prove": False}):
-        computed = values.Executor(program, noise=noise, **how).run(inputs, counts=True)
+    for way in ({"rowwise": True}, {"merge": False}, {"prove": False}):
+        computed = values.Executor(program, noise=noise, **way).run(inputs, counts=True)
         assert_counts_agree(program, images, computed.tallies, result)
         for name, expected in result.outputs.items():
             np.testing.assert_array_equal(computed.outputs[name], expected)
@@ -49,6 +49,22 @@ def test_engines_agree(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_engines_agree_on_rounds(seed: int) -> None:
     agree(seed, random_rounds_program)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_engines_agree_on_signed_passes(seed: int) -> None:
+    agree(seed, signed=True)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_engines_agree_on_signed_passes_in_rounds(seed: int) -> None:
+    agree(seed, random_rounds_program, signed=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1200))
+def test_engines_agree_on_many_signed_passes(seed: int) -> None:
+    agree(seed, random_program if seed % 2 else random_rounds_program, signed=True)
 
 
 @pytest.mark.slow

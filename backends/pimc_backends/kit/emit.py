@@ -129,8 +129,9 @@ class Emitter:
             code.do(isa.Send(channel=after.name, src=code.row("acc")))
             return
         weights = self.graph.constants[op.weights]
-        zero_point = op.x_zero * weights.reshape(weights.shape[0], -1).sum(axis=1, dtype=np.int64)
-        bias = (self.graph.constants[op.bias].astype(np.int64) - zero_point).astype(np.int32)
+        zero_point = op.x_zero - self._driven_zero(op)
+        products = zero_point * weights.reshape(weights.shape[0], -1).sum(axis=1, dtype=np.int64)
+        bias = (self.graph.constants[op.bias].astype(np.int64) - products).astype(np.int32)
         code.requants.append(self._requant(op, self.graph.constants[op.multiplier], bias))
         self.result(op, part, code)
         code.do(isa.Quant(dst=code.row("y"), src=code.row("acc"), requant="q"))
@@ -153,7 +154,13 @@ class Emitter:
             (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
         )
         v_max, gain = op.scale or (0.0, 1.0)
-        return Group("g", name, op.flow, part.rows_k, outputs, (first, last), op.mapping.copies, v_max, gain)
+        copies, zero = op.mapping.copies, self._driven_zero(op)
+        return Group("g", name, op.flow, part.rows_k, outputs, (first, last), copies, v_max, gain, zero=zero)
+
+    def _driven_zero(self, op: Conv) -> int:
+        """The part of the inputs' zero point that the crossbars take off: all of it, or nothing."""
+        assert op.flow is not None
+        return op.x_zero if self.target.flow[op.flow].signed else 0
 
     def elementwise(self, op: TwoInputs, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""

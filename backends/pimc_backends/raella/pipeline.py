@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pimc.passes.base import Pass
+from pimc.passes.choose_inputs import ChooseInputs
 from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.target import Target
 from pimc_backends.kit.emit import emit
@@ -25,11 +26,11 @@ def machine() -> Machine:
 published = machine
 
 
-def flow(slicing: tuple[int, ...] = USUAL, speculates: bool = True) -> Flow:
-    """The flow of a slicing of the weights (high bits first)."""
+def flow(slicing: tuple[int, ...] = USUAL, speculates: bool = True, signed: bool = False) -> Flow:
+    """The flow of a slicing of the weights (high bits first); ``signed``: inputs in two passes."""
     make = speculative_flow if speculates else bits_flow
     array = machine().array
-    return make(slicing, array.step_cycles, array.converter_bits)
+    return make(slicing, array.step_cycles, array.converter_bits, signed)
 
 
 def target(
@@ -38,24 +39,28 @@ def target(
     replication: str = "balanced",
     speculation: str = "on",
     centre: str = "best",
+    signed: str = "off",
     machine: Machine | None = None,
 ) -> Target:
     """RAELLA with 8-bit inputs and weights. ``speculation='off'``: inputs bit by bit, the paper's throughput mode.
 
-    ``centre``: 'best' (equation 2), 'mean' of the column, or 'zero' (the paper's Zero+Offset).
+    ``centre``: 'best' (equation 2), 'mean' of the column, or 'zero' (the paper's Zero+Offset). ``signed='on'``: inputs
+    in two passes, their positive and their negative parts; 'best': for each layer what takes the least energy within
+    the error budget, speculation or not, one pass or two.
     """
     chip = machine or published()
     array = chip.array
     flows = [
-        make(slicing, array.step_cycles, array.converter_bits)
+        make(slicing, array.step_cycles, array.converter_bits, passes)
         for make in ((speculative_flow, bits_flow) if speculation == "on" else (bits_flow,))
+        for passes in (False, True)
         for slicing in all_slicings(array.cell_bits)
     ]
-    usual = flow_name(USUAL, speculation == "on")
-    return Target("raella", chip, tuple(flows), usual, chips, replication, centre=centre)
+    usual = flow_name(USUAL, speculation == "on", signed == "on")
+    return Target("raella", chip, tuple(flows), usual, chips, replication, centre=centre, signed=signed)
 
 
 def passes() -> tuple[Pass, ...]:
     """The passes, in order."""
     first, *others = analog_pipeline()
-    return (first, ChooseSlices(), *others)
+    return (first, ChooseSlices(), ChooseInputs(), *others)

@@ -65,6 +65,7 @@ class _GroupHeader(msgspec.Struct, omit_defaults=True):
     v_max: float
     gain: float
     rounds: str = ""
+    zero: int = 0
 
 
 class TileHeader(msgspec.Struct):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, column_sums, row_blocks, slice_shifts
+from pimc_isa.crossbar.inputs import driven, largest
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow.forms import Block, Conversion, NormalForm, Takes
 from pimc_isa.operands import Weights
@@ -21,7 +22,7 @@ __all__ = ["KNOWN", "Proof", "conversions_exact", "flags_of", "full_scale", "gua
 Array = np.ndarray
 
 #: The forms that the proof and the reference know: everything there is.
-KNOWN = Takes.of("step", "ranged", "cell", "refinement", "unit_conversions", "sides")
+KNOWN = Takes.of("step", "ranged", "cell", "refinement", "unit_conversions", "sides", "input_parts", "zero")
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,9 @@ def _reaches(c: Conversion, low: Array, high: Array) -> Array:
 def _units_exact(k: int, block_rows: int, form: NormalForm) -> tuple[Array, int]:
     """[blocks, unit conversions]: is the sum of one input slice over the rows of a block converted exactly?"""
     rows = np.array([r.stop - r.start for _, r in row_blocks(k, block_rows)])
-    fits = [_fits(c, 0 * rows, rows * _top(form, i)) for i, c in enumerate(form.unit_conversions)]
+    fits = [_fits(c, 0 * rows, rows * largest(form, i)) for i, c in enumerate(form.unit_conversions)]
     table = np.array(fits, np.bool_).reshape(len(fits), len(rows)).T
     return table, table.size
-
-
-def _top(form: NormalForm, i: int) -> int:
-    lo, hi = form.input_slices[i]
-    return (1 << (hi - lo)) - 1
 
 
 def _fits(conversion: Conversion | None, low: Array, high: Array, scale: float = 0.0) -> Array:
@@ -126,7 +122,7 @@ def _cells_fit(block: Block, form: NormalForm, positive: Array, negative: Array)
     fits = np.ones(positive.shape[:3], np.bool_)
     for i, j in block.pairs if block.cell is not None else ():
         for sums in (positive, negative):
-            fits &= _fits(block.cell, 0 * sums[..., j], _top(form, i) * sums[..., j].astype(np.int64))
+            fits &= _fits(block.cell, 0 * sums[..., j], largest(form, i) * sums[..., j].astype(np.int64))
     return fits
 
 
@@ -139,7 +135,7 @@ def _range(block: Block, form: NormalForm, cells: Cells, positive: Array, negati
     """Smallest and largest value that a block's sum can take, [groups, blocks, n]."""
     low, high = np.zeros(cells.centre.shape, np.int64), np.zeros(cells.centre.shape, np.int64)
     for (i, j), exponent in zip(block.pairs, block.exponents, strict=True):
-        most = _top(form, i) << exponent
+        most = largest(form, i) << exponent
         up, down = most * positive[..., j].astype(np.int64), most * negative[..., j].astype(np.int64)
         if len(block.pairs) > 1:  # mixed with other columns before the conversion, so with its sign
             flipped = (cells.polarity >> j & 1).astype(np.bool_)
@@ -157,7 +153,8 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
     ``x`` [positions, groups, k] unsigned integers; ``scale`` is the group's full scale (see ``full_scale``), which must
     be given where conversions are ranged; returns int64 [positions, groups, n]. The sign of a flipped column applies
     after its conversion where a block is one pair, before it where a block mixes several columns; W+ and W- that are
-    converted apart (``form.sides``) are subtracted afterwards. Ranged codes are
+    converted apart (``form.sides``) are subtracted afterwards, and so are codes of the negative part of inputs: where
+    parts are driven it is the products of the inputs less ``form.zero``. Ranged codes are
     added over blocks and row blocks, multiplied once by the step in float64, and rounded to the nearest, halves up.
     """
     if not KNOWN(form):
@@ -179,12 +176,14 @@ def sliced_dot(x: Array, cells: Cells, weights: Weights, form: NormalForm, scale
             value = np.zeros_like(y)
             for side, fields in apart:
                 value += side * _converted(block, slices, fields, signs, scale)
+            value *= form.sign(block.pairs[0][0])
             if block.conversion is not None and block.conversion.ranged:
                 codes += value
             else:
                 y += value
-        for part, (lo, _), conversion in zip(slices, form.input_slices, form.unit_conversions, strict=False):
-            y += cells.centre[:, number] * (_convert(part.sum(axis=2), conversion, scale) << lo)[:, :, None]
+        for i, conversion in enumerate(form.unit_conversions):
+            sums = _convert(slices[i].sum(axis=2), conversion, scale) << form.input_slices[i][0]
+            y += form.sign(i) * cells.centre[:, number] * sums[:, :, None]
     if ranged is not None:
         y += np.floor(codes * _step(ranged, scale) + 0.5).astype(np.int64)
     return y
@@ -231,7 +230,7 @@ def _parts(
     x: Array, cells: Cells, weights: Weights, form: NormalForm, number: int, rows: slice
 ) -> tuple[list[Array], list[tuple[int, list[Array]]], list[Array]]:
     """Of one row block: input slices, what is converted together with its sign, and the polarity of every slice."""
-    slices = [(x[:, :, rows].astype(np.int64) >> lo) & ((1 << (hi - lo)) - 1) for lo, hi in form.input_slices]
+    slices = driven(x[:, :, rows].astype(np.int64), form)
     both = _fields(cells.codes[:, rows], weights)
     signs = [1 - 2 * (cells.polarity[:, number].astype(np.int64) >> j & 1) for j in range(len(both))]
     if not form.sides:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from pimc_isa.crossbar.levels import group_levels, read_levels
 from pimc_isa.crossbar.rounds import OneRound, copied, read_columns, rounds_of
 from pimc_isa.errors import ProgramError
-from pimc_isa.flow.microops import Scale
 from pimc_isa.flow.use import Tally, Use
 from pimc_isa.operands import Group, Slab
 
@@ -136,20 +135,31 @@ def check_group(program: Program, group: Group) -> None:
         have, want = kinds if weights.bipolar else kinds[::-1]
         raise ProgramError(f"group {group.name}: weights in {have}, flow {flow.name} reads {want}")
     _check_scale(group, flow)
+    _check_zero(group, flow)
     if flow.input_bits < 8:
         raise ProgramError(f"group {group.name}: flow {flow.name} reads {flow.input_bits} of 8 input bits")
 
 
 def _check_scale(group: Group, flow: Flow) -> None:
     """Ranged conversions need a full scale, others must not have one."""
-    ranged = any(isinstance(op, Scale) for op in flow.ops)
-    if ranged and not (group.v_max > 0 and isfinite(group.v_max) and group.gain > 0 and isfinite(group.gain)):
+    if flow.ranged and not (group.v_max > 0 and isfinite(group.v_max) and group.gain > 0 and isfinite(group.gain)):
         raise ProgramError(
             f"group {group.name}: flow {flow.name} has ranged conversions, v_max={group.v_max} gain={group.gain}\n"
             "give both, above 0"
         )
-    if not ranged and group.v_max:
+    if not flow.ranged and group.v_max:
         raise ProgramError(f"group {group.name}: v_max={group.v_max}, but flow {flow.name} has no ranged conversions")
+
+
+def _check_zero(group: Group, flow: Flow) -> None:
+    """A zero point is an input, and only flows that drive parts of inputs have one."""
+    if group.zero and not flow.signed:
+        raise ProgramError(
+            f"group {group.name}: zero={group.zero}, but flow {flow.name} drives inputs as they are\n"
+            "leave zero out, or drive positive and negative parts"
+        )
+    if not 0 <= group.zero < 256:
+        raise ProgramError(f"group {group.name}: zero={group.zero} is not an input; give one of 0..255")
 
 
 def group_footprint(program: Program, group: Group) -> Footprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pimc_isa.flow.forms import Bits, Conversion
+from pimc_isa.flow.forms import Bits, Conversion, InputSlice
 
 if TYPE_CHECKING:
     from pimc_isa.flow.define import MicroOp
@@ -31,6 +31,12 @@ class InputSum:
     bits: Bits
     convert: Convert | None = None
     left: int = 0
+    part: str = ""
+
+    @property
+    def slice(self) -> InputSlice:
+        """The input slice that is summed."""
+        return (*self.bits, self.part)
 
     @property
     def conversion(self) -> Conversion | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pimc_isa.flow.define import MicroOp
-from pimc_isa.flow.microops import Drive, Read
+from pimc_isa.flow.microops import Drive, Read, Scale
 
 __all__ = ["Flow", "flow_actions"]
 
@@ -45,6 +45,16 @@ class Flow:
     def bipolar(self) -> bool:
         """Whether reads want two columns (W+ and W-) for each slice, so that weights must be bipolar."""
         return bool(self.sampled & {"pairs", "sides"})
+
+    @cached_property
+    def signed(self) -> bool:
+        """Whether inputs less their zero point are driven, their positive and their negative parts in passes."""
+        return any(op.part for op in self.ops if isinstance(op, Drive))
+
+    @cached_property
+    def ranged(self) -> bool:
+        """Whether conversions are ranged, so that totals are scaled."""
+        return any(isinstance(op, Scale) for op in self.ops)
 
     @cached_property
     def columns(self) -> int:

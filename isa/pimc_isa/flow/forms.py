@@ -16,10 +16,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Bits", "Block", "Conversion", "NormalForm", "Seen", "Shape", "Takes"]
+__all__ = ["PARTS", "Bits", "Block", "Conversion", "InputSlice", "NormalForm", "Seen", "Shape", "Takes"]
 
 Bits = tuple[int, int]
 """A range of bits [lo, hi)."""
+
+InputSlice = tuple[int, int, str]
+"""A range of bits [lo, hi) of a part of the inputs."""
+
+PARTS = {"positive": 1, "negative": -1}
+"""Parts of an input less its zero point, each in a pass of its own, and how often its codes count."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,19 @@ class Conversion:
 class Seen:
     """What one conversion sees: input bits by input slice, and the cell that each sample went through.
 
-    ``kind``: 'samples', each by itself; 'held', added in analog; 'buffered', added in columns of a buffer.
+    ``kind``: 'samples', each by itself; 'held', added in analog; 'buffered', added in columns of a buffer. ``part`` of
+    the inputs whose bits these are; '': of the inputs as they are.
     """
 
     kind: str
     bits: tuple[Bits, ...]
     cell: Conversion | None = None
+    part: str = ""
+
+    @property
+    def slices(self) -> tuple[InputSlice, ...]:
+        """The input slices."""
+        return tuple((lo, hi, self.part) for lo, hi in self.bits)
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,9 @@ class NormalForm:
     The slices that blocks see come first, then those that only refinements see. ``unit_conversions``: how the sum of
     each input slice that blocks see is converted (unit column; ``None``: counted in digital); empty if the flow sums no
     inputs, and then only weights with centre 0 can use it. ``sides``: W+ and W- columns go through conversions of their
-    own, and their converted blocks are subtracted.
+    own, and their converted blocks are subtracted. ``input_parts``: of which part of the inputs less their zero point
+    each slice is (see `PARTS`); empty: inputs are driven as they are. A block sees one part; what it gives counts with
+    the part's sign. ``zero``: the zero point, which a group has and no flow.
     """
 
     input_slices: tuple[tuple[int, int], ...]
@@ -115,6 +130,20 @@ class NormalForm:
     blocks: tuple[Block, ...]
     unit_conversions: tuple[Conversion | None, ...] = ()
     sides: bool = False
+    input_parts: tuple[str, ...] = ()
+    zero: int = 0
+
+    def at(self, zero: int) -> NormalForm:
+        """The form in a group whose inputs have this zero point."""
+        return dataclasses.replace(self, zero=zero) if zero else self
+
+    def part(self, i: int) -> str:
+        """The part of the inputs that slice ``i`` is of; '': the inputs as they are."""
+        return self.input_parts[i] if self.input_parts else ""
+
+    def sign(self, i: int) -> int:
+        """How often codes of input slice ``i`` count: once, or of the negative part -1 times."""
+        return PARTS.get(self.part(i), 1)
 
     @cached_property
     def shape(self) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pimc_isa.flow.forms import Bits, Block, Seen
+from pimc_isa.flow.forms import Block, InputSlice, Seen
 from pimc_isa.flow.latches import fail
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["blocks_of", "lowest_place"]
 
 
-def blocks_of(flow: Flow, convert: Convert, number: Mapping[Bits, int]) -> list[Block]:
+def blocks_of(flow: Flow, convert: Convert, number: Mapping[InputSlice, int]) -> list[Block]:
     """The blocks of a conversion; ``number``: of each input slice. Raises FlowError for columns that are not there."""
     seen, conversion, shifts = convert.sees(flow), convert.conversion, _shifts(flow)
-    pairs = [(lo + shift, number[lo, hi], j) for lo, hi in seen.bits for j, shift in enumerate(shifts)]
+    pairs = [(each[0] + shift, number[each], j) for each in seen.slices for j, shift in enumerate(shifts)]
     if seen.kind == "samples":
         return [Block(((i, j),), (0,), place, conversion, seen.cell) for place, i, j in pairs]
     places = _columns(flow, convert, seen)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pimc_isa.errors import FlowError
 from pimc_isa.flow.adds import Codes, Corrected, InputSum, Scaled
-from pimc_isa.flow.forms import Bits, Block, Conversion, NormalForm, Seen
-from pimc_isa.flow.guards import covers, refined, refuse_guards
+from pimc_isa.flow.forms import PARTS, Block, Conversion, InputSlice, NormalForm, Seen
+from pimc_isa.flow.guards import by_guard, covers, refined, refuse_guards
 from pimc_isa.flow.latches import fail, guard_of
 from pimc_isa.flow.pairs import blocks_of, lowest_place
 
@@ -30,8 +30,8 @@ _Kind = TypeVar("_Kind", Codes, InputSum, Corrected, Scaled)
 def normal_form(flow: Flow) -> NormalForm:
     """Reduce a flow to what it computes: the grid of (input slice, weight slice) pairs cut into blocks.
 
-    Raises FlowError unless the blocks cover every input bit and weight slice exactly once with the right power of two,
-    and every refinement covers its block exactly once.
+    Raises FlowError unless the blocks cover every input bit (of both parts of the inputs, where these are driven) and
+    weight slice exactly once with the right power of two, and every refinement covers its block exactly once.
     """
     if not (0 < flow.input_bits <= MAX_BITS and flow.slices and min(flow.slices) > 0 and sum(flow.slices) <= MAX_BITS):
         raise FlowError(f"flow {flow.name}: inputs and the slices of a weight must have 1 to {MAX_BITS} bits")
@@ -42,10 +42,13 @@ def normal_form(flow: Flow) -> NormalForm:
     _refuse_ranges(flow, [block for _, block in cut.primary])
     refuse_guards(flow, [*dict(cut.primary), *dict(cut.finer)])
     _refuse_sides(flow, [each for each, _ in (*cut.primary, *cut.finer)])
-    blocks = tuple(refined(flow, each, block, cut.slices, cut.finer) for each, block in cut.primary)
+    finer = by_guard(flow, cut.finer)
+    blocks = tuple(refined(flow, each, block, cut.slices, finer.get(each.convert, ())) for each, block in cut.primary)
     units = _unit_conversions(flow, cut.slices[: cut.inputs])
     shifts = tuple(sum(flow.slices[:j]) for j in range(len(flow.slices)))
-    return NormalForm(cut.slices, shifts, blocks, units, flow.sampled == {"sides"})
+    parts = tuple(part for _, _, part in cut.slices)
+    driven = tuple((lo, hi) for lo, hi, _ in cut.slices)
+    return NormalForm(driven, shifts, blocks, units, flow.sampled == {"sides"}, parts if any(parts) else ())
 
 
 def numbers(flow: Flow, convert: Convert) -> tuple[int, ...]:
@@ -70,7 +73,7 @@ class _Cut:
     ``slices``: input slices by number, the first ``inputs`` of them those of the first.
     """
 
-    slices: tuple[Bits, ...]
+    slices: tuple[InputSlice, ...]
     inputs: int
     primary: tuple[tuple[Codes, Block], ...]
     finer: tuple[tuple[Codes, Block], ...]
@@ -82,10 +85,10 @@ def _cut(flow: Flow) -> _Cut:
     own = [each for each in codes if each.convert.guard != "flagged"]
     inputs = _inputs(flow, own)
     _refuse_gaps(flow, inputs, "adds")
-    number = {bits: i for i, bits in enumerate(inputs)}
+    number = {each: i for i, each in enumerate(inputs)}
     for each in codes:
-        for bits in each.convert.sees(flow).bits:
-            number.setdefault(bits, len(number))
+        for seen in each.convert.sees(flow).slices:
+            number.setdefault(seen, len(number))
     made = [(each, block) for each in codes for block in blocks_of(flow, each.convert, number)]
     primary = tuple((each, block) for each, block in made if each in own)
     return _Cut(tuple(number), len(inputs), primary, tuple(pair for pair in made if pair[0] not in own))
@@ -96,14 +99,14 @@ def _additions(flow: Flow, kind: type[_Kind]) -> list[_Kind]:
     return [added for op in flow.ops for added in op.adds(flow) if isinstance(added, kind)]
 
 
-def _inputs(flow: Flow, codes: list[Codes]) -> list[Bits]:
+def _inputs(flow: Flow, codes: list[Codes]) -> list[InputSlice]:
     """Input slices in the order they are added; several conversions may share what is buffered."""
     sums: list[Seen] = []
-    inputs: list[Bits] = []
+    inputs: list[InputSlice] = []
     for each in codes:
         seen = each.convert.sees(flow)
         if seen.kind != "buffered" or seen not in sums:
-            inputs += seen.bits
+            inputs += seen.slices
         sums.append(seen)
     return inputs
 
@@ -137,6 +140,8 @@ def _added(flow: Flow) -> list[Codes]:
         what = "some codes are accumulated, these are merged"
         fail(flow, direct[0].convert, what, "accumulate all codes, or merge the only")
     for each in direct:
+        if each.convert.sees(flow).part:
+            fail(flow, each.convert, "codes of a part of the inputs are merged without a sign", "accumulate them")
         if lowest_place(flow, each.convert):
             fail(flow, each.convert, "codes of high input bits are merged without a shift", "accumulate them")
     for each in found:
@@ -153,18 +158,28 @@ def _refuse_shift(flow: Flow, added: Codes | InputSum) -> None:
         fail(flow, added.op, f"the codes are of input bits {many}", f"shift them by <<{lowest}")
 
 
-def _refuse_gaps(flow: Flow, bits: list[Bits], what: str) -> None:
-    """Input slices must cover every input bit exactly once."""
-    covered = Counter(bit for lo, hi in bits for bit in range(lo, hi))
-    for bit in range(flow.input_bits):
-        if covered[bit] != 1:
-            raise FlowError(
-                f"flow {flow.name}: {what} input bit {bit} {covered[bit]} times instead of once\n"
-                "drive, read, convert and add every input bit exactly once"
-            )
+def _refuse_gaps(flow: Flow, slices: list[InputSlice], what: str) -> None:
+    """Input slices must cover every input bit exactly once, those of parts every bit of both."""
+    parts = {part for _, _, part in slices}
+    if "" in parts and len(parts) > 1:
+        hint = "drive both parts, or the inputs as they are"
+        raise FlowError(f"flow {flow.name}: {what} bits of the inputs and bits of a part of them\n{hint}")
+    covered = Counter((bit, part) for lo, hi, part in slices for bit in range(lo, hi))
+    for part in PARTS if any(parts) else ("",):
+        for bit in range(flow.input_bits):
+            if covered[bit, part] != 1:
+                raise FlowError(_gap(flow, what, (bit, part), covered[bit, part]))
 
 
-def _unit_conversions(flow: Flow, slices: tuple[Bits, ...]) -> tuple[Conversion | None, ...]:
+def _gap(flow: Flow, what: str, where: tuple[int, str], times: int) -> str:
+    bit, part = where
+    bits = f"input bit {bit} of the {part} part" if part else f"input bit {bit}"
+    every = "every input bit of both parts" if part else "every input bit"
+    hint = f"drive, read, convert and add {every} exactly once"
+    return f"flow {flow.name}: {what} {bits} {times} times instead of once\n{hint}"
+
+
+def _unit_conversions(flow: Flow, slices: tuple[InputSlice, ...]) -> tuple[Conversion | None, ...]:
     """How the sum of each input slice is converted (counted in digital: not at all), in the order of ``slices``."""
     summed = _additions(flow, InputSum)
     for each in summed:
@@ -177,8 +192,8 @@ def _unit_conversions(flow: Flow, slices: tuple[Bits, ...]) -> tuple[Conversion 
         raise FlowError(f"flow {flow.name}: sum-inputs and correct need each other\nuse both or neither")
     if not summed:
         return ()
-    _refuse_gaps(flow, [each.bits for each in summed], "sums")
-    if {each.bits for each in summed} != set(slices):
+    _refuse_gaps(flow, [each.slice for each in summed], "sums")
+    if {each.slice for each in summed} != set(slices):
         raise FlowError(f"flow {flow.name}: inputs are summed in other slices than dot products\nsum every conversion")
-    found = {each.bits: each.conversion for each in summed}
-    return tuple(found[bits] for bits in slices)
+    found = {each.slice: each.conversion for each in summed}
+    return tuple(found[each] for each in slices)

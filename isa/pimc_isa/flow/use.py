@@ -17,8 +17,9 @@ class Tally:
     """What the data of some bursts of a group decided, over all their ``positions``.
 
     ``lines`` [input bits]: word lines whose input had this bit set; ``cells`` [input bits]: columns in use that these
-    cross; ``levels`` [input bits]: what the cells where they cross hold. ``flags``: for each block of the flow's normal
-    form how many of its conversions, in all row blocks, gave an end code. What nobody measured is empty.
+    cross; ``levels`` [input bits]: what the cells where they cross hold. Where the positive and the negative part of
+    inputs are driven, bits of these, one after the other. ``flags``: for each block of the flow's normal form how many
+    of its conversions, in all row blocks, gave an end code. What nobody measured is empty.
     """
 
     positions: int
@@ -64,22 +65,28 @@ class Use:
     levels: int | None = None
     tally: Tally | None = None
 
-    def cells_read(self, bits: tuple[int, int]) -> float:
+    def cells_read(self, bits: tuple[int, int], part: str = "") -> float:
         """Cells between driven word lines and columns in use; for pulse trains times pulses of these input bits."""
         if not self.pulses:
             return self.positions * self.cells
-        counted = None if self.tally is None else self.tally.cells
+        counted = None if self.tally is None else _of_part(self.tally.cells, part)
         return self.pulses * _units(bits, self.positions * self.cells, counted)
 
-    def charge(self, bits: tuple[int, int]) -> float:
+    def charge(self, bits: tuple[int, int], part: str = "") -> float:
         """Levels of cells times these bits of the inputs on their word lines; for pulse trains times pulses."""
-        counted = None if self.tally is None else self.tally.levels
+        counted = None if self.tally is None else _of_part(self.tally.levels, part)
         return max(1, self.pulses) * _units(bits, self.positions * (self.levels or 0), counted)
 
-    def pulses_sent(self, bits: tuple[int, int]) -> float:
-        """Pulses on all word lines for these bits of the inputs."""
-        counted = None if self.tally is None else self.tally.lines
+    def pulses_sent(self, bits: tuple[int, int], part: str = "") -> float:
+        """Pulses on all word lines for these bits of the inputs, or of a part of them."""
+        counted = None if self.tally is None else _of_part(self.tally.lines, part)
         return self.pulses * _units(bits, self.positions * self.rows, counted)
+
+
+def _of_part(counted: tuple[int, ...], part: str) -> tuple[int, ...]:
+    """What was counted of the bits of a part of the inputs; '': of the inputs as they are."""
+    half = len(counted) // 2
+    return {"positive": counted[:half], "negative": counted[half:]}.get(part, counted)
 
 
 def _units(bits: tuple[int, int], most: int, counted: tuple[int, ...] | None) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pimc_isa.crossbar.cells import Cells, row_blocks
 from pimc_isa.crossbar.exactness import flags_of
+from pimc_isa.crossbar.inputs import driven
 from pimc_isa.engines.dots.model import AnalogModel, check_trained, drawn_parts
 from pimc_isa.engines.dots.summed import converts_whole_sums
 from pimc_isa.engines.dots.variation import cell_planes, exact_product, narrowest
@@ -31,7 +32,7 @@ __all__ = ["AnalogLayer"]
 
 Array = np.ndarray
 
-TAKES = Takes.of("step", "ranged", "cell", "refinement", "unit_conversions", "sides")
+TAKES = Takes.of("step", "ranged", "cell", "refinement", "unit_conversions", "sides", "input_parts", "zero")
 QUIET = DeviceNoise(0.0, 0.0, 0.0, 0.0)
 #: Full scales of the trained converters as parts of VDD over the gain of their NNS+A, in the order of their ranges.
 RANGES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
@@ -146,9 +147,11 @@ class AnalogLayer:
         centre, total = self.cells.centre[g, number].astype(np.int64), np.zeros(len(x), np.int64)
         if not centre.any():
             return 0
-        for (lo, hi), c in zip(self.form.input_slices, self.form.unit_conversions, strict=False):
-            part = (x.astype(np.int64) >> lo & ((1 << (hi - lo)) - 1)).sum(axis=1)
-            total += (part if c is None else np.clip((part + c.step // 2) // c.step * c.step, c.lo, c.hi)) << lo
+        slices = driven(x.astype(np.int64), self.form)
+        for i, c in enumerate(self.form.unit_conversions):
+            part = slices[i].sum(axis=1)
+            part = part if c is None else np.clip((part + c.step // 2) // c.step * c.step, c.lo, c.hi)
+            total += self.form.sign(i) * (part << self.form.input_slices[i][0])
         return np.asarray((total[:, None] * centre).astype(np.int32))
 
     # ---- one conversion of the whole sum ----
@@ -265,7 +268,7 @@ class AnalogLayer:
         total = np.zeros(which.shape, np.int64)
         for block in self.form.blocks:
             for sides in self._sides(read):
-                code = self._block(block, read, sides, number, which)
+                code = self.form.sign(block.pairs[0][0]) * self._block(block, read, sides, number, which)
                 total += -code if self.form.sides and sides[0] else code
         return total.astype(np.int32)
 
@@ -273,7 +276,7 @@ class AnalogLayer:
         if (g, number) not in self._kept:
             top = max((1 << (hi - lo)) - 1 for lo, hi in self.form.input_slices)
             self._kept[g, number] = tuple(self._narrow(plane, top) for plane in self._planes(g, rows))
-        slices = [x >> lo & ((1 << (hi - lo)) - 1) for lo, hi in self.form.input_slices]
+        slices = driven(x, self.form)
         polarity = self.cells.polarity[g, number].astype(np.int64)
         signs = [1 - 2 * (polarity >> j & 1) for j in range(len(self.weights.slices))]
         return _Columns(slices, self._kept[g, number], signs)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import group_footprint
+from pimc_isa.crossbar.inputs import parts_of
 from pimc_isa.crossbar.levels import group_levels
 from pimc_isa.engines.dots.layer import Layer
 from pimc_isa.flow.use import FLAGS, LEVELS, ONES, Tally
@@ -38,13 +39,14 @@ _ALL = Part(slice(None), slice(None), slice(None), slice(None))
 class Observed:
     """Of some positions: ``ones`` [positions, groups, row blocks, bits]; ``flags`` as `guarded_flags` has them.
 
-    ``vectors`` u8 [positions, groups, k], where levels are asked for. None: not measured.
+    Bits are those of the inputs, or of their positive and then of their negative parts, where these are driven.
+    ``parts`` u8 [positions, groups, k] of the inputs, where levels are asked for. None: not measured.
     """
 
     positions: int
     ones: Array | None
     flags: Array | None
-    vectors: Array | None = None
+    parts: tuple[Array, ...] | None = None
 
     def tally(self, part: Part, program: Program, group: Group) -> Tally:
         """Of the part that a crossbar group computes."""
@@ -58,8 +60,8 @@ class Observed:
             sums = self.ones[part.positions][:, part.groups, part.blocks].sum(axis=(0, 2), dtype=np.int64)
             lines = tuple(map(int, place.drives * sums.sum(axis=0)))
             cells = tuple(map(int, np.array(place.crossed) @ sums))
-        if self.vectors is not None:
-            levels = self._levels(self.vectors, part, program, group)
+        if self.parts is not None:
+            levels = sum((self._levels(vectors, part, program, group) for vectors in self.parts), ())
         if self.flags is not None:
             found = self.flags[:, part.blocks][:, :, part.positions][:, :, :, part.groups, part.outputs]
             flags = tuple(map(int, found.sum(axis=(1, 2, 3, 4), dtype=np.int64)))
@@ -106,8 +108,10 @@ def observe(layer: Layer, vectors: Array, measures: frozenset[str], at: Callable
             found = layer.analog.flags(vectors, at())
         else:
             found = guarded_flags(vectors, layer.cells, layer.weights, layer.form, layer.scale)
-    ones = ones_of(vectors, layer.weights.block_rows) if ONES in measures else None
-    return Observed(len(vectors), ones, found, vectors if LEVELS in measures else None)
+    parts = tuple(parts_of(vectors, layer.form))
+    each = [ones_of(part, layer.weights.block_rows) for part in parts] if ONES in measures else []
+    ones = np.concatenate(each, axis=3) if each else None
+    return Observed(len(vectors), ones, found, parts if LEVELS in measures else None)
 
 
 def ones_of(vectors: Array, block_rows: int) -> Array:

@@ -65,7 +65,7 @@ class Layer:
         self.part = part
         self.weights = program.weight[part.weights]
         self.cells = _cells(program, self.weights, part)
-        self.form: NormalForm = normal_form(program.flow[part.flow])
+        self.form: NormalForm = normal_form(program.flow[part.flow]).at(part.zero)
         _check_centre(self.cells, self.weights, self.form)
         self.scale = part.full_scale(program)
         ideal = prove and model is None
@@ -90,6 +90,7 @@ class Layer:
         self._kernel: Product | None = None
         self._bits: BitProduct | BlockProduct | None = None
         self._taps: Array | None = None
+        self._lift: Array | None = None
 
     def w(self) -> Array:
         """Integer weights [groups, k, n] of this part: int8 where they fit. Decoded anew at each call, not kept."""
@@ -143,7 +144,7 @@ class Layer:
             return self._counted(a)
         if self._kernel is None:
             self._kernel = product(self.w()[0])
-        return self._kernel(a)
+        return self.lifted(self._kernel(a))
 
     def _counter(self, taps: int, depth: int) -> BitProduct | BlockProduct | None:
         """What counts bits for this form, if anything does."""
@@ -171,7 +172,15 @@ class Layer:
         if self._kernel is None:
             self._kernel = product(self.w())
         sums = self._kernel(np.ascontiguousarray(a.transpose(1, 0, 2)))
-        return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(a.shape[0], -1)
+        return self.lifted(np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(a.shape[0], -1))
+
+    def lifted(self, sums: Array) -> Array:
+        """Products [..., groups * n] of inputs as those of inputs less their zero point, where the form has one."""
+        if not self.form.zero:
+            return sums
+        if self._lift is None:
+            self._lift = (self.form.zero * self.w().sum(axis=1, dtype=np.int64)).astype(np.int32).ravel()
+        return np.asarray(sums - self._lift)
 
     def sliced(self, a: Array) -> Array:
         """As ``grouped``, slice by slice with every conversion."""
@@ -234,7 +243,7 @@ class Layer:
             self._taps = np.ascontiguousarray(self.w()[:, :, 0].T, np.int32)
         sums = depthwise(x, g, self._taps)
         if self.summed is None:
-            return sums
+            return self.lifted(sums)
         return self.summed.one_block(sums, self._counted_inputs(x, g) if self.summed.counts else None)
 
     def _counted_inputs(self, x: Array, g: WindowGeometry) -> InputSums:

@@ -1,7 +1,8 @@
 """One round of a group as a layer of its own, which the kernels of layers without rounds compute.
 
 Row blocks are crossbars that are read, one after the other, as often as outputs of one go to the same channel; outputs
-are the channels that the round makes. Rows that are not driven see 0, and columns that are not read hold nothing.
+are the channels that the round makes. Rows that are not driven see the zero point (0, where inputs are driven as they
+are), and columns that are not read hold nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class RoundLayer:
 
     def __call__(self, a: Array) -> Array:
         """i32 [m, channels] of window vectors u8 [m, inputs]."""
-        x = dealt(a, self.driven)
+        x = dealt(a, self.driven, self.form.zero)
         if isinstance(self._product, SummedProduct):
             return self._product.dense(x)
         if self._product is not None:
@@ -111,8 +112,8 @@ def _by_channel(read: CrossbarRead) -> list[CrossbarRead]:
     return found
 
 
-def dealt(a: Array, driven: Array) -> Array:
-    """Inputs [m, rows] for window vectors [m, inputs]: element ``driven`` of each row, 0 where that is -1."""
+def dealt(a: Array, driven: Array, zero: int = 0) -> Array:
+    """Inputs [m, rows] for window vectors [m, inputs]: element ``driven`` of each row, ``zero`` where that is -1."""
     x = np.ascontiguousarray(a[:, np.maximum(driven, 0)])
-    x[:, driven < 0] = 0
+    x[:, driven < 0] = zero
     return x

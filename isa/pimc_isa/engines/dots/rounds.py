@@ -14,6 +14,7 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import outputs_per_array
+from pimc_isa.crossbar.inputs import parts_of
 from pimc_isa.crossbar.levels import read_levels
 from pimc_isa.crossbar.rounds import CrossbarRead, OneRound, copied, read_columns, rounds_of
 from pimc_isa.engines.dots.analog import AnalogLayer
@@ -43,6 +44,7 @@ class RoundsProduct:
         self.copies = copied(program, group)
         self._fast, self._units, self._program = fast, program.machine.array.unit_columns, program
         self._kernel: Product | None = None
+        self._lift = np.zeros(0, np.int32)
         self._layers: dict[bool, list[RoundLayer]] = {}
 
     @property
@@ -53,8 +55,10 @@ class RoundsProduct:
     def exact(self, a: Array) -> Array:
         """i32 [m, outputs] of window vectors u8 [m, inputs], for conversions that lose nothing."""
         if self._kernel is None:
-            self._kernel = product(self.matrix())
-        return self._kernel(a)
+            matrix = self.matrix()
+            self._kernel = product(matrix)
+            self._lift = (self.form.zero * matrix.sum(axis=0, dtype=np.int64)).astype(np.int32)
+        return self._kernel(a) - self._lift if self.form.zero else self._kernel(a)
 
     def matrix(self) -> Array:
         """The integer weights [inputs, outputs] that all rounds put together."""
@@ -85,21 +89,27 @@ class RoundsProduct:
         return self._collected([self._noisy(a, at, hardware.of_round(n), done) for n, done in enumerate(self.rounds)])
 
     def bits(self, a: Array) -> tuple[Array, Array]:
-        """Word lines, and columns in use that they cross, with each input bit set: two int64 [m, 8] over all rounds."""
-        lines, cells = (np.zeros((len(a), 8), np.int64) for _ in range(2))
+        """Word lines, and columns in use that they cross, with each bit set: two int64 [m, bits] over all rounds.
+
+        Bits are those of the inputs, or of their positive and then of their negative parts.
+        """
+        parts = parts_of(a, self.form)
+        lines, cells = (np.zeros((len(a), 8 * len(parts)), np.int64) for _ in range(2))
         for read in (read for done in self.rounds for read in done.reads):
-            driven = a[:, read.inputs]
-            ones = np.stack([(driven >> bit & 1).sum(axis=1, dtype=np.int64) for bit in range(8)], axis=1)
+            planes = [part[:, read.inputs] >> bit & 1 for part in parts for bit in range(8)]
+            ones = np.stack([plane.sum(axis=1, dtype=np.int64) for plane in planes], axis=1)
             lines += ones
             cells += ones * read_columns(read, self.weights.columns, self._units)
         return lines, cells
 
     def levels(self, a: Array) -> Array:
-        """Levels of the cells that inputs with each bit set meet, int64 [m, 8], over all rounds."""
-        found = np.zeros((len(a), 8), np.int64)
+        """Levels of the cells that inputs with each bit set meet, int64 [m, bits], over all rounds; see ``bits``."""
+        parts = parts_of(a, self.form)
+        found = np.zeros((len(a), 8 * len(parts)), np.int64)
         for read in (read for done in self.rounds for read in done.reads):
             held = read_levels(self._program, self.group, read)
-            found += np.stack([(a[:, read.inputs] >> bit & 1) @ held for bit in range(8)], axis=1)
+            planes = [part[:, read.inputs] >> bit & 1 for part in parts for bit in range(8)]
+            found += np.stack([plane @ held for plane in planes], axis=1)
         return found
 
     def flags(self, a: Array, at: Callable[[], Array], hardware: AnalogLayer | None) -> Array:
@@ -110,7 +120,7 @@ class RoundsProduct:
             for read in done.reads:
                 driven = np.full(self.group.k[1] - self.group.k[0], -1)
                 driven[read.rows - self.group.k[0]] = read.inputs
-                x = dealt(a, driven)[:, None]
+                x = dealt(a, driven, self.form.zero)[:, None]
                 if hardware is not None:
                     found = hardware.of_round(number).flags(x, at())
                 else:
@@ -135,7 +145,7 @@ class RoundsProduct:
             driven = np.full(k1 - k0, -1)
             for read in reads:
                 driven[read.rows - k0] = read.inputs
-            parts = hardware.block_parts(dealt(a, driven)[:, None], at)
+            parts = hardware.block_parts(dealt(a, driven, self.form.zero)[:, None], at)
             for read in reads:
                 places, columns = np.searchsorted(done.channels, read.channels), read.columns - self.group.n[0]
                 for total, part in zip((codes, corrections), parts[read.block - first], strict=True):

@@ -21,7 +21,7 @@ from pimc_isa.engines.step.geometry import InTile, columns, elements, held_as, n
 from pimc_isa.flow.define import MicroOp
 from pimc_isa.flow.flow import Flow
 
-__all__ = ["Activation", "Burst", "Ledger", "book_micro_op", "matrix_actions"]
+__all__ = ["Activation", "Burst", "Ledger", "book_micro_op", "matrix_actions", "on_lines"]
 
 Array = np.ndarray
 Actions = dict[str, float]
@@ -159,14 +159,19 @@ def _bytes(number: int, dtype: str) -> int:
     return bits // 8 + (bits % 8 > 0)
 
 
-def _driven(each: Activation, bits: tuple[int, int]) -> int:
-    """The sum of these bits of the inputs on the word lines of a crossbar, over all positions."""
-    return int(_slices(each, bits).sum())
+def on_lines(x: Array, bits: tuple[int, int, int], zero: int) -> Array:
+    """Bits [lo, hi) of inputs; with 1 or -1 behind them, of what these are above, or below, the zero point."""
+    lo, hi, side = bits
+    far = x.astype(np.int64) - zero if side >= 0 else zero - x.astype(np.int64)
+    value = np.where(far > 0, far, 0) if side else x.astype(np.int64)
+    return np.asarray(value // 2**lo % 2 ** (hi - lo))
 
 
-def _slices(each: Activation, bits: tuple[int, int]) -> Array:
-    """These bits of the inputs on the word lines of a crossbar: int64 [positions, word lines]."""
-    return each.inputs.astype(np.int64) >> bits[0] & (1 << bits[1] - bits[0]) - 1
+def _driven(op: MicroOp, b: Burst) -> list[Array]:
+    """What a drive puts on the word lines of each crossbar: int64 [positions, word lines]."""
+    lo, hi = vars(op)["bits"]
+    side = {"positive": 1, "negative": -1}.get(vars(op)["part"], 0)
+    return [on_lines(each.inputs, (lo, hi, side), b.group.zero) for each in b.activations]
 
 
 def _load(op: MicroOp, b: Burst) -> Actions:
@@ -179,19 +184,19 @@ def _drive(op: MicroOp, b: Burst) -> Actions:
     lines, pulses = b.positions * b.word_lines, b.place.program.machine.array.dac_pulses
     booked: Actions = {"dac_drive": lines, "input_register_byte": lines * (hi - lo) / 8}
     if pulses:
-        booked["dac_pulse"] = pulses * sum(_driven(each, (lo, hi)) for each in b.activations)
+        booked["dac_pulse"] = pulses * sum(int(driven.sum()) for driven in _driven(op, b))
     return booked
 
 
 def _read(op: MicroOp, b: Burst) -> Actions:
-    bits = next(vars(o)["bits"] for o in b.flow.ops if o.name == "drive" and o.step == op.step)
+    drive = next(o for o in b.flow.ops if o.name == "drive" and o.step == op.step)
     machine, cells, samples, charge = b.place.program.machine, 0, 0, 0
     pulses = machine.array.dac_pulses
-    for each in b.activations:
+    for each, driven in zip(b.activations, _driven(drive, b), strict=True):
         read = each.columns + each.units
-        cells += (pulses * _driven(each, bits) if pulses else each.inputs.size) * read
+        cells += (pulses * int(driven.sum()) if pulses else each.inputs.size) * read
         samples += b.positions * read
-        charge += (pulses or 1) * int((_slices(each, bits) @ each.levels).sum())
+        charge += (pulses or 1) * int((driven @ each.levels).sum())
     priced = any(energy.action == "cell_charge" for energy in machine.energies)
     return {"cell_read": cells, "sample_hold": samples, **({"cell_charge": charge} if priced else {})}
 

@@ -173,7 +173,7 @@ class Swings:
 
     def column(self, i: int, j: int) -> float:
         """Full swing of a column: every row at the largest input and cell; over the gain in front of ranged codes."""
-        lo, hi = self.reading.slices[i]
+        lo, hi, _ = self.reading.slices[i]
         top = ((1 << hi - lo) - 1) * ((1 << self.weights.slices[j]) - 1)
         ranged = self.reading.converter.ranged
         return self.weights.block_rows * top / (self.crossbars.gain if ranged else 1.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc_isa.engines.step.actions import Ledger
+from pimc_isa.engines.step.actions import Ledger, on_lines
 from pimc_isa.engines.step.analog import Hardware, Swings
 from pimc_isa.engines.step.cells import HeldBlock, block_of
 from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup, read_flow
@@ -58,7 +58,7 @@ class Dots:
         """What the columns of some rows (of one row block) and outputs give for their inputs: codes and corrections."""
         weights, reading = self.program.weight[g.weights], read_flow(self.program.flow[g.flow])
         block = self._block(weights, number, *part)
-        slices = [x.astype(np.int64) >> lo & (1 << hi - lo) - 1 for lo, hi in reading.slices]
+        slices = [on_lines(x, bits, g.zero) for bits in reading.slices]
         swings = Swings(weights, reading, self.hardware, g, stream)
         which = self.hardware.numbers(weights, number, part[1], at)
         codes = self._block_codes(block, slices, reading, (self._step(g), swings, which), ledger)
@@ -125,7 +125,7 @@ class Dots:
         step, swings, which = at
         seen = self._analog_sum(block, slices, group, sides, swings, which)
         value = self._code(seen, group, step, swings, block.number, which)
-        counts = value << group.shift
+        counts = -(value << group.shift) if group.minus else value << group.shift
         if len(group.pairs) == 1:
             counts = block.signs[group.pairs[0][1]] * counts
         return value, np.asarray(counts)
@@ -174,9 +174,9 @@ def _full_scale(weights: Weights, input_bits: int, g: Group) -> float:
 def _correction(block: HeldBlock, slices: list[Array], reading: Reading) -> Array:
     """Centre times the sum of inputs, which is converted like a column, or counted."""
     total = np.zeros(len(slices[0]), np.int64)
-    for x, (lo, _), unit in zip(slices, reading.slices, reading.units, strict=False):
+    for x, (lo, _, side), unit in zip(slices, reading.slices, reading.units, strict=False):
         summed = x.sum(axis=1)
         if unit is not None:
             summed = _rounded(summed.astype(np.float64), unit).astype(np.int64) * unit.step
-        total += summed << lo
+        total += -(summed << lo) if side < 0 else summed << lo
     return np.asarray(total[:, None] * block.centre[None])

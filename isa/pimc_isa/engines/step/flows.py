@@ -17,7 +17,8 @@ from pimc_isa.flow.flow import Flow
 
 __all__ = ["Reading", "StepConverter", "StepGroup", "read_flow", "restate_micro_op", "unknown_micro_ops"]
 
-Bits = tuple[int, int]
+#: Bits [lo, hi) of an input, of what it is above its zero point (1), or below it (-1); 0: of the input as it is.
+Slice = tuple[int, int, int]
 #: Input slice (number), weight slice (number), and the power of two of their pair within its group.
 Pair = tuple[int, int, int]
 
@@ -38,7 +39,7 @@ class StepGroup:
 
     ``by``: the conversion's micro-operation. ``cell``: every column sum goes through such a buffer cell first; where
     these are in columns of a buffer, it is ``buffered``. ``finer``: where the code is an end code, these groups count
-    in its place.
+    in its place. ``minus``: the result is subtracted, since it is of what inputs are below their zero point.
     """
 
     pairs: tuple[Pair, ...]
@@ -48,19 +49,20 @@ class StepGroup:
     cell: StepConverter | None = None
     buffered: bool = False
     finer: tuple[StepGroup, ...] = ()
+    minus: bool = False
 
 
 @dataclass(frozen=True)
 class Reading:
     """A flow as its conversions see it.
 
-    ``slices``: bit ranges [lo, hi) of the input, in the order in which their codes are added, those of flagged
+    ``slices``: bits of the input, in the order in which their codes are added, those of flagged
     conversions last. ``units``: for the sum of each input slice the converter it goes through (None: counted); empty if
     nothing is corrected. ``adders``: who adds codes, and the conversion that makes them. ``sides``: W+ and W-
     go through converters of their own.
     """
 
-    slices: tuple[Bits, ...]
+    slices: tuple[Slice, ...]
     groups: tuple[StepGroup, ...]
     units: tuple[StepConverter | None, ...]
     sides: bool
@@ -105,9 +107,9 @@ def _end(op: MicroOp) -> int:
     return op.step + op.steps
 
 
-def _bits(op: MicroOp) -> Bits:
+def _bits(op: MicroOp) -> Slice:
     low, high = vars(op)["bits"]
-    return low, high
+    return low, high, {"positive": 1, "negative": -1}.get(vars(op)["part"], 0)
 
 
 class _Reader:
@@ -157,18 +159,19 @@ class _Reader:
             source = self.last(source, "samples")
         return source
 
-    def slices(self, convert: MicroOp) -> list[Bits]:
+    def slices(self, convert: MicroOp) -> list[Slice]:
         """Input bits that were driven when each source was read."""
         reads = [self.read(o) for o in self.sources(convert)]
         return [next(_bits(d) for d in self.called("drive") if d.step == read.step) for read in reads]
 
-    def groups(self, convert: MicroOp, number: dict[Bits, int]) -> list[StepGroup]:
+    def groups(self, convert: MicroOp, number: dict[Slice, int]) -> list[StepGroup]:
         """The pairs of slices that ``convert`` converts, group by group."""
+        minus = self.slices(convert)[0][2] < 0
         source, converter = self.source(convert), _converter(convert)
         pairs = [(number[b], j, b[0] + place) for b in self.slices(convert) for j, place in enumerate(self.places)]
         if source.name not in ("fold", "buffer"):
             through = _CELLS[source.name](source) if source.name in _CELLS else None
-            return [StepGroup(((i, j, 0),), power, converter, convert, through) for i, j, power in pairs]
+            return [StepGroup(((i, j, 0),), p, converter, convert, through, minus=minus) for i, j, p in pairs]
         powers = sorted({power for _, _, power in pairs})
         chosen = vars(convert)["columns"]
         if chosen is not None:
@@ -178,12 +181,13 @@ class _Reader:
         found = []
         for wanted in [powers] if together else [[power] for power in powers]:
             inside = tuple((i, j, power - wanted[0]) for i, j, power in pairs if power in wanted)
-            found.append(StepGroup(inside, wanted[0], converter, convert, cell, source.name == "buffer"))
+            buffered = source.name == "buffer"
+            found.append(StepGroup(inside, wanted[0], converter, convert, cell, buffered, minus=minus))
         return found
 
-    def units(self) -> dict[Bits, StepConverter | None]:
+    def units(self) -> dict[Slice, StepConverter | None]:
         """How the sum of each input slice is made digital."""
-        found: dict[Bits, StepConverter | None] = {_bits(op): None for op in self.called("count-inputs")}
+        found: dict[Slice, StepConverter | None] = {_bits(op): None for op in self.called("count-inputs")}
         for op in self.called("sum-inputs"):
             convert = self.last(op, "codes")
             found[self.slices(convert)[0]] = _converter(convert)
@@ -232,11 +236,11 @@ def read_flow(flow: Flow) -> Reading:
     return Reading(slices, tuple(groups), tuple(units[bits] for bits in own) if units else (), sides, adders)
 
 
-def _refined(group: StepGroup, finer: list[StepGroup], slices: tuple[Bits, ...]) -> StepGroup:
+def _refined(group: StepGroup, finer: list[StepGroup], slices: tuple[Slice, ...]) -> StepGroup:
     """The group with those of the finer ones that see what it sees."""
     seen = _seen(group, slices)
     return replace(group, finer=tuple(f for f in finer if _seen(f, slices) <= seen))
 
 
-def _seen(group: StepGroup, slices: tuple[Bits, ...]) -> set[tuple[int, int]]:
-    return {(bit, j) for i, j, _ in group.pairs for bit in range(*slices[i])}
+def _seen(group: StepGroup, slices: tuple[Slice, ...]) -> set[tuple[int, int, int]]:
+    return {(bit, slices[i][2], j) for i, j, _ in group.pairs for bit in range(*slices[i][:2])}

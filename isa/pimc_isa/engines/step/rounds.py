@@ -64,7 +64,7 @@ class Schedules:
         """One round: of each channel that it makes, whether it overwrites, and the sums."""
         sums: dict[int, tuple[int, Array, Array]] = {}
         for acting in round_:
-            x = np.zeros((len(vectors), acting.rows[1] - acting.rows[0]), vectors.dtype)
+            x = np.full((len(vectors), acting.rows[1] - acting.rows[0]), g.zero, vectors.dtype)
             for row, element in acting.lines.items():
                 x[:, row - acting.rows[0]] = vectors[:, element]
             self._book(g, acting, vectors, ledger)

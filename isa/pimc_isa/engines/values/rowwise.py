@@ -152,6 +152,7 @@ class RowwiseTile:
             sums = layer.rounds.sliced(vectors[:, 0])
         elif layer.exact:
             sums = np.einsum("mgk,gkn->mgn", vectors.astype(np.int64), layer.w().astype(np.int64)).astype(np.int32)
+            sums = layer.lifted(sums.reshape(len(sums), -1))
         else:
             sums = layer.sliced(vectors)
         return np.asarray(sums).reshape(n, 1, cols, -1)

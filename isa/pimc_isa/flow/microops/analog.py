@@ -30,14 +30,16 @@ class Read(MicroOp, op="read", resource="array", makes="samples"):
 
     def seen(self, flow: Flow, taker: MicroOp) -> Seen:
         """Single samples of what is driven."""
-        return Seen("samples", (self.driven(flow),))
+        drive = self.driven(flow)
+        return Seen("samples", (drive.bits,), part=drive.part)
 
-    def driven(self, flow: Flow) -> Bits:
-        """The input bits on the word lines."""
+    def driven(self, flow: Flow) -> Drive:
+        """What puts input bits on the word lines."""
         drives = [o for o in flow.ops if isinstance(o, Drive) and o.step == self.step]
         if not drives:
             fail(flow, self, "no input bits are driven in this step", "add a drive at the same step")
-        return input_bits(flow, drives[0], drives[0].bits)
+        input_bits(flow, drives[0], drives[0].bits)
+        return drives[0]
 
     def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
         """Cells conduct as long as pulses last, and as well as their level says."""
@@ -47,8 +49,9 @@ class Read(MicroOp, op="read", resource="array", makes="samples"):
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """Cells between driven word lines and columns in use are read, and these columns sampled."""
         held = use.positions * (use.columns + use.unit_columns)
-        found = {"cell_read": use.cells_read(self.driven(flow)), "sample_hold": held}
-        return found if use.levels is None else found | {"cell_charge": use.charge(self.driven(flow))}
+        drive = self.driven(flow)
+        found = {"cell_read": use.cells_read(drive.bits, drive.part), "sample_hold": held}
+        return found if use.levels is None else found | {"cell_charge": use.charge(drive.bits, drive.part)}
 
 
 class Fold(
@@ -94,12 +97,13 @@ class Fold(
         """All that was folded since the last conversion of folds."""
         parts = [o for o in gathered(flow, taker, self) if isinstance(o, Fold)]
         found = tuple(_driven(flow, o) for o in parts)
+        part_of_inputs = _one_part(flow, parts)
         for part, before, here in zip(parts[1:], found, found[1:], strict=False):
             want = here[0] - before[0]
             if part.right != want:
                 remedy = f"fold {'>>' if want >= 0 else '<<'}{abs(want)}"
                 fail(flow, part, f"input bits {before[0]} and {here[0]} onwards differ by {want}", remedy)
-        return Seen("held", found)
+        return Seen("held", found, part=part_of_inputs)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """An addition and a hold for each sum."""
@@ -154,13 +158,13 @@ class Buffer(
         """All that is buffered."""
         parts = [o for o in gathered(flow, taker, self) if isinstance(o, Buffer)]
         found = tuple(_driven(flow, o) for o in parts)
-        cells = {o.cell for o in parts}
+        cells, part_of_inputs = {o.cell for o in parts}, _one_part(flow, parts)
         if len(cells) > 1:
             fail(flow, parts[-1], "cells of one column differ", "write the same bits and step in all of them")
         for part, (lo, _) in zip(parts, found, strict=True):
             if part.left != lo - found[0][0]:
                 fail(flow, part, f"the samples are of input bit {lo} onwards", f"write them with <<{lo - found[0][0]}")
-        return Seen("buffered", found, cells.pop())
+        return Seen("buffered", found, cells.pop(), part_of_inputs)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """A write for each column."""
@@ -173,6 +177,15 @@ def _driven(flow: Flow, op: MicroOp) -> Bits:
     if seen.cell is not None:
         fail(flow, op, "the samples have been through a cell", "take them as they were read")
     return seen.bits[0]
+
+
+def _one_part(flow: Flow, ops: Iterable[MicroOp]) -> str:
+    """The part of the inputs that all of the samples are of, which are added in analog."""
+    found = {op: latest(flow, op, "samples").seen(flow, op).part for op in ops}
+    wrong = next((op for op, part in found.items() if part != next(iter(found.values()))), None)
+    if wrong is not None:
+        fail(flow, wrong, "it adds samples of different parts of the inputs", "convert each part by itself")
+    return next(iter(found.values()), "")
 
 
 def outputs_of(flow: Flow, array: Array) -> int:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pimc_isa.flow.adds import Addition, Codes, Corrected, InputSum, Scaled
 from pimc_isa.flow.define import MicroOp
-from pimc_isa.flow.fields import bit_range, shift
-from pimc_isa.flow.forms import Bits
+from pimc_isa.flow.fields import bit_range, choice, shift
+from pimc_isa.flow.forms import PARTS, Bits
 from pimc_isa.flow.latches import converted, latest
 from pimc_isa.flow.microops.convert import Convert
 from pimc_isa.flow.microops.inputs import input_bits
@@ -71,7 +71,8 @@ class SumInputs(MicroOp, op="sum-inputs", resource="input-adder", takes="codes",
     def adds(self, flow: Flow) -> Iterator[Addition]:
         """The converted sum."""
         convert = converted(flow, self)
-        yield InputSum(self, convert.sees(flow).bits[0], convert, self.left)
+        seen = convert.sees(flow)
+        yield InputSum(self, seen.bits[0], convert, self.left, seen.part)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """The unit columns are converted and added."""
@@ -82,9 +83,13 @@ class SumInputs(MicroOp, op="sum-inputs", resource="input-adder", takes="codes",
 class CountInputs(
     MicroOp, op="count-inputs", resource="input-adder", takes="inputs", makes="input sums", gathers="all"
 ):
-    """Add bits LO..HI-1 of all inputs to the sums of inputs, in digital."""
+    """Add bits LO..HI-1 of all inputs to the sums of inputs, in digital.
+
+    positive, negative: of these parts, as `drive` has them; the negative one is subtracted.
+    """
 
     bits: Bits = bit_range()
+    part: str = choice(*PARTS, optional=True)
 
     def copies(self, flow: Flow, array: Array) -> int:
         """Sums of inputs side by side."""
@@ -92,7 +97,7 @@ class CountInputs(
 
     def adds(self, flow: Flow) -> Iterator[Addition]:
         """The counted sum."""
-        yield InputSum(self, input_bits(flow, self, self.bits))
+        yield InputSum(self, input_bits(flow, self, self.bits), part=self.part)
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """Every input is added."""

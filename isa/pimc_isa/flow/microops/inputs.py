@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pimc_isa.flow.define import MicroOp
-from pimc_isa.flow.fields import bit_range
-from pimc_isa.flow.forms import Bits
+from pimc_isa.flow.fields import bit_range, choice
+from pimc_isa.flow.forms import PARTS, Bits
 from pimc_isa.flow.latches import fail
 from pimc_isa.flow.use import ONES
 
@@ -29,9 +29,14 @@ class Load(MicroOp, op="load", resource="memory", makes="inputs"):
 
 
 class Drive(MicroOp, op="drive", resource="dac", takes="inputs"):
-    """Put bits LO..HI-1 of every input onto the word lines."""
+    """Put bits LO..HI-1 of every input onto the word lines.
+
+    positive, negative: of what the input is above, or below, the group's zero point; codes of the negative part are
+    subtracted.
+    """
 
     bits: Bits = bit_range()
+    part: str = choice(*PARTS, optional=True)
 
     def problems(self, flow: Flow, machine: Machine) -> Iterator[tuple[str, str]]:
         """DACs have so many bits."""
@@ -47,7 +52,7 @@ class Drive(MicroOp, op="drive", resource="dac", takes="inputs"):
         """Every word line is driven, and the bits read from its register; the pulses, where it is driven by pulses."""
         lines = use.positions * use.rows
         driven = {"dac_drive": lines, "input_register_byte": lines * (self.bits[1] - self.bits[0]) / 8}
-        return driven | ({"dac_pulse": use.pulses_sent(self.bits)} if use.pulses else {})
+        return driven | ({"dac_pulse": use.pulses_sent(self.bits, self.part)} if use.pulses else {})
 
 
 def input_bits(flow: Flow, op: MicroOp, found: Bits) -> Bits:

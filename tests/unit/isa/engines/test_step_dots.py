@@ -254,7 +254,7 @@ def test_each_conversion_of_folds_sees_those_since_the_last() -> None:
     """Folds of the next conversion run while the first one converts: they are not its own."""
     flow = parse_flow(TWICE)
     reading, form = read_flow(flow), normal_form(flow)
-    assert reading.slices == form.input_slices == ((0, 1), (1, 2), (2, 3), (3, 4))
+    assert tuple(bits[:2] for bits in reading.slices) == form.input_slices == ((0, 1), (1, 2), (2, 3), (3, 4))
     ours = [(tuple((i, j) for i, j, _ in g.pairs), tuple(p for _, _, p in g.pairs), g.shift) for g in reading.groups]
     assert ours == [(b.pairs, b.exponents, b.shift) for b in form.blocks]
     assert [shift for _, _, shift in ours] == [0, 2]

@@ -181,7 +181,7 @@ def test_machine_limits(array: Array, message: str) -> None:
     [
         ("@1 jump", "no micro-op is called 'jump'"),
         ("@x read", "not a micro-op"),
-        ("@1 drive 3", "write '@1 drive LO:HI'"),
+        ("@1 drive 3", r"write '@1 drive LO:HI \[positive|negative\]'"),
         ("@1 convert maybe 8", "wrong arguments"),
         ("@1 convert unsigned 0", "wrong arguments"),
     ],
