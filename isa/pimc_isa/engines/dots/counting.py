@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import group_footprint
 from pimc_isa.engines.dots.layer import Layer
 from pimc_isa.flow.use import FLAGS, ONES, Tally
@@ -88,10 +87,7 @@ def observe(layer: Layer, vectors: Array, measures: frozenset[str], at: Callable
         return _InRounds(len(vectors), None, flags, lines, cells)
     found: Array | None = None
     if FLAGS in measures:
-        if layer.analog is not None:
-            found = layer.analog.flags(vectors, at())
-        else:
-            found = guarded_flags(vectors, layer.cells, layer.weights, layer.form, layer.scale)
+        found = layer.counted.flags(vectors) if layer.analog is None else layer.analog.flags(vectors, at())
     return Observed(len(vectors), ones_of(vectors, layer.weights.block_rows) if ONES in measures else None, found)
 
 

@@ -1,7 +1,8 @@
 """The compiled loops that count bits. Imports numba, so it is imported only where a kernel is wanted.
 
-The population count must be a global here: what a compiled closure captures becomes part of its key in the on-disk
-cache, and an intrinsic has another identity in every process.
+Columns come sixteen at a time, positions some at a time, so that the cells of a column and the inputs of the positions
+stay in the first-level cache. Helpers are globals here: what a compiled closure captures becomes part of its key in the
+on-disk cache, and functions have another identity in every process.
 """
 
 from __future__ import annotations
@@ -10,133 +11,241 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
-from numba.extending import intrinsic
 
+from pimc_isa.engines.kernels.lanes import (
+    bits_put,
+    clipped,
+    count_ones,
+    count_own,
+    doubled,
+    either,
+    ends,
+    folded,
+    load,
+    load_bytes,
+    minus,
+    none,
+    plus,
+    put,
+    rounded,
+    same,
+    shifted,
+    store,
+    times,
+)
 from pimc_isa.jit import cached
 
-__all__ = ["kernel"]
+__all__ = ["block_kernel", "grouped_kernel", "kernel"]
+
+SOME = 64
+_inlined: Any = numba.njit(forceinline=True, boundscheck=False, error_model="numpy")
 
 
-def _count_bits(context, word):  # type: ignore[no-untyped-def]
-    return word(word), lambda _, builder, signature, arguments: builder.ctpop(arguments[0])
+@_inlined
+def _value(p, row):  # type: ignore[no-untyped-def]
+    """What a conversion gives: ``row`` first and last bit, lowest and highest value, step."""
+    v = load(p, row[0] * 16)
+    for bit in range(row[0] + 1, row[1]):
+        v = plus(v, shifted(load(p, bit * 16), np.int32(bit - row[0])))
+    if row[4] != 1:
+        v = rounded(v, row[4])
+    return clipped(v, row[2], row[3])
 
 
-#: LLVM's count of set bits.
-ctpop: Any = intrinsic(_count_bits)
+@_inlined
+def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
+    """Blocks of one weight slice: ``coarse`` conversions as above, then shift, lower end, and their finer ones."""
+    total = same(np.int32(0))
+    for e in range(coarse.shape[0]):
+        row = coarse[e]
+        v = _value(p, row)
+        code = shifted(v, row[5])
+        if row[8] > row[7]:
+            hit = ends(v, row[6], row[3])
+            if flags.size:
+                store(plus(load(flags, at + row[9] * each), minus(hit, same(np.int32(-1)))), flags, at + row[9] * each)
+            better = same(np.int32(0))
+            for f in range(row[7], row[8]):
+                better = plus(better, shifted(_value(p, fine[f]), fine[f, 5]))
+            code = either(hit, better, code)
+        total = plus(total, code)
+    return total
+
+
+@_inlined
+def _inputs(counts, units, p):  # type: ignore[no-untyped-def]
+    """The sum of inputs as unit columns have it: ``units`` as ``_value`` wants them."""
+    put(counts, p, 0, 16)
+    total = same(np.int32(0))
+    for e in range(units.shape[0]):
+        total = plus(total, shifted(_value(p, units[e]), units[e, 0]))
+    return total
 
 
 @cache
-def kernel(
-    slices: int, bits: int, scales: tuple[int, ...], words: int, alike: bool, rounding: int, clips_below: bool, gap: int
-) -> Callable[..., None]:
-    """The kernel for one shape, so that the compiler unrolls the loops over slices, planes and words.
+def kernel(plain: bool) -> Callable[..., None]:
+    """Sums of windows, whose words all columns share. ``plain``: every input bit is converted alike, with step 1."""
 
-    Where all conversions are ``alike``, one pair of limits serves all, and input slices are added high to low,
-    shifting by ``gap`` in between.
-    """
-    planes = len(scales)
-
-    def loops(x, cells, where, lo, hi, step, shift, lowest, highest, signs, ulo, uhi, ustep, ushift, centre, sums):  # type: ignore[no-untyped-def]
+    def loops(x, where, cells, jobs, spans, mask, coarse, fine, units, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
-        held = np.empty(slices * bits * words, np.uint32)
-        index = where.reshape(-1)
-        for m in range(count):
-            for v in range(slices * bits * words):
-                held[v] = x[m, index[v]] if index[v] >= 0 else np.uint32(0)
-            total = sums[m]
-            inputs = np.int32(0)
-            for i in range(ulo.size):
-                p = np.int32(0)
-                for bit in range(bits):
-                    for w in range(words):
-                        p = np.int32(p + (np.int32(ctpop(held[(i * bits + bit) * words + w])) << bit))
-                p = np.int32((p + ustep[i] // 2) // ustep[i] * ustep[i])
-                inputs = np.int32(inputs + np.int32(min(max(p, ulo[i]), uhi[i]) << ushift[i]))
-            for n in range(outputs):
-                total[n] = np.int32(total[n] + inputs * centre[n])
-            for j in range(cells.shape[0]):
-                column, sign = cells[j], signs[j]
-                low, high, by, up = lo[j], hi[j], step[j], shift[j]
-                for n in range(outputs):
-                    t = np.int32(0)
-                    for v in range(slices):
-                        i = slices - 1 - v
-                        p = np.int32(0)
-                        for bit in range(bits):
-                            for s in range(planes):
-                                for w in range(words):
-                                    both = held[(i * bits + bit) * words + w] & column[w, s, n]
-                                    p = np.int32(p + np.int32(ctpop(both)) * np.int32(scales[s] << bit))
-                        if alike:
-                            if rounding != 1:
-                                p = np.int32((p + rounding // 2) // rounding * rounding)
-                            if clips_below:
-                                p = max(p, lowest)
-                            t = np.int32(np.int32(t << gap) + min(p, highest))
+        bits, words = where.shape
+        blocks, out = spans.shape[0], sums.reshape(-1)
+        held = np.empty(SOME * bits * words, np.uint32)
+        inputs, p = np.empty(SOME * blocks * 16, np.int32), np.empty(bits * 16, np.int32)
+        index, each = where.reshape(-1), blocks * count * outputs
+        low, high = coarse[0, 0, 2], coarse[0, 0, 3]
+        for start in range(0, count, SOME):
+            some = min(SOME, count - start)
+            for m in range(some):
+                for v in range(bits * words):
+                    held[m * bits * words + v] = x[start + m, index[v]]
+                for r in range(blocks if units.shape[0] else 0):
+                    u = none()
+                    for w in range(spans[r, 0], spans[r, 1]):
+                        u = count_ones(u, same(np.int32(-1)), held, m * bits * words + w, words)
+                    store(_inputs(u, units, p), inputs, (m * blocks + r) * 16)
+            for c in range(jobs.shape[0]):
+                for m in range(some if units.shape[0] else 0):
+                    t = load(out, (start + m) * outputs + c * 16)
+                    for r in range(blocks):
+                        t = plus(t, times(load(inputs, (m * blocks + r) * 16), load(centre, r * outputs + c * 16)))
+                    store(t, out, (start + m) * outputs + c * 16)
+                for e in range(jobs.shape[1]):
+                    offset, planes, below, r, j, side = jobs[c, e]
+                    sign = load(mask, ((r * coarse.shape[0] + j) * 2 + side) * outputs + c * 16)
+                    first, last = spans[r]
+                    for m in range(some):
+                        q, at, top = none(), offset, np.int32(below)
+                        for _ in range(planes):
+                            u = none()
+                            for w in range(first, last):
+                                u = count_ones(u, load(cells, at), held, m * bits * words + w, words)
+                                at += 16
+                            q = doubled(q, u, top)
+                            top = np.int32(0)
+                        if plain:
+                            t = shifted(folded(q, low, high), np.int32(coarse[j, 0, 5] - coarse[j, 0, 0]))
                         else:
-                            p = np.int32((p + by[i] // 2) // by[i] * by[i])
-                            t = np.int32(t + np.int32(min(max(p, low[i]), high[i]) << up[i]))
-                    if alike:
-                        t = np.int32(t << up[0])
-                    total[n] = np.int32(total[n] + sign[n] * t)
+                            put(q, p, 0, 16)
+                            place = (r * count + start + m) * outputs + c * 16
+                            t = _added(p, coarse[j], fine, flags, place, each)
+                        to = (start + m) * outputs + c * 16
+                        store(plus(load(out, to), minus(t, sign)), out, to)
 
     return cached(loops)
 
 
 @cache
-def block_kernel(slices: int, bits: int, width: int, sides: int, words: int, rounds: bool) -> Callable[..., None]:
-    """The kernel for blocks of pairs: ``width`` bit planes of each of ``sides``; ``rounds``: some step is above 1."""
+def grouped_kernel() -> Callable[..., None]:
+    """Sums of windows of many convolution groups: ``x`` bytes, element ``rows[k] + lanes[n]`` is row k of column n."""
 
-    def loops(x, cells, where, grid, blocks, signs, ulo, uhi, ustep, ushift, centre, sums):  # type: ignore[no-untyped-def]
+    def loops(x, rows, lanes, cells, jobs, spans, mask, coarse, fine, units, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
-        held = np.empty((slices, bits * words), np.uint32)
-        index = where.reshape(slices, bits * words)
-        gathered = np.empty((blocks.shape[0], outputs), np.int32)
+        blocks, out, data = spans.shape[0], sums.reshape(-1), x.reshape(-1)
+        words = spans[blocks - 1, 1]
+        held, p = np.empty(8 * words * 16, np.uint32), np.empty(8 * 16, np.int32)
+        some, each = np.zeros(16, np.uint8), blocks * count * outputs
         for m in range(count):
-            for i in range(slices):
+            base = m * x.shape[1]
+            for c in range(jobs.shape[0]):
+                own, width = lanes[c * 16], min(16, lanes.size - c * 16)
+                near = width == 16 and lanes[c * 16 + 15] - own == 15
+                total = load(out, m * outputs + c * 16)
+                for r in range(blocks):
+                    u = none()
+                    for w in range(spans[r, 0], spans[r, 1]):
+                        h = none()
+                        for k in range(32):
+                            row = rows[w * 32 + k]
+                            if row < 0:
+                                break
+                            if near:
+                                v = load_bytes(data, base + row + own)
+                            else:
+                                for n in range(width):
+                                    some[n] = data[base + row + lanes[c * 16 + n]]
+                                v = load_bytes(some, 0)
+                            h = bits_put(h, v, np.int32(k))
+                        put(h, held, w * 16, words * 16)
+                        u = count_own(u, same(np.int32(-1)), held, w * 16, words * 16)
+                    if units.shape[0]:
+                        total = plus(total, times(_inputs(u, units, p), load(centre, r * outputs + c * 16)))
+                for e in range(jobs.shape[1]):
+                    offset, planes, below, r, j, side = jobs[c, e]
+                    q, at, top = none(), offset, np.int32(below)
+                    for _ in range(planes):
+                        u = none()
+                        for w in range(spans[r, 0], spans[r, 1]):
+                            u = count_own(u, load(cells, at), held, w * 16, words * 16)
+                            at += 16
+                        q = doubled(q, u, top)
+                        top = np.int32(0)
+                    put(q, p, 0, 16)
+                    t = _added(p, coarse[j], fine, flags, (r * count + m) * outputs + c * 16, each)
+                    total = plus(total, minus(t, load(mask, ((r * coarse.shape[0] + j) * 2 + side) * outputs + c * 16)))
+                store(total, out, m * outputs + c * 16)
+
+    return cached(loops)
+
+
+@cache
+def block_kernel() -> Callable[..., None]:
+    """Blocks of several pairs: ``grid`` [slices, inputs, 8] as ``_value``, then block, exponent, is the sign first."""
+
+    def loops(x, where, cells, jobs, spans, mask, grid, blocks, units, centre, sums):  # type: ignore[no-untyped-def]
+        count, outputs = sums.shape
+        bits, words = where.shape
+        rounds, out, index = spans.shape[0], sums.reshape(-1), where.reshape(-1)
+        each = jobs.shape[1] // rounds
+        held, p = np.empty(SOME * bits * words, np.uint32), np.empty(bits * 16, np.int32)
+        gathered = np.empty(blocks.shape[0] * 16, np.int32)
+        for start in range(0, count, SOME):
+            some = min(SOME, count - start)
+            for m in range(some):
                 for v in range(bits * words):
-                    held[i, v] = x[m, index[i, v]] if index[i, v] >= 0 else np.uint32(0)
-            total = sums[m]
-            inputs = np.int32(0)
-            for i in range(ulo.size):
-                p = np.int32(0)
-                for bit in range(bits):
-                    for w in range(words):
-                        p = np.int32(p + (np.int32(ctpop(held[i, bit * words + w])) << bit))
-                p = np.int32((p + ustep[i] // 2) // ustep[i] * ustep[i])
-                inputs = np.int32(inputs + np.int32(min(max(p, ulo[i]), uhi[i]) << ushift[i]))
-            for n in range(outputs):
-                total[n] = np.int32(total[n] + inputs * centre[n])
-            gathered[:] = np.int32(0)
-            for j in range(cells.shape[0]):
-                column, sign = cells[j], signs[j]
-                for i in range(slices):
-                    to, row = gathered[grid[j, i, 0]], held[i]
-                    up, first = grid[j, i, 1], grid[j, i, 2]
-                    low, high, by = grid[j, i, 3], grid[j, i, 4], grid[j, i, 5]
-                    for n in range(outputs):
-                        q = np.int32(0)
-                        for side in range(sides):
-                            p = np.int32(0)
-                            for bit in range(bits):
-                                for s in range(width):
-                                    for w in range(words):
-                                        both = row[bit * words + w] & column[w, side * width + s, n]
-                                        p = np.int32(p + (np.int32(ctpop(both)) << (s + bit)))
-                            if rounds:
-                                p = np.int32((p + by // 2) // by * by)
-                            p = min(max(p, low), high)
-                            q = np.int32(q - p) if side else np.int32(q + p)
-                        to[n] = np.int32(to[n] + np.int32((sign[n] * q if first else q) << up))
-            for b in range(blocks.shape[0]):
-                low, high, by, up, last = blocks[b, 0], blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
-                values = gathered[b]
-                for n in range(outputs):
-                    y = np.int32(values[n])
-                    if rounds:
-                        y = np.int32((y + by // 2) // by * by)
-                    z = np.int32(min(max(y, low), high) << up)
-                    total[n] = np.int32(total[n] + (signs[last, n] * z if last >= 0 else z))
+                    held[m * bits * words + v] = x[start + m, index[v]]
+            for c in range(jobs.shape[0]):
+                for r in range(rounds):
+                    first, last = spans[r]
+                    middle = load(centre, r * outputs + c * 16)
+                    for m in range(some):
+                        to = (start + m) * outputs + c * 16
+                        total = load(out, to)
+                        if units.shape[0]:
+                            u = none()
+                            for w in range(first, last):
+                                u = count_ones(u, same(np.int32(-1)), held, m * bits * words + w, words)
+                            total = plus(total, times(_inputs(u, units, p), middle))
+                        for b in range(blocks.shape[0]):
+                            store(same(np.int32(0)), gathered, b * 16)
+                        for e in range(r * each, (r + 1) * each):
+                            offset, planes, below, _, j, side = jobs[c, e]
+                            sign = load(mask, ((r * grid.shape[0] + j) * 2 + side) * outputs + c * 16)
+                            q, at, top = none(), offset, np.int32(below)
+                            for _ in range(planes):
+                                u = none()
+                                for w in range(first, last):
+                                    u = count_ones(u, load(cells, at), held, m * bits * words + w, words)
+                                    at += 16
+                                q = doubled(q, u, top)
+                                top = np.int32(0)
+                            put(q, p, 0, 16)
+                            for i in range(grid.shape[1]):
+                                row = grid[j, i]
+                                v = minus(_value(p, row), sign if row[7] else same(np.int32(-side)))
+                                b = row[5] * 16
+                                store(plus(load(gathered, b), shifted(v, row[6])), gathered, b)
+                        for b in range(blocks.shape[0]):
+                            row = blocks[b]
+                            v = load(gathered, b * 16)
+                            if row[2] != 1:
+                                v = rounded(v, row[2])
+                            v = shifted(clipped(v, row[0], row[1]), row[3])
+                            if row[4] >= 0:
+                                v = minus(v, load(mask, (r * grid.shape[0] + row[4]) * 2 * outputs + c * 16))
+                            total = plus(total, v)
+                        store(total, out, to)
 
     return cached(loops)
