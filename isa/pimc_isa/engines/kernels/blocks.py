@@ -28,7 +28,7 @@ class BlockProduct:
         c = self._columns = columns_of(cells, weights, apart=weights.bipolar)
         self._outputs = cells.codes.shape[2]
         where = input_words(depth, taps)
-        self._arguments = where, c.cells, c.jobs, c.spans, c.mask, *_tables(form), unit_table(form), c.centre
+        self._arguments = where, c.cells, c.jobs, c.spans, c.mask, *_tables(form), *unit_table(form), c.centre
 
     def __call__(self, packed: Array) -> Array:
         """i32 sums [m, n] of packed windows u8 [m, taps * depth] (for each tap its 8 planes)."""

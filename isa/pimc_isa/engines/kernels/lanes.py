@@ -17,6 +17,7 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "WIDTH",
     "bits_put",
+    "capped",
     "clipped",
     "count_ones",
     "count_own",
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "load_bytes",
     "minus",
+    "negative",
     "none",
     "plus",
     "put",
@@ -183,7 +185,10 @@ def shifted(builder: Any, a: Any, places: Any) -> Any:
 
 
 def _clip(builder: Any, a: Any, low: Any, high: Any) -> Any:
-    a = builder.select(builder.icmp_signed("<", a, low), low, a)
+    return _least(builder, builder.select(builder.icmp_signed("<", a, low), low, a), high)
+
+
+def _least(builder: Any, a: Any, high: Any) -> Any:
     return builder.select(builder.icmp_signed(">", a, high), high, a)
 
 
@@ -249,16 +254,20 @@ def count_own(builder: Any, counts: Any, cells: Any, words: Any, at: Any, step: 
     return _each(builder, counts, counted)
 
 
-@_operation(_eight, _eight, _eight, types.int32)
-def doubled(builder: Any, sums: Any, counts: Any, mask: Any) -> Any:
-    """Twice the sums plus the counts; minus them where the mask is -1."""
-    wide = _splat(builder, mask)
+@_operation(_eight, _eight, _eight)
+def doubled(builder: Any, sums: Any, counts: Any) -> Any:
+    """Twice the sums plus the counts."""
 
     def next_sum(bit: int, total: Any) -> Any:
-        signed = builder.sub(builder.xor(builder.extract_value(counts, bit), wide), wide)
-        return builder.add(builder.shl(total, _constant(1)), signed)
+        return builder.add(builder.shl(total, _constant(1)), builder.extract_value(counts, bit))
 
     return _each(builder, sums, next_sum)
+
+
+@_operation(_eight, _eight)
+def negative(builder: Any, counts: Any) -> Any:
+    """Minus the counts."""
+    return _each(builder, counts, lambda bit, count: builder.neg(count))
 
 
 @_operation(types.void, _eight, None, types.intp, types.intp)
@@ -272,10 +281,21 @@ def put(builder: Any, value: Any, data: Any, at: Any, step: Any) -> None:
 @_operation(_lanes, _eight, types.int32, types.int32)
 def folded(builder: Any, value: Any, low: Any, high: Any) -> Any:
     """The eight, clipped, each times two to its bit, added."""
-    limits, total = (_splat(builder, low), _splat(builder, high)), _constant(0)
-    for bit in reversed(range(_BITS)):
-        part = _clip(builder, builder.extract_value(value, bit), *limits)
-        total = builder.add(builder.shl(total, _constant(1)), part)
+    limits = _splat(builder, low), _splat(builder, high)
+    return _fold(builder, value, lambda part: _clip(builder, part, *limits))
+
+
+@_operation(_lanes, _eight, types.int32)
+def capped(builder: Any, value: Any, high: Any) -> Any:
+    """As ``folded``, of what is never too low."""
+    limit = _splat(builder, high)
+    return _fold(builder, value, lambda part: _least(builder, part, limit))
+
+
+def _fold(builder: Any, value: Any, change: Callable[[Any], Any]) -> Any:
+    total = change(builder.extract_value(value, _BITS - 1))
+    for bit in reversed(range(_BITS - 1)):
+        total = builder.add(builder.shl(total, _constant(1)), change(builder.extract_value(value, bit)))
     return total
 
 

@@ -83,13 +83,13 @@ class _Sliced:
         self._columns: Columns = columns_of(cells, weights, form.sides)
         self._outputs = cells.codes.shape[0] * cells.codes.shape[2]
         self._blocks = len(form.blocks)
-        self._plain = _plain(form)
+        self._kind = _kind(form, weights)
         self._units = unit_table(form)
         self._tables = _tables(form)
 
     def _arguments(self) -> tuple[Array, ...]:
         c = self._columns
-        return (c.cells, c.jobs, c.spans, c.mask, *self._tables, self._units, c.centre)
+        return (c.cells, c.jobs, c.spans, c.mask, *self._tables, *self._units, c.centre)
 
     def _sums(self, count: int) -> Array:
         return np.zeros((count, self._columns.outputs), np.int32)
@@ -109,19 +109,19 @@ class BitProduct(_Sliced):
     def __call__(self, packed: Array) -> Array:
         """i32 sums [m, n] of packed windows u8 [m, taps * depth] (for each tap its 8 planes)."""
         sums = self._sums(len(packed))
-        self._run(packed, sums, _NO_FLAGS, self._plain)
+        self._run(packed, sums, _NO_FLAGS, self._kind)
         return np.ascontiguousarray(sums[:, : self._outputs])
 
     def flags(self, packed: Array) -> Array:
         """End codes of guarded conversions, as ``exactness.guarded_flags`` counts them, without the group."""
         flags = self._flags(len(packed))
-        self._run(packed, self._sums(len(packed)), flags.reshape(-1), False)
+        self._run(packed, self._sums(len(packed)), flags.reshape(-1), ("any", 0))
         return flags[..., : self._outputs]
 
-    def _run(self, packed: Array, sums: Array, flags: Array, plain: bool) -> None:
+    def _run(self, packed: Array, sums: Array, flags: Array, kind: tuple[str, int]) -> None:
         from pimc_isa.engines.kernels.popcount_loops import kernel
 
-        kernel(plain)(packed.view(np.uint32), self._where, *self._arguments(), sums, flags)
+        kernel(*kind)(packed.view(np.uint32), self._where, *self._arguments(), sums, flags)
 
 
 class GroupedBits(_Sliced):
@@ -197,14 +197,25 @@ def _row(block: Block, form: NormalForm) -> tuple[int, ...]:
     return (*form.input_slices[block.pairs[0][0]], *_limits(block.conversion), block.shift)
 
 
-def _plain(form: NormalForm) -> bool:
-    """Whether every input bit by itself goes through the same conversion, which does not round."""
-    alike = {_limits(b.conversion) for b in form.blocks}
-    slices = [form.input_slices[b.pairs[0][0]] for b in form.blocks]
-    places = {b.shift - lo - form.weight_shifts[b.pairs[0][1]] for b, (lo, _) in zip(form.blocks, slices, strict=True)}
-    whole = sorted(form.input_slices) == [(bit, bit + 1) for bit in range(INPUT_BITS)]
-    steps = {step for _, _, step in alike}
-    return whole and len(alike) == 1 and steps == {1} and places == {0} and "refinement" not in form.shape.parts
+def _kind(form: NormalForm, weights: Weights) -> tuple[str, int]:
+    """What ``kernel`` is told of a form: its kind, and the bits at which speculated slices begin."""
+    blocks = [*form.blocks, *(f for b in form.blocks for f in b.refinement)]
+    slices = [form.input_slices[b.pairs[0][0]] for b in blocks]
+    places = {b.shift - lo - form.weight_shifts[b.pairs[0][1]] for b, (lo, _) in zip(blocks, slices, strict=True)}
+    limits = {_limits(b.conversion) for b in blocks}
+    bits = [(bit, bit + 1) for bit in range(INPUT_BITS)]
+    first = sorted({form.input_slices[b.pairs[0][0]] for b in form.blocks})
+    whole = [bit for lo, hi in first for bit in range(lo, hi)] == list(range(INPUT_BITS))
+    full = len(form.blocks) == len(first) * len(form.weight_shifts)
+    if len(limits) != 1 or places != {0} or {step for _, _, step in limits} != {1} or not (whole and full):
+        return "any", 0
+    finer = [sorted(form.input_slices[f.pairs[0][0]] for f in b.refinement) for b in form.blocks]
+    if first == bits and not any(finer):
+        never_low = not weights.bipolar and max(lo for lo, _, _ in limits) <= 0
+        return "capped" if never_low else "plain", 0
+    if all(fine and set(fine) <= set(bits) for fine in finer) and all(b.conversion for b in form.blocks):
+        return "speculated", sum(1 << lo for lo, _ in first)
+    return "any", 0
 
 
 def _tables(form: NormalForm) -> tuple[Array, Array]:
@@ -225,7 +236,15 @@ def _tables(form: NormalForm) -> tuple[Array, Array]:
     return np.array(filled, np.int32), np.array(list(chain(fine, [(0,) * 6])), np.int32)
 
 
-def unit_table(form: NormalForm) -> Array:
-    """Conversions of the sums of input slices as ``_row``, or none."""
-    rows = [(*bits, *_limits(c)) for c, bits in zip(form.unit_conversions, form.input_slices, strict=False)]
-    return np.array(rows, np.int32).reshape(len(rows), 5)
+def unit_table(form: NormalForm) -> tuple[Array, bool]:
+    """Conversions of the sums of input slices [n, 5], and whether every bit by itself goes through the same one.
+
+    What is not converted is added bit by bit.
+    """
+    rows: list[tuple[int, ...]] = []
+    for c, (lo, hi) in zip(form.unit_conversions, form.input_slices, strict=False):
+        slices = [(lo, hi)] if c else [(bit, bit + 1) for bit in range(lo, hi)]
+        rows += [(*bits, *_limits(c)) for bits in slices]
+    alike = len({row[2:] for row in rows}) == 1 and rows[0][4] == 1
+    even = alike and sorted(row[:2] for row in rows) == [(bit, bit + 1) for bit in range(INPUT_BITS)]
+    return np.array(rows, np.int32).reshape(len(rows), 5), even

@@ -16,6 +16,7 @@ import numpy as np
 
 from pimc_isa.engines.kernels.lanes import (
     bits_put,
+    capped,
     clipped,
     count_ones,
     count_own,
@@ -26,6 +27,7 @@ from pimc_isa.engines.kernels.lanes import (
     load,
     load_bytes,
     minus,
+    negative,
     none,
     plus,
     put,
@@ -75,8 +77,27 @@ def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def _inputs(counts, units, p):  # type: ignore[no-untyped-def]
-    """The sum of inputs as unit columns have it: ``units`` as ``_value`` wants them."""
+def _speculated(p, cuts, low, high, end):  # type: ignore[no-untyped-def]
+    """As ``_added`` where all is alike: slices that begin at bits in ``cuts``, each bit by itself where one is flagged."""
+    coarse = fine = total = same(np.int32(0))
+    for n in range(8):
+        bit = 7 - n
+        one = load(p, bit * 16)
+        coarse = plus(plus(coarse, coarse), one)
+        fine = plus(plus(fine, fine), clipped(one, low, high))
+        total = plus(total, total)
+        if cuts >> bit & 1:
+            code = clipped(coarse, low, high)
+            total = plus(total, either(ends(code, end, high), fine, code))
+            coarse = fine = same(np.int32(0))
+    return total
+
+
+@_inlined
+def _inputs(counts, units, even, p):  # type: ignore[no-untyped-def]
+    """The sum of inputs as unit columns have it: ``units`` as ``_value`` wants them; ``even``: each bit, all alike."""
+    if even:
+        return folded(counts, units[0, 2], units[0, 3])
     put(counts, p, 0, 16)
     total = same(np.int32(0))
     for e in range(units.shape[0]):
@@ -84,18 +105,60 @@ def _inputs(counts, units, p):  # type: ignore[no-untyped-def]
     return total
 
 
-@cache
-def kernel(plain: bool) -> Callable[..., None]:
-    """Sums of windows, whose words all columns share. ``plain``: every input bit is converted alike, with step 1."""
+@_inlined
+def _counts(cells, at, planes, below, words, where, first, last, step):  # type: ignore[no-untyped-def]
+    """Column sums of every input bit: planes from the highest on, which counts negative with ``below``."""
+    q = none()
+    for s in range(planes):
+        u = none()
+        for w in range(first, last):
+            u = count_ones(u, load(cells, at), words, where + w, step)
+            at += 16
+        if s:
+            q = doubled(q, u)
+        elif below:
+            q = negative(u)
+        else:
+            q = u
+    return q
 
-    def loops(x, where, cells, jobs, spans, mask, coarse, fine, units, centre, sums, flags):  # type: ignore[no-untyped-def]
+
+@_inlined
+def _own_counts(cells, at, planes, below, words, first, last, step):  # type: ignore[no-untyped-def]
+    """The same where every column has words of its own."""
+    q = none()
+    for s in range(planes):
+        u = none()
+        for w in range(first, last):
+            u = count_own(u, load(cells, at), words, w * 16, step)
+            at += 16
+        if s:
+            q = doubled(q, u)
+        elif below:
+            q = negative(u)
+        else:
+            q = u
+    return q
+
+
+@cache
+def kernel(kind: str, cuts: int) -> Callable[..., None]:
+    """Sums of windows, whose words all columns share.
+
+    ``kind``: 'any' form. 'plain': every input bit goes through the same conversion, which does not round; 'capped': and
+    nothing is too low for it. 'speculated': so do slices that begin at the bits in ``cuts``, and where one is flagged
+    its bits.
+    """
+    plain, capped_only, speculated = kind == "plain", kind == "capped", kind == "speculated"
+
+    def loops(x, where, cells, jobs, spans, mask, coarse, fine, units, even, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
         bits, words = where.shape
         blocks, out = spans.shape[0], sums.reshape(-1)
         held = np.empty(SOME * bits * words, np.uint32)
         inputs, p = np.empty(SOME * blocks * 16, np.int32), np.empty(bits * 16, np.int32)
         index, each = where.reshape(-1), blocks * count * outputs
-        low, high = coarse[0, 0, 2], coarse[0, 0, 3]
+        low, high, end = coarse[0, 0, 2], coarse[0, 0, 3], coarse[0, 0, 6]
         for start in range(0, count, SOME):
             some = min(SOME, count - start)
             for m in range(some):
@@ -105,7 +168,7 @@ def kernel(plain: bool) -> Callable[..., None]:
                     u = none()
                     for w in range(spans[r, 0], spans[r, 1]):
                         u = count_ones(u, same(np.int32(-1)), held, m * bits * words + w, words)
-                    store(_inputs(u, units, p), inputs, (m * blocks + r) * 16)
+                    store(_inputs(u, units, even, p), inputs, (m * blocks + r) * 16)
             for c in range(jobs.shape[0]):
                 for m in range(some if units.shape[0] else 0):
                     t = load(out, (start + m) * outputs + c * 16)
@@ -117,16 +180,15 @@ def kernel(plain: bool) -> Callable[..., None]:
                     sign = load(mask, ((r * coarse.shape[0] + j) * 2 + side) * outputs + c * 16)
                     first, last = spans[r]
                     for m in range(some):
-                        q, at, top = none(), offset, np.int32(below)
-                        for _ in range(planes):
-                            u = none()
-                            for w in range(first, last):
-                                u = count_ones(u, load(cells, at), held, m * bits * words + w, words)
-                                at += 16
-                            q = doubled(q, u, top)
-                            top = np.int32(0)
-                        if plain:
-                            t = shifted(folded(q, low, high), np.int32(coarse[j, 0, 5] - coarse[j, 0, 0]))
+                        q = _counts(cells, offset, planes, below, held, m * bits * words, first, last, words)
+                        up = np.int32(coarse[j, 0, 5] - coarse[j, 0, 0])
+                        if capped_only:
+                            t = shifted(capped(q, high), up)
+                        elif plain:
+                            t = shifted(folded(q, low, high), up)
+                        elif speculated:
+                            put(q, p, 0, 16)
+                            t = shifted(_speculated(p, cuts, low, high, end), up)
                         else:
                             put(q, p, 0, 16)
                             place = (r * count + start + m) * outputs + c * 16
@@ -141,7 +203,7 @@ def kernel(plain: bool) -> Callable[..., None]:
 def grouped_kernel() -> Callable[..., None]:
     """Sums of windows of many convolution groups: ``x`` bytes, element ``rows[k] + lanes[n]`` is row k of column n."""
 
-    def loops(x, rows, lanes, cells, jobs, spans, mask, coarse, fine, units, centre, sums, flags):  # type: ignore[no-untyped-def]
+    def loops(x, rows, lanes, cells, jobs, spans, mask, coarse, fine, units, even, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
         blocks, out, data = spans.shape[0], sums.reshape(-1), x.reshape(-1)
         words = spans[blocks - 1, 1]
@@ -171,17 +233,10 @@ def grouped_kernel() -> Callable[..., None]:
                         put(h, held, w * 16, words * 16)
                         u = count_own(u, same(np.int32(-1)), held, w * 16, words * 16)
                     if units.shape[0]:
-                        total = plus(total, times(_inputs(u, units, p), load(centre, r * outputs + c * 16)))
+                        total = plus(total, times(_inputs(u, units, even, p), load(centre, r * outputs + c * 16)))
                 for e in range(jobs.shape[1]):
                     offset, planes, below, r, j, side = jobs[c, e]
-                    q, at, top = none(), offset, np.int32(below)
-                    for _ in range(planes):
-                        u = none()
-                        for w in range(spans[r, 0], spans[r, 1]):
-                            u = count_own(u, load(cells, at), held, w * 16, words * 16)
-                            at += 16
-                        q = doubled(q, u, top)
-                        top = np.int32(0)
+                    q = _own_counts(cells, offset, planes, below, held, spans[r, 0], spans[r, 1], words * 16)
                     put(q, p, 0, 16)
                     t = _added(p, coarse[j], fine, flags, (r * count + m) * outputs + c * 16, each)
                     total = plus(total, minus(t, load(mask, ((r * coarse.shape[0] + j) * 2 + side) * outputs + c * 16)))
@@ -194,7 +249,7 @@ def grouped_kernel() -> Callable[..., None]:
 def block_kernel() -> Callable[..., None]:
     """Blocks of several pairs: ``grid`` [slices, inputs, 8] as ``_value``, then block, exponent, is the sign first."""
 
-    def loops(x, where, cells, jobs, spans, mask, grid, blocks, units, centre, sums):  # type: ignore[no-untyped-def]
+    def loops(x, where, cells, jobs, spans, mask, grid, blocks, units, even, centre, sums):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
         bits, words = where.shape
         rounds, out, index = spans.shape[0], sums.reshape(-1), where.reshape(-1)
@@ -217,20 +272,13 @@ def block_kernel() -> Callable[..., None]:
                             u = none()
                             for w in range(first, last):
                                 u = count_ones(u, same(np.int32(-1)), held, m * bits * words + w, words)
-                            total = plus(total, times(_inputs(u, units, p), middle))
+                            total = plus(total, times(_inputs(u, units, even, p), middle))
                         for b in range(blocks.shape[0]):
                             store(same(np.int32(0)), gathered, b * 16)
                         for e in range(r * each, (r + 1) * each):
                             offset, planes, below, _, j, side = jobs[c, e]
                             sign = load(mask, ((r * grid.shape[0] + j) * 2 + side) * outputs + c * 16)
-                            q, at, top = none(), offset, np.int32(below)
-                            for _ in range(planes):
-                                u = none()
-                                for w in range(first, last):
-                                    u = count_ones(u, load(cells, at), held, m * bits * words + w, words)
-                                    at += 16
-                                q = doubled(q, u, top)
-                                top = np.int32(0)
+                            q = _counts(cells, offset, planes, below, held, m * bits * words, first, last, words)
                             put(q, p, 0, 16)
                             for i in range(grid.shape[1]):
                                 row = grid[j, i]
