@@ -140,19 +140,19 @@ class GroupedBits(_Sliced):
     def __call__(self, x: Array) -> Array:
         """i32 sums [m, groups * n] of windows u8 [m, elements]."""
         sums = self._sums(len(x))
-        self._run(x, sums, _NO_FLAGS)
+        self._run(x, sums, _NO_FLAGS, self._kind)
         return np.ascontiguousarray(sums[:, : self._outputs])
 
     def flags(self, x: Array) -> Array:
         """End codes of guarded conversions, as ``exactness.guarded_flags`` counts them."""
         flags = self._flags(len(x))
-        self._run(x, self._sums(len(x)), flags.reshape(-1))
+        self._run(x, self._sums(len(x)), flags.reshape(-1), ("any", 0))
         return flags[..., : self._outputs].reshape(*flags.shape[:3], *self._shape)
 
-    def _run(self, x: Array, sums: Array, flags: Array) -> None:
+    def _run(self, x: Array, sums: Array, flags: Array, kind: tuple[str, int]) -> None:
         from pimc_isa.engines.kernels.popcount_loops import grouped_kernel
 
-        grouped_kernel()(x, self._rows, self._lanes, *self._arguments(), sums, flags)
+        grouped_kernel(*kind)(x, self._rows, self._lanes, *self._arguments(), sums, flags)
 
 
 def bit_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, depth: int) -> BitProduct | None:

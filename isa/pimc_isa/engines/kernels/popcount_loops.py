@@ -78,7 +78,7 @@ def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _speculated(p, cuts, low, high, end):  # type: ignore[no-untyped-def]
-    """As ``_added`` where all is alike: slices that begin at bits in ``cuts``, each bit by itself where one is flagged."""
+    """As ``_added`` where all is alike: slices begin at bits in ``cuts``, and are made of bits where they are flagged."""
     coarse = fine = total = same(np.int32(0))
     for n in range(8):
         bit = 7 - n
@@ -91,6 +91,20 @@ def _speculated(p, cuts, low, high, end):  # type: ignore[no-untyped-def]
             total = plus(total, either(ends(code, end, high), fine, code))
             coarse = fine = same(np.int32(0))
     return total
+
+
+@_inlined
+def _alike(counts, p, coarse, j, highest, cuts):  # type: ignore[no-untyped-def]
+    """What weight slice j adds where all conversions are alike; ``highest``: and nothing is too low."""
+    low, high, end = coarse[0, 0, 2], coarse[0, 0, 3], coarse[0, 0, 6]
+    if highest:
+        t = capped(counts, high)
+    elif cuts:
+        put(counts, p, 0, 16)
+        t = _speculated(p, cuts, low, high, end)
+    else:
+        t = folded(counts, low, high)
+    return shifted(t, np.int32(coarse[j, 0, 5] - coarse[j, 0, 0]))
 
 
 @_inlined
@@ -149,7 +163,7 @@ def kernel(kind: str, cuts: int) -> Callable[..., None]:
     nothing is too low for it. 'speculated': so do slices that begin at the bits in ``cuts``, and where one is flagged
     its bits.
     """
-    plain, capped_only, speculated = kind == "plain", kind == "capped", kind == "speculated"
+    any_form, highest = kind == "any", kind == "capped"
 
     def loops(x, where, cells, jobs, spans, mask, coarse, fine, units, even, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
@@ -158,7 +172,6 @@ def kernel(kind: str, cuts: int) -> Callable[..., None]:
         held = np.empty(SOME * bits * words, np.uint32)
         inputs, p = np.empty(SOME * blocks * 16, np.int32), np.empty(bits * 16, np.int32)
         index, each = where.reshape(-1), blocks * count * outputs
-        low, high, end = coarse[0, 0, 2], coarse[0, 0, 3], coarse[0, 0, 6]
         for start in range(0, count, SOME):
             some = min(SOME, count - start)
             for m in range(some):
@@ -181,18 +194,12 @@ def kernel(kind: str, cuts: int) -> Callable[..., None]:
                     first, last = spans[r]
                     for m in range(some):
                         q = _counts(cells, offset, planes, below, held, m * bits * words, first, last, words)
-                        up = np.int32(coarse[j, 0, 5] - coarse[j, 0, 0])
-                        if capped_only:
-                            t = shifted(capped(q, high), up)
-                        elif plain:
-                            t = shifted(folded(q, low, high), up)
-                        elif speculated:
-                            put(q, p, 0, 16)
-                            t = shifted(_speculated(p, cuts, low, high, end), up)
-                        else:
+                        if any_form:
                             put(q, p, 0, 16)
                             place = (r * count + start + m) * outputs + c * 16
                             t = _added(p, coarse[j], fine, flags, place, each)
+                        else:
+                            t = _alike(q, p, coarse, j, highest, cuts)
                         to = (start + m) * outputs + c * 16
                         store(plus(load(out, to), minus(t, sign)), out, to)
 
@@ -200,8 +207,9 @@ def kernel(kind: str, cuts: int) -> Callable[..., None]:
 
 
 @cache
-def grouped_kernel() -> Callable[..., None]:
+def grouped_kernel(kind: str, cuts: int) -> Callable[..., None]:
     """Sums of windows of many convolution groups: ``x`` bytes, element ``rows[k] + lanes[n]`` is row k of column n."""
+    any_form, highest = kind == "any", kind == "capped"
 
     def loops(x, rows, lanes, cells, jobs, spans, mask, coarse, fine, units, even, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
@@ -237,8 +245,11 @@ def grouped_kernel() -> Callable[..., None]:
                 for e in range(jobs.shape[1]):
                     offset, planes, below, r, j, side = jobs[c, e]
                     q = _own_counts(cells, offset, planes, below, held, spans[r, 0], spans[r, 1], words * 16)
-                    put(q, p, 0, 16)
-                    t = _added(p, coarse[j], fine, flags, (r * count + m) * outputs + c * 16, each)
+                    if any_form:
+                        put(q, p, 0, 16)
+                        t = _added(p, coarse[j], fine, flags, (r * count + m) * outputs + c * 16, each)
+                    else:
+                        t = _alike(q, p, coarse, j, highest, cuts)
                     total = plus(total, minus(t, load(mask, ((r * coarse.shape[0] + j) * 2 + side) * outputs + c * 16)))
                 store(total, out, m * outputs + c * 16)
 
