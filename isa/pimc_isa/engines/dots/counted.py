@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
 from pimc_isa.crossbar.cells import Cells
 from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
+from pimc_isa.engines.kernels.corrected import CorrectedProduct, corrected_product
 from pimc_isa.engines.kernels.popcount import BitProduct, GroupedBits, bit_product, grouped_bits, pack, widened
 from pimc_isa.flow.forms import NormalForm
 from pimc_isa.operands import Weights
@@ -35,8 +37,15 @@ class CountedProduct:
     def of_taps(self, taps: int, depth: int) -> BitProduct | BlockProduct | None:
         """The kernel for windows of so many packed vectors of ``depth`` bits, of one convolution group."""
         if (taps, depth) not in self._dense:
-            self._dense[taps, depth] = bit_product(*self._held, taps, depth) or block_product(*self._held, taps, depth)
+            found: BitProduct | BlockProduct | None = bit_product(*self._held, taps, depth)
+            if found is None and self._corrected is None:
+                found = block_product(*self._held, taps, depth)
+            self._dense[taps, depth] = found
         return self._dense[taps, depth]
+
+    @cached_property
+    def _corrected(self) -> CorrectedProduct | None:
+        return corrected_product(*self._held)
 
     def of_groups(self, taps: int) -> GroupedBits | None:
         """The kernel for whole windows [m, taps * groups * channels]."""
@@ -53,7 +62,9 @@ class CountedProduct:
         """i32 [m, n] of window vectors u8 [m, k], for one convolution group."""
         wide = widened(a, self._held[1].block_rows)
         kernel = self.of_taps(1, wide.shape[1])
-        return self._reference(a[:, None]) if kernel is None else kernel(pack(wide))
+        if kernel is not None:
+            return kernel(pack(wide))
+        return self._reference(a[:, None]) if self._corrected is None else self._corrected(a)
 
     def flags(self, a: Array) -> Array:
         """As ``exactness.guarded_flags``, of window vectors u8 [m, groups, k]."""

@@ -19,6 +19,7 @@ __all__ = [
     "bits_put",
     "capped",
     "clipped",
+    "count_more",
     "count_ones",
     "count_own",
     "doubled",
@@ -27,7 +28,9 @@ __all__ = [
     "folded",
     "load",
     "load_bytes",
+    "lowered",
     "minus",
+    "multiples",
     "negative",
     "none",
     "plus",
@@ -206,6 +209,25 @@ def rounded(builder: Any, a: Any, step: Any) -> Any:
     quotient = builder.sdiv(raised, wide)
     below = builder.icmp_signed("<", builder.sub(raised, builder.mul(quotient, wide)), _constant(0))
     return builder.mul(builder.add(quotient, builder.sext(below, _VECTOR)), wide)
+
+
+@_operation(_lanes, _lanes, types.int32)
+def multiples(builder: Any, a: Any, step: Any) -> Any:
+    """As ``rounded``, for a step that is a power of two."""
+    wide = _splat(builder, step)
+    return builder.and_(builder.add(a, builder.lshr(wide, _constant(1))), builder.neg(wide))
+
+
+@_operation(_lanes, _lanes, types.int32)
+def lowered(builder: Any, a: Any, places: Any) -> Any:
+    """``a >> places``."""
+    return builder.ashr(a, _splat(builder, places))
+
+
+@_operation(_lanes, _lanes, _lanes, types.int32)
+def count_more(builder: Any, count: Any, cells: Any, word: Any) -> Any:
+    """Add the ones that cells have in common with a word."""
+    return builder.add(count, _ones(builder, builder.and_(cells, _splat(builder, word))))
 
 
 @_operation(_lanes, _lanes, types.int32, types.int32)

@@ -66,6 +66,8 @@ def widened(a: Array, block_rows: int) -> Array:
     """Window vectors u8 [m, k] with zeros behind each row block, so that every block begins a word."""
     blocks, each = -(-a.shape[1] // block_rows), -(-block_rows // WORD) * WORD
     if each == block_rows:
+        if a.shape[1] % WORD == 0:
+            return a
         wide = np.zeros((len(a), -(-a.shape[1] // WORD) * WORD), np.uint8)
         wide[:, : a.shape[1]] = a
         return wide

@@ -18,6 +18,7 @@ from pimc_isa.engines.kernels.lanes import (
     bits_put,
     capped,
     clipped,
+    count_more,
     count_ones,
     count_own,
     doubled,
@@ -26,7 +27,9 @@ from pimc_isa.engines.kernels.lanes import (
     folded,
     load,
     load_bytes,
+    lowered,
     minus,
+    multiples,
     negative,
     none,
     plus,
@@ -39,10 +42,18 @@ from pimc_isa.engines.kernels.lanes import (
 )
 from pimc_isa.jit import cached
 
-__all__ = ["block_kernel", "grouped_kernel", "kernel"]
+__all__ = ["block_kernel", "corrected_kernel", "grouped_kernel", "kernel"]
 
 SOME = 64
 _inlined: Any = numba.njit(forceinline=True, boundscheck=False, error_model="numpy")
+
+
+@_inlined
+def _nearest(v, step):  # type: ignore[no-untyped-def]
+    """The nearest multiple of a step, halves up."""
+    if step == 1:
+        return v
+    return multiples(v, step) if step & (step - 1) == 0 else rounded(v, step)
 
 
 @_inlined
@@ -51,9 +62,7 @@ def _value(p, row):  # type: ignore[no-untyped-def]
     v = load(p, row[0] * 16)
     for bit in range(row[0] + 1, row[1]):
         v = plus(v, shifted(load(p, bit * 16), np.int32(bit - row[0])))
-    if row[4] != 1:
-        v = rounded(v, row[4])
-    return clipped(v, row[2], row[3])
+    return clipped(_nearest(v, row[4]), row[2], row[3])
 
 
 @_inlined
@@ -298,13 +307,97 @@ def block_kernel() -> Callable[..., None]:
                                 store(plus(load(gathered, b), shifted(v, row[6])), gathered, b)
                         for b in range(blocks.shape[0]):
                             row = blocks[b]
-                            v = load(gathered, b * 16)
-                            if row[2] != 1:
-                                v = rounded(v, row[2])
+                            v = _nearest(load(gathered, b * 16), row[2])
                             v = shifted(clipped(v, row[0], row[1]), row[3])
                             if row[4] >= 0:
                                 v = minus(v, load(mask, (r * grid.shape[0] + row[4]) * 2 * outputs + c * 16))
                             total = plus(total, v)
                         store(total, out, to)
+
+    return cached(loops)
+
+
+@_inlined
+def _pair(cells, at, planes, words, where, count):  # type: ignore[no-untyped-def]
+    """Column sums of one input bit, of unsigned cells."""
+    q = same(np.int32(0))
+    for _ in range(planes):
+        u = same(np.int32(0))
+        for w in range(count):
+            u = count_more(u, load(cells, at), np.int32(words[where + w]))
+            at += 16
+        q = plus(plus(q, q), u)
+    return q
+
+
+@cache
+def corrected_kernel(words: int) -> Callable[..., None]:
+    """One row block ``r`` of so many words, whose ``products`` with the weights are known: what is not exact counts.
+
+    ``pairs`` [n, 5], those that are counted apart first: input bit, weight slice, shift, the most that its cell holds,
+    is it counted apart. ``most``: how many are, and the least that a cell holds. ``low``: limits, step and shift of the
+    conversion that sees the others. ``full`` [sixteens]: weight slices, as bits, in which a cell can overflow.
+    """
+
+    def loops(x, where, cells, jobs, first, r, mask, pairs, most, low, full, top, units, even, centre, products, sums):  # type: ignore[no-untyped-def]
+        count, outputs = sums.shape
+        bits, slices = where.shape[0], mask.shape[1]
+        out, known, masks = sums.reshape(-1), products.reshape(-1), mask.reshape(-1)
+        held, crowded = np.empty(SOME * bits * words, np.uint32), np.empty(SOME, np.int64)
+        inputs, exact = np.empty(SOME * 16, np.int32), np.empty(SOME * 16, np.int32)
+        high, lost, low_lost = (
+            np.empty(SOME * 16, np.int32),
+            np.empty(SOME * 16, np.int32),
+            np.empty(SOME * 16, np.int32),
+        )
+        p = np.empty(bits * 16, np.int32)
+        for start in range(0, count, SOME):
+            some, anywhere = min(SOME, count - start), 0
+            for m in range(some):
+                for b in range(bits):
+                    for w in range(words):
+                        held[(m * bits + b) * words + w] = x[start + m, where[b, first + w]]
+                u = none()
+                for w in range(words):
+                    u = count_ones(u, same(np.int32(-1)), held, m * bits * words + w, words)
+                store(folded(u, np.int32(0), np.int32(1 << 30)), exact, m * 16)
+                store(_inputs(u, units, even, p) if units.shape[0] else same(np.int32(0)), inputs, m * 16)
+                put(u, p, 0, 16)
+                crowded[m] = 0
+                for b in range(bits):
+                    if p[b * 16] * top > most[1]:
+                        crowded[m] |= 1 << b
+                anywhere |= crowded[m]
+            for c in range(jobs.shape[0]):
+                for v in range(some * 16):
+                    high[v], lost[v], low_lost[v] = 0, 0, 0
+                for n in range(pairs.shape[0]):
+                    i, j, up, cell, apart = pairs[n]
+                    overflows = full[c] >> j & anywhere >> i & 1
+                    if not (apart or overflows):
+                        continue
+                    at, planes = jobs[c, r * slices + j, 0], jobs[c, r * slices + j, 1]
+                    sign = load(masks, (r * slices + j) * 2 * outputs + c * 16)
+                    for m in range(some if apart else 0):
+                        v = _pair(cells, at, planes, held, (m * bits + i) * words, words)
+                        store(plus(load(high, m * 16), shifted(minus(v, sign), np.int32(up))), high, m * 16)
+                    into = lost if apart else low_lost
+                    for m in range(some if overflows else 0):
+                        if crowded[m] >> i & 1:
+                            v = plus(
+                                _pair(cells, at, planes, held, (m * bits + i) * words, words), same(np.int32(-cell))
+                            )
+                            v = minus(clipped(v, np.int32(0), np.int32(1 << 30)), sign)
+                            store(plus(load(into, m * 16), shifted(v, np.int32(up))), into, m * 16)
+                middle, negated = load(centre, r * outputs + c * 16), same(np.int32(-1))
+                for m in range(some):
+                    to = (start + m) * outputs + c * 16
+                    others = plus(load(high, m * 16), times(middle, load(exact, m * 16)))
+                    seen = lowered(plus(load(known, to), minus(others, negated)), low[3])
+                    seen = plus(seen, minus(load(low_lost, m * 16), negated))
+                    code = shifted(clipped(_nearest(seen, low[2]), low[0], low[1]), low[3])
+                    rest = plus(load(high, m * 16), minus(load(lost, m * 16), negated))
+                    rest = plus(rest, times(middle, load(inputs, m * 16)))
+                    store(plus(plus(load(out, to), code), rest), out, to)
 
     return cached(loops)
