@@ -87,7 +87,7 @@ def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _speculated(p, cuts, low, high, end):  # type: ignore[no-untyped-def]
-    """As ``_added`` where all is alike: slices begin at bits in ``cuts``, and are made of bits where they are flagged."""
+    """As ``_added`` where all is alike: slices begin at bits in ``cuts``, and are made of bits if they are flagged."""
     coarse = fine = total = same(np.int32(0))
     for n in range(8):
         bit = 7 - n
