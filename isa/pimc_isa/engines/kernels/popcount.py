@@ -8,6 +8,7 @@ Needs numba; without it the reference in ``exactness`` runs.
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ class _Sliced:
         self._units = unit_table(form)
         self._tables = _tables(form)
 
-    def _arguments(self) -> tuple[Array, ...]:
+    def _arguments(self) -> tuple[Any, ...]:
         c = self._columns
         return (c.cells, c.jobs, c.spans, c.mask, *self._tables, *self._units, c.centre)
 
