@@ -75,7 +75,7 @@ def columns_of(cells: Cells, weights: Weights, apart: bool) -> Columns:
 
 def _filled(a: Array) -> Array:
     """Columns [..., n] filled up with zeros to a multiple of sixteen."""
-    return np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)])
+    return np.ascontiguousarray(np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)]))
 
 
 def _fields(codes: Array, weights: Weights, apart: bool) -> Iterator[tuple[int, int, Array]]:

@@ -134,7 +134,7 @@ class GroupedBits(_Sliced):
         super().__init__(cells, weights, form)
         groups, k, n = cells.codes.shape
         self._shape = groups, n
-        self._lanes = np.repeat(np.arange(groups) * channels, n)
+        self._lanes, self._beside = np.repeat(np.arange(groups) * channels, n), n == channels == 1
         self._rows = np.full(self._columns.spans[-1, 1] * WORD, -1)
         each = -(-weights.block_rows // WORD) * WORD
         places = np.arange(k)
@@ -155,7 +155,7 @@ class GroupedBits(_Sliced):
     def _run(self, x: Array, sums: Array, flags: Array, kind: tuple[str, int]) -> None:
         from pimc_isa.engines.kernels.popcount_loops import grouped_kernel
 
-        grouped_kernel(*kind)(x, self._rows, self._lanes, *self._arguments(), sums, flags)
+        grouped_kernel(*kind)(x, self._rows, self._lanes, self._beside, *self._arguments(), sums, flags)
 
 
 def bit_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, depth: int) -> BitProduct | None:

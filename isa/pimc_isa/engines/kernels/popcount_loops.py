@@ -217,10 +217,13 @@ def kernel(kind: str, cuts: int) -> Callable[..., None]:
 
 @cache
 def grouped_kernel(kind: str, cuts: int) -> Callable[..., None]:
-    """Sums of windows of many convolution groups: ``x`` bytes, element ``rows[k] + lanes[n]`` is row k of column n."""
+    """Sums of windows of many convolution groups: ``x`` bytes, element ``rows[k] + lanes[n]`` is row k of column n.
+
+    ``beside``: neighbouring columns have neighbouring elements.
+    """
     any_form, highest = kind == "any", kind == "capped"
 
-    def loops(x, rows, lanes, cells, jobs, spans, mask, coarse, fine, units, even, centre, sums, flags):  # type: ignore[no-untyped-def]
+    def loops(x, rows, lanes, beside, cells, jobs, spans, mask, coarse, fine, units, even, centre, sums, flags):  # type: ignore[no-untyped-def]
         count, outputs = sums.shape
         blocks, out, data = spans.shape[0], sums.reshape(-1), x.reshape(-1)
         words = spans[blocks - 1, 1]
@@ -230,7 +233,7 @@ def grouped_kernel(kind: str, cuts: int) -> Callable[..., None]:
             base = m * x.shape[1]
             for c in range(jobs.shape[0]):
                 own, width = lanes[c * 16], min(16, lanes.size - c * 16)
-                near = width == 16 and lanes[c * 16 + 15] - own == 15
+                near = width == 16 and beside
                 total = load(out, m * outputs + c * 16)
                 for r in range(blocks):
                     u = none()
