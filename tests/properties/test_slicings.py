@@ -112,7 +112,7 @@ def test_the_referee_and_the_values_engine_agree(
         group = Group("g", "w", "x", (0, K), (0, N), (0, 1), 1)
         step = Dots(alone, Hardware(alone)).products(group, 0, x, (0, 0, range(len(x))), Ledger())
         layer = Layer(alone, LayerPart.of(group))
-        np.testing.assert_array_equal(layer.dense(x.astype(np.uint8), False), step)
+        np.testing.assert_array_equal(layer.dense(x.astype(np.uint8)), step)
         if exact:
             np.testing.assert_array_equal(step, x @ values)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import group_footprint
 from pimc_isa.crossbar.inputs import parts_of
 from pimc_isa.crossbar.levels import group_levels
@@ -104,10 +103,7 @@ def observe(layer: Layer, vectors: Array, measures: frozenset[str], at: Callable
         return _InRounds(len(vectors), None, flags, None, lines, cells, levels)
     found: Array | None = None
     if FLAGS in measures:
-        if layer.analog is not None:
-            found = layer.analog.flags(vectors, at())
-        else:
-            found = guarded_flags(vectors, layer.cells, layer.weights, layer.form, layer.scale)
+        found = layer.counted.flags(vectors) if layer.analog is None else layer.analog.flags(vectors, at())
     parts = tuple(parts_of(vectors, layer.form))
     each = [ones_of(part, layer.weights.block_rows) for part in parts] if ONES in measures else []
     ones = np.concatenate(each, axis=3) if each else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -10,13 +11,14 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.engines.dots.analog import AnalogLayer
+from pimc_isa.engines.dots.counted import CountedProduct
 from pimc_isa.engines.dots.model import AnalogModel
 from pimc_isa.engines.dots.rounds import RoundsProduct
 from pimc_isa.engines.dots.summed import InputSums, SummedProduct, converts_whole_sums
-from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
+from pimc_isa.engines.kernels.columns import WORD
 from pimc_isa.engines.kernels.gemm import Product, product
 from pimc_isa.engines.kernels.pointwise import depthwise
-from pimc_isa.engines.kernels.popcount import WORD, BitProduct, bit_product, pack
+from pimc_isa.engines.kernels.popcount import pack
 from pimc_isa.engines.kernels.windows import WindowGeometry, gather, is_plain
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow import NormalForm, normal_form
@@ -88,7 +90,7 @@ class Layer:
             where = (part.groups[0], part.k[0], part.n[0]), cuts, part.v_max, part.gain
             self.analog = AnalogLayer(self.cells, self.weights, self.form, self.scale, where, model)
         self._kernel: Product | None = None
-        self._bits: BitProduct | BlockProduct | None = None
+        self.counted = CountedProduct(self.cells, self.weights, self.form, self.scale, self.sliced)
         self._taps: Array | None = None
         self._lift: Array | None = None
 
@@ -129,38 +131,17 @@ class Layer:
         other = self.exact or self.summed or self.analog or self.rounds
         if other or not whole or chans % WORD or g.chans != (0, x.shape[3]):
             return x, g
-        if self._bits is None:
-            self._bits = self._counter(taps, chans)
-        return (x, g) if self._bits is None else (pack(_padded(x, g)), _unpadded(g))
+        return (x, g) if self.counted.of_taps(taps, chans) is None else (pack(_padded(x, g)), _unpadded(g))
 
-    def dense(self, a: Array, packed: bool) -> Array:
+    def dense(self, a: Array) -> Array:
         """Sums i32 [m, n] of window vectors u8 [m, k], for one convolution group."""
-        if packed:
-            assert self._bits is not None
-            return self._bits(a)
         if self.summed is not None:
             return self.summed.dense(a)
         if not self.exact:
-            return self._counted(a)
+            return self.counted.dense(a)
         if self._kernel is None:
             self._kernel = product(self.w()[0])
         return self.lifted(self._kernel(a))
-
-    def _counter(self, taps: int, depth: int) -> BitProduct | BlockProduct | None:
-        """What counts bits for this form, if anything does."""
-        args = (self.cells, self.weights, self.form, taps, depth)
-        return bit_product(*args) or block_product(*args)
-
-    def _counted(self, a: Array) -> Array:
-        """Slice by slice, packing the window vectors; the reference where bits cannot be counted."""
-        width = -(-a.shape[1] // WORD) * WORD
-        if self._bits is None:
-            self._bits = self._counter(1, width)
-        if self._bits is None:
-            return self.sliced(a[:, None])
-        wide = np.zeros((len(a), width), np.uint8)
-        wide[:, : a.shape[1]] = a
-        return self._bits(pack(wide))
 
     def grouped(self, a: Array) -> Array:
         """Sums i32 [m, groups * n] of window vectors u8 [m, groups, k]."""
@@ -196,16 +177,11 @@ class Layer:
 
     def vectors(self, x: Array, g: WindowGeometry, first: int, count: int, scratch: Array) -> Array:
         """Window vectors of some output rows: u8 [m, k], or [m, groups, k] for grouped weights."""
-        taps = g.kernel[0] * g.kernel[1]
-        positions = count * g.out[1]
-        if is_plain(g, x.shape):
-            flat = x.reshape(-1, g.depth)[first * g.out[1] : first * g.out[1] + positions]
-        else:
-            flat = scratch[: positions * g.depth].reshape(positions, g.depth)
-            gather(x, g, first, count, flat)
+        flat = _windows(x, g, first, count, scratch)
         if self.weights.groups > 1:
-            split = flat.reshape(positions, taps, self.groups, -1).transpose(0, 2, 1, 3)
-            flat = np.ascontiguousarray(split).reshape(positions, self.groups, -1)
+            taps = g.kernel[0] * g.kernel[1]
+            split = flat.reshape(len(flat), taps, self.groups, -1).transpose(0, 2, 1, 3)
+            flat = np.ascontiguousarray(split).reshape(len(flat), self.groups, -1)
         k0, k1 = self.part.k
         if not self.rounds and (k0, k1) != (0, flat.shape[-1]):
             flat = np.ascontiguousarray(flat[..., k0:k1])
@@ -225,17 +201,28 @@ class Layer:
 
         ``at``: the numbers of the positions (see ``noise``), where hardware is not ideal.
         """
+        taps = g.kernel[0] * g.kernel[1]
+        counter = self._counter(taps, g.chans[1] - g.chans[0] if packed else 0)
+        if counter is not None:
+            return counter(_windows(x, g, first, count, scratch))
         a = self.vectors(x, g, first, count, scratch)
         if self.analog is not None and at is not None:
             return self.noisy(a.reshape(len(a), self.groups, -1), at)
         if self.rounds is not None:
             return self.rounds.exact(a) if self.exact else self.rounds.converted(a)
-        return self.dense(a, packed) if self.weights.groups == 1 else self.grouped(a)
+        return self.dense(a) if self.weights.groups == 1 else self.grouped(a)
 
     def noisy(self, a: Array, at: Array) -> Array:
         """i32 [m, outputs] of window vectors u8 [m, groups, k] at numbered positions, where hardware is not ideal."""
         assert self.analog is not None
         return self.rounds.analog(a[:, 0], at, self.analog) if self.rounds else self.analog(a, at)
+
+    def _counter(self, taps: int, packed: int) -> Callable[[Array], Array] | None:
+        """What counts bits of windows as they are gathered: of ``packed`` bits a tap, or of convolution groups."""
+        if packed:
+            return self.counted.of_taps(taps, packed)
+        ideal = not (self.exact or self.summed or self.analog or self.rounds)
+        return self.counted.of_groups(taps) if ideal and self.weights.groups > 1 else None
 
     def depthwise_sums(self, x: Array, g: WindowGeometry) -> Array:
         """i32 [images, rows, columns, channels] of a depthwise layer."""
@@ -260,6 +247,16 @@ class Layer:
             part = part if c is None else np.clip((part + c.step // 2) // c.step * c.step, c.lo, c.hi)
             converted += part << lo
         return InputSums(exact, converted)
+
+
+def _windows(x: Array, g: WindowGeometry, first: int, count: int, scratch: Array) -> Array:
+    """Whole windows of some output rows, u8 [m, elements]."""
+    positions = count * g.out[1]
+    if is_plain(g, x.shape):
+        return x.reshape(-1, g.depth)[first * g.out[1] : first * g.out[1] + positions]
+    flat = scratch[: positions * g.depth].reshape(positions, g.depth)
+    gather(x, g, first, count, flat)
+    return flat
 
 
 def _padded(x: Array, g: WindowGeometry) -> Array:

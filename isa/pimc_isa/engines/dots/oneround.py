@@ -15,9 +15,8 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import sliced_dot
 from pimc_isa.crossbar.rounds import CrossbarRead, OneRound
+from pimc_isa.engines.dots.counted import CountedProduct
 from pimc_isa.engines.dots.summed import SummedProduct, converts_whole_sums
-from pimc_isa.engines.kernels.blocks import BlockProduct, block_product
-from pimc_isa.engines.kernels.popcount import BitProduct, bit_product, pack
 from pimc_isa.flow.forms import NormalForm
 from pimc_isa.operands import Group, Weights
 
@@ -50,13 +49,12 @@ class RoundLayer:
             _put(self.cells, number, moved, cells, (group.k[0], height))
         self._product = self._kernel() if fast else None
 
-    def _kernel(self) -> SummedProduct | BitProduct | BlockProduct | None:
+    def _kernel(self) -> SummedProduct | CountedProduct:
         depth = len(self.driven)
         if converts_whole_sums(self.cells, self.form):
             centre = self.cells.centre.astype(np.int32)
             return SummedProduct(self._w, depth, self.weights, self.form, self.scale, (), centre)
-        args = self.cells, self.weights, self.form, 1, depth
-        return bit_product(*args) or block_product(*args)
+        return CountedProduct(self.cells, self.weights, self.form, self.scale, self._sliced)
 
     def _w(self) -> Array:
         return decode(self.cells, self.weights)
@@ -64,11 +62,11 @@ class RoundLayer:
     def __call__(self, a: Array) -> Array:
         """i32 [m, channels] of window vectors u8 [m, inputs]."""
         x = dealt(a, self.driven, self.form.zero)
-        if isinstance(self._product, SummedProduct):
-            return self._product.dense(x)
-        if self._product is not None:
-            return self._product(pack(x))
-        return sliced_dot(x[:, None], self.cells, self.weights, self.form, self.scale)[:, 0].astype(np.int32)
+        return self._sliced(x[:, None]) if self._product is None else self._product.dense(x)
+
+    def _sliced(self, a: Array) -> Array:
+        """The slow reference, of [m, 1, rows]."""
+        return sliced_dot(a, self.cells, self.weights, self.form, self.scale)[:, 0].astype(np.int32)
 
 
 def _nothing(cells: Cells, blocks: int, height: int, channels: int) -> Cells:

@@ -84,7 +84,7 @@ def test_row_blocks_by_products_are_the_reference(
     x[0] = 255
     scale = part.full_scale(program(weights, cells, flow))
     expected = reference(x, cells, weights, normal_form(flow), scale, cuts).reshape(7, -1)
-    ours = layer.dense(x[:, 0], False) if groups == 1 else layer.grouped(x)
+    ours = layer.dense(x[:, 0]) if groups == 1 else layer.grouped(x)
     np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(layer.sliced(x), expected)
 
@@ -140,10 +140,10 @@ def test_without_compiled_loops_and_without_onnxruntime(monkeypatch: pytest.Monk
     cells = encode_differential(values, weights.slices, 32)
     part = LayerPart("", "w", "whole", (0, 70), (0, 6), (0, 1), 1, 0.25, 3.0)
     x = rng.integers(0, 256, (5, 70)).astype(np.uint8)
-    fast = Layer(program(weights, cells, whole_flow()), part).dense(x, False)
+    fast = Layer(program(weights, cells, whole_flow()), part).dense(x)
     monkeypatch.setattr(gemm, "_onnxruntime", lambda: None)
     monkeypatch.setattr(convert, "compiled", lambda _: None)
-    slow = Layer(program(weights, cells, whole_flow()), part).dense(x, False)
+    slow = Layer(program(weights, cells, whole_flow()), part).dense(x)
     assert jit.numba_or_none() is not None
     np.testing.assert_array_equal(slow, fast)
 

@@ -87,10 +87,10 @@ def test_the_reference_runs_where_it_alone_knows_a_part(monkeypatch: pytest.Monk
     assert not odd.exact
     assert odd.summed is None
     with pytest.raises(ProgramError, match="nothing here computes flows with 'twist'"):
-        odd.dense(x, False)
+        odd.dense(x)
     monkeypatch.setattr(exactness, "KNOWN", known)
     ran.clear()
-    np.testing.assert_array_equal(odd.dense(x, False), plain.dense(x, False))
+    np.testing.assert_array_equal(odd.dense(x), plain.dense(x))
     assert ran == [5]
 
 
