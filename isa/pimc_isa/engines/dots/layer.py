@@ -10,6 +10,7 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.engines.dots.analog import AnalogLayer
+from pimc_isa.engines.dots.columns import ColumnLayer
 from pimc_isa.engines.dots.model import AnalogModel
 from pimc_isa.engines.dots.rounds import RoundsProduct
 from pimc_isa.engines.dots.summed import InputSums, SummedProduct, converts_whole_sums
@@ -86,7 +87,8 @@ class Layer:
         if model is not None:
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
             where = (part.groups[0], part.k[0], part.n[0]), cuts, part.v_max, part.gain
-            self.analog = AnalogLayer(self.cells, self.weights, self.form, self.scale, where, model)
+            made = AnalogLayer if model.column is None else ColumnLayer
+            self.analog = made(self.cells, self.weights, self.form, self.scale, where, model)
         self._kernel: Product | None = None
         self._bits: BitProduct | BlockProduct | None = None
         self._taps: Array | None = None

@@ -137,15 +137,34 @@ class Dots:
         seen = np.zeros(which.shape)
         for i, j, power in group.pairs:
             sign = 1 if len(group.pairs) == 1 else block.signs[j]
-            for side in sides:
-                p = slices[i].astype(np.float64) @ block.columns[side][j]
-                if not swings.one_draw:
-                    p = p + self.hardware.read_noise(swings, block.number, i, j, side, which)
+            for plus, p in self._sampled(block, slices[i].astype(np.float64), (i, j), group, sides, swings, which):
                 if group.cell is not None:
                     p = _rounded(p, group.cell) * group.cell.step
-                plus = -1 if side == 1 and len(sides) == 2 else 1
                 seen = seen + sign * (plus * p) * 2**power
         return seen
+
+    def _sampled(
+        self, block: HeldBlock, x: Array, pair: tuple[int, int], group: StepGroup, sides: list[int], swings: Swings,
+        which: Array,
+    ) -> list[tuple[int, Array]]:  # fmt: skip
+        """The sums of one read with their noise, and with which sign each counts: W+ and W-, or what is sampled."""
+        hardware, (i, j) = self.hardware, pair
+        signs = [-1 if side == 1 and len(sides) == 2 else 1 for side in sides]
+        sums = [x @ block.columns[side][j] for side in sides]
+        if hardware.columns is None:
+            quiet = swings.one_draw
+            noise = [0.0 if quiet else hardware.read_noise(swings, block.number, i, j, side, which) for side in sides]
+            return [(sign, p + more) for sign, p, more in zip(signs, sums, noise, strict=True)]
+        if group.cell is None:
+            sides, signs, whole = sides[:1], [1], sum(sign * p for sign, p in zip(signs, sums, strict=True))
+            sums, added = [np.asarray(whole)], [np.asarray(sum(sums))]
+        else:
+            added = sums
+        found = []
+        for side, sign, p, size in zip(sides, signs, sums, added, strict=True):
+            read = i, j, side, group.flagged
+            found.append((sign, p + hardware.column_noise(swings, block.number, read, size, which)))
+        return found
 
     def _code(self, seen: Array, group: StepGroup, step: float, swings: Swings, block: int, which: Array) -> Array:
         """The code of what is seen; times its step where the conversion is not ranged."""

@@ -49,6 +49,11 @@ class StepGroup:
     buffered: bool = False
     finer: tuple[StepGroup, ...] = ()
 
+    @property
+    def flagged(self) -> bool:
+        """Whether it is converted because a flag asks for it."""
+        return _says(self.by) == "flagged"
+
 
 @dataclass(frozen=True)
 class Reading:
