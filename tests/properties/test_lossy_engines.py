@@ -96,6 +96,7 @@ def test_the_referee_agrees_with_peripherals(kind: str, graph: Graph, arrays: in
         (neural_pim, "ideal", "sinad=30"),
         (cascade, "ideal", "device:cell=0.3,read=0.01"),
         (isaac_style, "ideal", "sinad=40"),
+        *((backend, "ideal", "column=0.2") for backend in (neural_pim, cascade, isaac_style)),
     ],
 )
 @settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -123,7 +124,9 @@ def test_noise_knows_neither_batches_nor_order_nor_cuts(
     options = {"peripherals": kind} if backend is neural_pim else {}
     program = compile_for(backend, graph, arrays, **options)
     x = inputs(program, 3)
-    for model in ("device:cell=0.3,read=0.01", "sinad=30"):
+    for model in ("device:cell=0.3,read=0.01", "sinad=30", "column=0.2"):
+        if model.startswith("column") and kind != "ideal":
+            continue
         noise = parse_noise(7, model)
         engine = Executor(program, noise=noise)
         together = engine.run(x, keep=True)

@@ -38,7 +38,12 @@ RANGES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 
 
 class AnalogLayer:
-    """One part of a layer. ``first``: absolute convolution group, row and output where the part begins."""
+    """One part of a layer. ``first``: absolute convolution group, row and output where the part begins.
+
+    ``held``: numbers that one output of a position needs at work.
+    """
+
+    held = 64
 
     def __init__(
         self,

@@ -35,7 +35,10 @@ class ColumnLayer(AnalogLayer):
         self.whole = False
         self._matrices: dict[tuple[int, int], Array] = {}
         blocks = [each for block in self.form.blocks for each in (block, *block.refinement)]
+        self._keys: dict[tuple[int, ...], int] = {}
+        self._converters = {c: converter(c, self.scale) for b in blocks if (c := b.conversion) is not None}
         self._inputs_kept = 1 if all(map(_alone, blocks)) else len(self.form.input_slices)
+        self.held = 12 + self._inputs_kept * len(self.weights.slices) * (2 if self.weights.bipolar else 1)
 
     def _pairs(self, x: Array, g: int, number: int, rows: slice, which: Array) -> Array:
         """Codes (or values) of one row block, every sum that is sampled with its noise."""
@@ -78,7 +81,7 @@ class ColumnLayer(AnalogLayer):
         if _alone(block) and c is not None:
             strays = self._strays(read, i, j, sides[0], only is not None)
             weight = weight * (1 if c.ranged else c.step)
-            count_codes(read.sums(i, j, sides), strays, converter(c, self.scale), weight, total, only, flags)
+            count_codes(read.sums(i, j, sides), strays, self._converters[c], weight, total, only, flags)
             return
         value = self._noisy_value(block, read, sides, only is not None)
         ends = flags_of(block, value)
@@ -99,8 +102,12 @@ class ColumnLayer(AnalogLayer):
         return np.asarray(np.rint(converted(held, block.conversion, self.scale)).astype(np.int64))
 
     def _strays(self, read: _Read, i: int, j: int, side: int, again: bool) -> Strays:
+        """How one sum strays; ``again``: as it is read once more, where a flag asks for it."""
         assert self.model.column is not None
-        return Strays(self.model.column, self._key(read.number, i, j, side, again, use=COLUMN), read.which)
+        use = (read.number, i, j, side, int(again))
+        if (key := self._keys.get((*use, *self._stream))) is None:
+            key = self._keys[*use, *self._stream] = self._key(*use, use=COLUMN)
+        return Strays(self.model.column, key, read.which)
 
     def _at_work(self, x: Array, g: int, number: int, rows: slice, which: Array) -> _Read:
         if (g, number) not in self._matrices:

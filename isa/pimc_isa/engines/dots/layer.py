@@ -116,7 +116,7 @@ class Layer:
         """Working memory of one position, apart from its window vector."""
         if self.summed is not None:
             return 4 * self.outputs * (1 + len(self.summed.rows)) // 2
-        return 4 * self.outputs * (64 if self.analog else 1 if self.exact else 16)
+        return 4 * self.outputs * (self.analog.held if self.analog else 1 if self.exact else 16)
 
     def channels_per_group(self, taps: int) -> int:
         """Input channels of one convolution group."""

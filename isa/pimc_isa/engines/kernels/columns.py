@@ -49,8 +49,8 @@ def count_codes(
 ) -> None:
     """Add the codes of noisy sums (``plus`` and ``minus``, any float) times ``weight`` int64 [n] to ``total`` int64.
 
-    ``only`` bool [m, n]: where to convert. ``flags`` bool [m, n]: set where a code is an end code, which then does not
-    count (an unsigned converter's 0 is none).
+    ``only`` bool [m, n]: where to convert. ``flags`` bool [m, n] becomes: where a code is an end code, which then does
+    not count (an unsigned converter's 0 is none).
     """
     kernel = compiled(_loops)
     if kernel is None:
@@ -98,7 +98,8 @@ def _loops(  # type: ignore[no-untyped-def]
             a, b = np.float64(plus[i, j]), np.float64(minus[i, j]) if two else 0.0
             v = (a - b) + part * np.sqrt(a + b) * np.float64(normal[r >> np.uint64(52)])
             code = min(max(np.floor(v / step + 0.5), lo), hi)
-            if guarded and (code == hi or (code == lo and lo < 0)):
-                flags[i, j] = True
-            else:
+            end = guarded and (code == hi or (code == lo and lo < 0))
+            if guarded:
+                flags[i, j] = end
+            if not end:
                 total[i, j] += np.int64(code) * weight[j]
