@@ -147,23 +147,29 @@ class Dots:
         self, block: HeldBlock, x: Array, pair: tuple[int, int], group: StepGroup, sides: list[int], swings: Swings,
         which: Array,
     ) -> list[tuple[int, Array]]:  # fmt: skip
-        """The sums of one read with their noise, and with which sign each counts: W+ and W-, or what is sampled."""
+        """The sums of one read with their noise, and the sign with which each counts."""
         hardware, (i, j) = self.hardware, pair
-        signs = [-1 if side == 1 and len(sides) == 2 else 1 for side in sides]
-        sums = [x @ block.columns[side][j] for side in sides]
-        if hardware.columns is None:
-            quiet = swings.one_draw
-            noise = [0.0 if quiet else hardware.read_noise(swings, block.number, i, j, side, which) for side in sides]
-            return [(sign, p + more) for sign, p, more in zip(signs, sums, noise, strict=True)]
-        if group.cell is None:
-            sides, signs, whole = sides[:1], [1], sum(sign * p for sign, p in zip(signs, sums, strict=True))
-            sums, added = [np.asarray(whole)], [np.asarray(sum(sums))]
-        else:
-            added = sums
+        sums = [(-1 if side == 1 and len(sides) == 2 else 1, x @ block.columns[side][j]) for side in sides]
+        if hardware.columns is not None:
+            return self._strayed(block, sums, (i, j, sides[0], group.flagged), group.cell is not None, swings, which)
+        if swings.one_draw:
+            return sums
+        noise = [hardware.read_noise(swings, block.number, i, j, side, which) for side in sides]
+        return [(plus, p + more) for (plus, p), more in zip(sums, noise, strict=True)]
+
+    def _strayed(
+        self, block: HeldBlock, sums: list[tuple[int, Array]], read: tuple[int, int, int, bool], apart: bool,
+        swings: Swings, which: Array,
+    ) -> list[tuple[int, Array]]:  # fmt: skip
+        """Sums whose noise follows from what is added in them: each ``apart``, or W+ minus W- as one."""
+        each = [(plus, p, p) for plus, p in sums]
+        if not apart:
+            each = [(1, np.asarray(sum(plus * p for plus, p in sums)), np.asarray(sum(p for _, p in sums)))]
+        i, j, first, flagged = read
         found = []
-        for side, sign, p, size in zip(sides, signs, sums, added, strict=True):
-            read = i, j, side, group.flagged
-            found.append((sign, p + hardware.column_noise(swings, block.number, read, size, which)))
+        for side, (plus, p, added) in enumerate(each, first):
+            noise = self.hardware.column_noise(swings, block.number, (i, j, side, flagged), added, which)
+            found.append((plus, p + noise))
         return found
 
     def _code(self, seen: Array, group: StepGroup, step: float, swings: Swings, block: int, which: Array) -> Array:
