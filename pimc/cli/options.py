@@ -32,7 +32,8 @@ NoiseModel = Annotated[
     typer.Option(
         "--noise-model",
         metavar="MODEL",
-        help="device (with figures: device:cell=0.05,read=0.001,hold=0,peripherals=1) or sinad=50 (dB, lumped).",
+        help="device (with figures: device:cell=0.05,read=0.001,hold=0,peripherals=1), sinad=50 (dB, lumped), or "
+        "column=0.06 (E of RAELLA's noise of column sums).",
     ),
 ]
 Calibration = Annotated[

@@ -121,8 +121,11 @@ def test_step_and_cycles_agree_on_compiled_networks(graph: Graph, target: Target
 
 
 def noise_of(seed: int) -> Noise | None:
-    """For half of the programs none, else a chip whose cells vary, whose reads are noisy, or both."""
-    models = (None, "device:cell=0.2,read=0.02", None, "device:cell=0,read=0.02,hold=0.01", None, "device")
+    """For half of the programs none, else a chip whose cells vary, whose reads or columns are noisy, or both."""
+    models = (
+        *(None, "device:cell=0.2,read=0.02", None, "device:cell=0,read=0.02,hold=0.01"),
+        *(None, "device", None, "column=0.12"),
+    )
     model = models[seed % len(models)]
     return None if model is None else parse_noise(seed, model)
 

@@ -16,7 +16,7 @@ from pimc_isa.check import check
 from pimc_isa.define import Context
 from pimc_isa.energy import program_counts
 from pimc_isa.engines import values
-from pimc_isa.engines.noise import parse_noise
+from pimc_isa.engines.noise import Noise, parse_noise
 from pimc_isa.instructions import Mvm
 from pimc_isa.program import Program, Tile
 from tests.properties.programs import random_images, random_program
@@ -24,12 +24,12 @@ from tests.properties.programs_rounds import random_rounds_program
 from tests.properties.test_engines_agree import assert_counts_agree, assert_values_agree, noise_of, slow
 
 
-def agree(seed: int, draft: Callable[..., Program] = random_program, **how: bool) -> None:
+def agree(seed: int, draft: Callable[..., Program] = random_program, noise: Noise | None = None, **how: bool) -> None:
     rng = Random(seed)
     program = draft(rng, 3, guarded=True, **how)
     check(program)
     images = rng.randint(1, 2)
-    inputs, noise = random_images(rng, program, images), noise_of(seed)
+    inputs, noise = random_images(rng, program, images), noise or noise_of(seed)
     result = slow(program, inputs, images, True, noise)
     if result is None:
         return
@@ -65,6 +65,13 @@ def test_engines_agree_on_signed_passes_in_rounds(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(1000, 1200))
 def test_engines_agree_on_many_signed_passes(seed: int) -> None:
     agree(seed, random_program if seed % 2 else random_rounds_program, signed=True)
+
+
+@pytest.mark.parametrize("draft", [random_program, random_rounds_program])
+@pytest.mark.parametrize("seed", range(40, 48))
+def test_engines_agree_on_noisy_columns(seed: int, draft: Callable[..., Program]) -> None:
+    """Speculation that fails because of noise is recovered, with draws of its own."""
+    agree(seed, draft, parse_noise(seed, "column=0.4"))
 
 
 @pytest.mark.slow

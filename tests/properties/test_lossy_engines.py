@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pimc.analysis.replicate import MappingError
 from pimc.ir.graph import Graph
 from pimc.passes.choose_ranges import ChooseRanges
+from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.manager import run_passes
-from pimc_backends import cascade, isaac_style, neural_pim
+from pimc_backends import cascade, isaac, isaac_style, neural_pim, raella
 from pimc_isa.engines import step
 from pimc_isa.engines.noise import parse_noise
 from pimc_isa.engines.values import Executor
@@ -26,11 +27,12 @@ Array = np.ndarray
 
 
 def compile_for(backend: ModuleType, graph: Graph, arrays: int, scale: str = "0.125/20", **options: str) -> Program:
-    """Compile with few crossbars in a tile, so that layers are cut along inputs and outputs."""
+    """Compile with few crossbars in a tile, so that layers are cut along inputs and outputs; in the usual slices."""
     target = backend.target(**options)
     tile = replace(target.machine.tile, arrays=arrays)
     target = replace(target, machine=replace(target.machine, tile=tile, chip=Chip(6, 6)))
-    passes = [ChooseRanges(force=scale) if isinstance(p, ChooseRanges) else p for p in backend.passes()]
+    kept = [p for p in backend.passes() if not isinstance(p, ChooseSlices)]
+    passes = [ChooseRanges(force=scale) if isinstance(p, ChooseRanges) else p for p in kept]
     try:
         program: Program = backend.emit(run_passes(graph, passes, target), target)
     except MappingError:
@@ -96,6 +98,7 @@ def test_the_referee_agrees_with_peripherals(kind: str, graph: Graph, arrays: in
         (neural_pim, "ideal", "sinad=30"),
         (cascade, "ideal", "device:cell=0.3,read=0.01"),
         (isaac_style, "ideal", "sinad=40"),
+        *((backend, "ideal", "column=0.2") for backend in (neural_pim, cascade, isaac, isaac_style, raella)),
     ],
 )
 @settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -123,7 +126,9 @@ def test_noise_knows_neither_batches_nor_order_nor_cuts(
     options = {"peripherals": kind} if backend is neural_pim else {}
     program = compile_for(backend, graph, arrays, **options)
     x = inputs(program, 3)
-    for model in ("device:cell=0.3,read=0.01", "sinad=30"):
+    for model in ("device:cell=0.3,read=0.01", "sinad=30", "column=0.2"):
+        if model.startswith("column") and kind != "ideal":
+            continue
         noise = parse_noise(7, model)
         engine = Executor(program, noise=noise)
         together = engine.run(x, keep=True)

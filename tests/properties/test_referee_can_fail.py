@@ -18,6 +18,7 @@ from pimc_isa.crossbar import footprint
 from pimc_isa.engines import noise as noises
 from pimc_isa.engines.dots import variation
 from pimc_isa.engines.dots.analog import AnalogLayer
+from pimc_isa.engines.dots.columns import ColumnLayer
 from pimc_isa.engines.kernels import epilogue
 from pimc_isa.errors import PimcError
 from pimc_isa.instructions import Recv
@@ -107,6 +108,11 @@ def larger_swing(patch: Patch) -> None:
     patch.setattr(AnalogLayer, "_column_swing", lambda self, i, j: 1.1 * swing(self, i, j))
 
 
+def one_draw_for_all_input_slices(patch: Patch) -> None:
+    strays = ColumnLayer._strays
+    patch.setattr(ColumnLayer, "_strays", lambda self, read, i, *more: strays(self, read, 0, *more))
+
+
 FAULTS = (
     slow_elements,
     short_burst,
@@ -119,6 +125,7 @@ FAULTS = (
     rows_and_columns_swapped,
     coarser_cells,
     larger_swing,
+    one_draw_for_all_input_slices,
 )
 
 

@@ -1,8 +1,9 @@
 """Noise of real hardware, reproducible: what it is, and random numbers that depend on what they are for alone.
 
-Two models. ``sinad=DB`` is the paper's lumped one (Neural-PIM, section 5.3, eq. 13): to every layer's sums, as real
+Three models. ``sinad=DB`` is the paper's lumped one (Neural-PIM, section 5.3, eq. 13): to every layer's sums, as real
 numbers before requantisation, Gaussian noise of sigma ``max|x| / 10**(DB/20)`` is added, the maximum taken over the
-layer's sums of one image. ``device`` goes down to cells, reads and held voltages.
+layer's sums of one image. ``device`` goes down to cells, reads and held voltages. ``column=E`` is that of RAELLA
+(section 7.2): every column sum N+ - N- strays by sigma ``E * sqrt(N+ + N-)`` before it is converted.
 
 A number is a hash of seed, layer, image, position, output and row block, so results do not depend on batches, on the
 order of images or on how the work is cut.
@@ -11,6 +12,7 @@ order of images or on how the work is cut.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 from zlib import crc32
 
 import numpy as np
@@ -23,7 +25,7 @@ __all__ = ["DeviceNoise", "Noise", "add_lumped", "layer_key", "normals_at", "par
 Array = np.ndarray
 
 #: What streams of random numbers are for.
-CELL, SUM, LUMPED = 1, 2, 3
+CELL, SUM, LUMPED, COLUMN = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,31 @@ class DeviceNoise:
 
 @dataclass(frozen=True)
 class Noise:
-    """One noisy chip: ``sinad_db`` for the lumped model, or ``device``."""
+    """One noisy chip: ``sinad_db`` for the lumped model, ``device``, or ``column``, the E of column sums."""
 
     seed: int
     sinad_db: float | None = None
     device: DeviceNoise | None = None
+    column: float | None = None
 
     def __str__(self) -> str:
         """Return the text that ``parse_noise`` reads, and the seed."""
         if self.sinad_db is not None:
             return f"sinad={self.sinad_db:g}, seed {self.seed}"
+        if self.column is not None:
+            return f"column={self.column:g}, seed {self.seed}"
         values = ",".join(f"{f.name}={getattr(self.device, f.name):g}" for f in fields(DeviceNoise))
         return f"device:{values}, seed {self.seed}"
 
 
 def parse_noise(seed: int, text: str = "device") -> Noise:
-    """Noise from ``sinad=50``, ``device`` or ``device:cell=0.05,read=0.001``. Raises RunError for other texts."""
+    """Noise from ``sinad=50``, ``column=0.06``, ``device`` or ``device:cell=0.05``. Raises RunError for other texts."""
     kind, _, rest = text.partition(":")
     try:
         if kind.startswith("sinad=") and not rest:
             return Noise(seed, sinad_db=float(kind.removeprefix("sinad=")))
+        if kind.startswith("column=") and not rest and 0 <= float(kind.removeprefix("column=")) < inf:
+            return Noise(seed, column=float(kind.removeprefix("column=")))
         pairs = [item.split("=") for item in rest.split(",") if item]
         values = {name: float(value) for name, value in pairs}
         known = {f.name for f in fields(DeviceNoise)}
@@ -71,7 +78,9 @@ def parse_noise(seed: int, text: str = "device") -> Noise:
             return Noise(seed, device=DeviceNoise(**values))
     except ValueError:
         pass
-    raise RunError(f"noise model {text!r} is not known\nwrite sinad=50, device, or device:cell=0.05,read=0.001,hold=0")
+    raise RunError(
+        f"noise model {text!r} is not known\nwrite sinad=50, column=0.06, device, or device:cell=0.05,read=0.001,hold=0"
+    )
 
 
 def layer_key(seed: int, use: int, name: str, *more: int) -> int:

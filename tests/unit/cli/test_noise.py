@@ -85,6 +85,25 @@ def test_run_with_noise_depends_on_the_seed_alone(files: Files, tmp_path: Path) 
     assert (results[0] != results[3]).any()
 
 
+def test_noise_of_columns(files: Files, tmp_path: Path) -> None:
+    """E = 0 is no noise, to the bit; more of it is more."""
+    results = []
+    for part in ("0", "0.06", "0.6"):
+        output = tmp_path / f"{part}.npz"
+        options = ("--noise", 1, "--noise-model", f"column={part}")
+        assert pimc("run", files.program, "-i", files.images, "-o", output, *options).code == 0
+        results.append(np.load(output)["logits"])
+    quiet = tmp_path / "quiet.npz"
+    assert pimc("run", files.program, "-i", files.images, "-o", quiet).code == 0
+    np.testing.assert_array_equal(results[0], np.load(quiet)["logits"])
+    errors = [np.abs(result - results[0]).mean() for result in results]
+    assert 0 < 3 * errors[1] < errors[2]
+    noisy = pimc(
+        "verify", files.program, "--data", files.images, "--noise", 1, "--noise-model", "column=0.06", "--json"
+    )
+    assert (noisy.code, noisy.json["verdict"], noisy.json["noise"]) == (1, "LOSSY", "column=0.06, seed 1")
+
+
 def test_an_unknown_model_is_refused(files: Files) -> None:
     done = pimc("run", files.program, "-i", files.images, "--noise", 1, "--noise-model", "thermal")
     assert done.code == 2

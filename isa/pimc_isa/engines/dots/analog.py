@@ -6,7 +6,7 @@ flows are computed pair by pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from math import sqrt
@@ -28,7 +28,7 @@ from pimc_isa.flow.forms import Block, Conversion, NormalForm, Takes
 from pimc_isa.operands import Weights
 from pimc_isa.peripherals import Chain, dot_chain
 
-__all__ = ["AnalogLayer"]
+__all__ = ["AnalogLayer", "converted"]
 
 Array = np.ndarray
 
@@ -39,7 +39,12 @@ RANGES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 
 
 class AnalogLayer:
-    """One part of a layer. ``first``: absolute convolution group, row and output where the part begins."""
+    """One part of a layer. ``first``: absolute convolution group, row and output where the part begins.
+
+    ``held``: numbers that one output of a position needs at work.
+    """
+
+    held = 64
 
     def __init__(
         self,
@@ -124,11 +129,11 @@ class AnalogLayer:
             made = [self._pairs(a[:, rows], g, number, rows, which) for number, rows in blocks]
         return [(number, rows, codes) for (number, rows), codes in zip(blocks, made, strict=True)]
 
-    def _key(self, number: int, *more: int) -> int:
+    def _key(self, number: int, *more: int, use: int = SUM) -> int:
         """The stream of noise on a row block's sums."""
         return layer_key(
             self.model.seed,
-            *(SUM, self.weights.name, self.first[1] // self.weights.block_rows + number),
+            *(use, self.weights.name, self.first[1] // self.weights.block_rows + number),
             *(*more, *self._stream),
         )
 
@@ -307,9 +312,9 @@ class AnalogLayer:
                 sigma = sqrt(d.read**2 + d.hold**2) * self._column_swing(i, j)
                 if sigma:
                     add_noise(p, sigma, self._key(number, i, j, s), which)
-                p = _convert(p, block.cell, 0.0) * (-1 if s and not self.form.sides else 1)
+                p = converted(p, block.cell, 0.0) * (-1 if s and not self.form.sides else 1)
                 held += (p if alone else read.signs[j] * p) * 2**exponent
-        return np.asarray(np.rint(_convert(held, block.conversion, self.scale)).astype(np.int64))
+        return np.asarray(np.rint(converted(held, block.conversion, self.scale)).astype(np.int64))
 
     def flags(self, a: Array, positions: Array) -> Array:
         """As ``exactness.guarded_flags``, of window vectors u8 [m, groups, k] at numbered positions."""
@@ -318,12 +323,18 @@ class AnalogLayer:
         for g in range(a.shape[1]):
             which = self._numbers(g, positions)
             for number, rows in blocks:
-                read = self._columns(np.ascontiguousarray(a[:, g, rows]), g, number, rows)
-                for b, block in enumerate(self.form.blocks):
-                    for sides in self._sides(read) if block.refinement else []:
-                        flags = flags_of(block, self._value(block, read, sides, number, which))
-                        made[b, number, :, g] += 0 if flags is None else flags
+                for b, flags in self._flags(np.ascontiguousarray(a[:, g, rows]), g, number, rows, which):
+                    made[b, number, :, g] += flags
         return made
+
+    def _flags(self, x: Array, g: int, number: int, rows: slice, which: Array) -> Iterator[tuple[int, Array]]:
+        """Where the guarded blocks of one row block gave an end code, with their numbers."""
+        read = self._columns(x, g, number, rows)
+        for b, block in enumerate(self.form.blocks):
+            for sides in self._sides(read) if block.refinement else []:
+                flags = flags_of(block, self._value(block, read, sides, number, which))
+                if flags is not None:
+                    yield b, flags
 
 
 @dataclass(frozen=True)
@@ -335,7 +346,8 @@ class _Columns:
     signs: list[Array]
 
 
-def _convert(v: Array, conversion: Conversion | None, scale: float) -> Array:
+def converted(v: Array, conversion: Conversion | None, scale: float) -> Array:
+    """Real sums as a conversion gives them: codes where it is ranged, else values."""
     if conversion is None:
         return v
     c: Converter = converter(conversion, scale)

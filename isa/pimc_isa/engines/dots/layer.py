@@ -11,6 +11,7 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import conversions_exact, full_scale, sliced_dot
 from pimc_isa.engines.dots.analog import AnalogLayer
+from pimc_isa.engines.dots.columns import ColumnLayer
 from pimc_isa.engines.dots.counted import CountedProduct
 from pimc_isa.engines.dots.model import AnalogModel
 from pimc_isa.engines.dots.rounds import RoundsProduct
@@ -88,7 +89,8 @@ class Layer:
         if model is not None:
             cuts = tuple(cut - part.k[0] for cut in part.cuts)
             where = (part.groups[0], part.k[0], part.n[0]), cuts, part.v_max, part.gain
-            self.analog = AnalogLayer(self.cells, self.weights, self.form, self.scale, where, model)
+            made = AnalogLayer if model.column is None else ColumnLayer
+            self.analog = made(self.cells, self.weights, self.form, self.scale, where, model)
         self._kernel: Product | None = None
         self.counted = CountedProduct(self.cells, self.weights, self.form, self.scale, self.sliced)
         self._taps: Array | None = None
@@ -117,7 +119,7 @@ class Layer:
         """Working memory of one position, apart from its window vector."""
         if self.summed is not None:
             return 4 * self.outputs * (1 + len(self.summed.rows)) // 2
-        return 4 * self.outputs * (64 if self.analog else 1 if self.exact else 16)
+        return 4 * self.outputs * (self.analog.held if self.analog else 1 if self.exact else 16)
 
     def channels_per_group(self, taps: int) -> int:
         """Input channels of one convolution group."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pimc_isa.engines.noise import DeviceNoise, Noise
-from pimc_isa.errors import ProgramError
+from pimc_isa.errors import ProgramError, RunError
 from pimc_isa.flow.forms import Conversion, NormalForm
 from pimc_isa.operands import Weights
 from pimc_isa.peripherals import ConverterTable, NnsaInstance, Peripherals, from_tensors
@@ -20,26 +20,35 @@ PREFIX = "peripherals."
 
 @dataclass(frozen=True)
 class AnalogModel:
-    """What stands for the analog circuits of a run: ``kind`` of peripherals, their parameters, noise."""
+    """What stands for the analog circuits of a run: ``kind`` of peripherals, their parameters, noise.
+
+    ``column``: every column sum strays by that times the root of its products (see ``noise``).
+    """
 
     kind: str
     seed: int
     peripherals: Peripherals | None
     device: DeviceNoise | None
+    column: float | None = None
 
 
 def analog_model(program: Program, noise: Noise | None = None) -> AnalogModel | None:
-    """The model that a program and a noise ask for; None: ideal. Raises ProgramError for unknown peripherals."""
+    """The model that a program and a noise ask for; None: ideal. Raises PimcError for what it cannot be."""
     kind = str(program.meta.get("peripherals", "ideal"))
     if kind not in ("ideal", "fitted", "trained"):
         raise ProgramError(f"peripherals {kind!r} do not exist; a program has ideal, fitted or trained ones")
-    device = noise.device if noise else None
-    if kind == "ideal" and device is None:
+    device, column = (noise.device, noise.column) if noise else (None, None)
+    if kind != "ideal" and column is not None:
+        raise RunError(
+            f"noise of columns is that of ideal peripherals, the program's are {kind}\n"
+            "compile it with peripherals ideal, or use the noise model device"
+        )
+    if kind == "ideal" and device is None and column is None:
         return None
     peripherals = None if kind == "ideal" else from_tensors(program.tensors, PREFIX)
     if peripherals is not None and not peripherals.nnadc:
         raise ProgramError(f"the program has {kind} peripherals, but does not hold them\ncompile it again")
-    return AnalogModel(kind, noise.seed if noise else 0, peripherals, device)
+    return AnalogModel(kind, noise.seed if noise else 0, peripherals, device, column)
 
 
 def check_trained(weights: Weights, form: NormalForm, whole: bool, ranged: Conversion | None) -> None:

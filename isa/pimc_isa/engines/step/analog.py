@@ -11,8 +11,9 @@ from math import log, sqrt
 import numpy as np
 
 from pimc_isa.engines.noise import DeviceNoise, Noise
-from pimc_isa.engines.step.draws import LUMPED, SUMS, key_of, normal, position
+from pimc_isa.engines.step.draws import COLUMNS, LUMPED, SUMS, key_of, normal, position
 from pimc_isa.engines.step.flows import Reading, StepConverter, StepGroup
+from pimc_isa.errors import RunError
 from pimc_isa.operands import Group, Range, Weights
 from pimc_isa.program import Program
 
@@ -54,7 +55,10 @@ class Lumped:
 
 @dataclass(frozen=True)
 class Hardware:
-    """One chip. ``kind`` of the peripherals behind ranged conversions: ideal, fitted or trained; ``first`` image."""
+    """One chip. ``kind`` of the peripherals behind ranged conversions: ideal, fitted or trained; ``first`` image.
+
+    ``columns``: how far sums of columns stray, as a part of the root of what is added in them; None: not in that way.
+    """
 
     program: Program
     seed: int = 0
@@ -62,6 +66,7 @@ class Hardware:
     kind: str = "ideal"
     first: int = 0
     lumped: Lumped | None = None
+    columns: float | None = None
     drawn: dict[object, object] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -70,7 +75,10 @@ class Hardware:
         kind = program.meta.get("peripherals", "ideal")
         device = noise.device if noise is not None and noise.device is not None else QUIET
         lumped = Lumped(noise.sinad_db) if noise is not None and noise.sinad_db is not None else None
-        return cls(program, noise.seed if noise is not None else 0, device, kind, first, lumped)
+        columns = noise.column if noise is not None else None
+        if columns is not None and kind != "ideal":
+            raise RunError(f"noise of columns with {kind} peripherals has no meaning\ncompile with peripherals ideal")
+        return cls(program, noise.seed if noise is not None else 0, device, kind, first, lumped, columns)
 
     def lump(
         self, name: str, sums: Array, scale: tuple[Array, Array], at: tuple[int, int], cols: range, chans: range
@@ -109,6 +117,17 @@ class Hardware:
             return 0.0
         draws = normal(key_of(self.seed, SUMS, swings.weights.name, block, i, j, side, *swings.stream), which)
         return np.asarray(sigma * draws)
+
+    def column_noise(
+        self, swings: Swings, block: int, read: tuple[int, int, int, bool], added: Array, which: Array
+    ) -> Array:
+        """Noise of a sum that is sampled, in which ``added`` is added up whatever its sign.
+
+        ``read``: input slice, weight slice, side, and whether a flag asked for it.
+        """
+        i, j, side, flagged = read
+        key = key_of(self.seed, COLUMNS, swings.weights.name, block, i, j, side, int(flagged), *swings.stream)
+        return np.asarray((self.columns or 0.0) * np.sqrt(added) * normal(key, which))
 
     def disturbed(self, u: Array, c: StepConverter, swings: Swings, block: int, one: float, which: Array) -> Array:
         """Sums in codes ``u`` with the errors of everything in front of the converter: fitted bias, and one draw."""

@@ -137,15 +137,40 @@ class Dots:
         seen = np.zeros(which.shape)
         for i, j, power in group.pairs:
             sign = 1 if len(group.pairs) == 1 else block.signs[j]
-            for side in sides:
-                p = slices[i].astype(np.float64) @ block.columns[side][j]
-                if not swings.one_draw:
-                    p = p + self.hardware.read_noise(swings, block.number, i, j, side, which)
+            for plus, p in self._sampled(block, slices[i].astype(np.float64), (i, j), group, sides, swings, which):
                 if group.cell is not None:
                     p = _rounded(p, group.cell) * group.cell.step
-                plus = -1 if side == 1 and len(sides) == 2 else 1
                 seen = seen + sign * (plus * p) * 2**power
         return seen
+
+    def _sampled(
+        self, block: HeldBlock, x: Array, pair: tuple[int, int], group: StepGroup, sides: list[int], swings: Swings,
+        which: Array,
+    ) -> list[tuple[int, Array]]:  # fmt: skip
+        """The sums of one read with their noise, and the sign with which each counts."""
+        hardware, (i, j) = self.hardware, pair
+        sums = [(-1 if side == 1 and len(sides) == 2 else 1, x @ block.columns[side][j]) for side in sides]
+        if hardware.columns is not None:
+            return self._strayed(block, sums, (i, j, sides[0], group.flagged), group.cell is not None, swings, which)
+        if swings.one_draw:
+            return sums
+        noise = [hardware.read_noise(swings, block.number, i, j, side, which) for side in sides]
+        return [(plus, p + more) for (plus, p), more in zip(sums, noise, strict=True)]
+
+    def _strayed(
+        self, block: HeldBlock, sums: list[tuple[int, Array]], read: tuple[int, int, int, bool], apart: bool,
+        swings: Swings, which: Array,
+    ) -> list[tuple[int, Array]]:  # fmt: skip
+        """Sums whose noise follows from what is added in them: each ``apart``, or W+ minus W- as one."""
+        each = [(plus, p, p) for plus, p in sums]
+        if not apart:
+            each = [(1, np.asarray(sum(plus * p for plus, p in sums)), np.asarray(sum(p for _, p in sums)))]
+        i, j, first, flagged = read
+        found = []
+        for side, (plus, p, added) in enumerate(each, first):
+            noise = self.hardware.column_noise(swings, block.number, (i, j, side, flagged), added, which)
+            found.append((plus, p + noise))
+        return found
 
     def _code(self, seen: Array, group: StepGroup, step: float, swings: Swings, block: int, which: Array) -> Array:
         """The code of what is seen; times its step where the conversion is not ranged."""

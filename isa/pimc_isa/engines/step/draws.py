@@ -8,13 +8,13 @@ from zlib import crc32
 
 import numpy as np
 
-__all__ = ["CELLS", "LUMPED", "SUMS", "key_of", "normal", "position"]
+__all__ = ["CELLS", "COLUMNS", "LUMPED", "SUMS", "key_of", "normal", "position"]
 
 Array = np.ndarray
 
 _WORD = (1 << 64) - 1
 #: What a stream is for, the second part of its key.
-CELLS, SUMS, LUMPED = 1, 2, 3
+CELLS, SUMS, LUMPED, COLUMNS = 1, 2, 3, 4
 
 
 def _mixed(value: int) -> int:

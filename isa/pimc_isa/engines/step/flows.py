@@ -51,6 +51,11 @@ class StepGroup:
     finer: tuple[StepGroup, ...] = ()
     minus: bool = False
 
+    @property
+    def flagged(self) -> bool:
+        """Whether it is converted because a flag asks for it."""
+        return _says(self.by) == "flagged"
+
 
 @dataclass(frozen=True)
 class Reading:
