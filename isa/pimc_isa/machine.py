@@ -35,6 +35,7 @@ ACTIONS: Mapping[str, str] = {
     "dac_drive": "one word line driven with one input slice",
     "dac_pulse": "one pulse on one word line, where DACs send trains of them",
     "cell_read": "one cell between a driven word line and a column in use, read once, or for one pulse of a train",
+    "cell_charge": "one level of such a cell, for a unit of the input slice on its word line, or for one pulse",
     "sample_hold": "one column sum sampled",
     "adc_conversion": "one column sum converted, unit columns included",
     "shift_add": "one converted value shifted and added to a partial sum, or one correction by centre x sum of inputs",
@@ -171,6 +172,10 @@ class Machine:
     components: tuple[Component, ...] = ()
     energies: tuple[Energy, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+
+    def prices(self, action: str) -> bool:
+        """Whether the action has an energy."""
+        return any(e.action == action for e in self.energies)
 
 
 def load_machine(path: str | Path) -> Machine:

@@ -171,6 +171,11 @@ class Program:
         """Rounds by name."""
         return {r.name: r for r in self.rounds}
 
+    @cached_property
+    def levels(self) -> dict[Group, int]:
+        """Levels of all cells that a position's inputs meet, of groups that were asked for."""
+        return {}
+
     def rounds_of(self, group: Group) -> int:
         """How many rounds a group takes for a position."""
         return self.schedule[group.rounds].count if group.rounds else 1

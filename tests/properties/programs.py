@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from pimc_isa.instructions import (
     Recv,
     Send,
 )
+from pimc_isa.machine import Component, Energy
 from pimc_isa.operands import (
     Buffer,
     Call,
@@ -56,6 +58,13 @@ from tests.properties.drafts_flows import GUARDED, KINDS, make_cells, make_flow,
 from tests.properties.drafts_rows import RowLayers
 
 Array = np.ndarray
+
+
+#: What makes a machine count levels of cells.
+CHARGED: dict[str, Any] = {
+    "components": (Component("cells", "array", 1, 0.0, 0.0, "a part"),),
+    "energies": (Energy("cell_charge", "cells", 0.5, "a price"),),
+}
 
 
 class Drafter(RowLayers):
@@ -217,7 +226,7 @@ class Drafter(RowLayers):
         machine, places = make_machine(rng, len(self.tiles))
         if self.guarded:
             array = dataclasses.replace(machine.array, dac_pulses=rng.randint(0, 2))
-            machine = dataclasses.replace(machine, array=array)
+            machine = dataclasses.replace(machine, array=array, **(CHARGED if rng.random() < 0.5 else {}))
         numbers = rng.sample(range(1, len(self.tiles) + 1), len(self.tiles))
         number = {0: 0} | {t.number: n for t, n in zip(self.tiles, numbers, strict=True)}
         shapes = [(t.channels, t.rows, t.width) for t in (x, *results)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil, isfinite, log2
 from typing import TYPE_CHECKING
 
+from pimc_isa.crossbar.levels import group_levels, read_levels
 from pimc_isa.crossbar.rounds import OneRound, copied, read_columns, rounds_of
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow.microops import Scale
@@ -230,7 +231,8 @@ def _use(ctx: Context, slabs: tuple[Slab, str], g: Group, positions: int, tally:
         in_use = _in_rounds(rounds, weights.columns, array.unit_columns)
         moved = sum(x.nbytes(r.inputs) for r in rounds), sum(sums.nbytes(len(r.channels)) for r in rounds)
     inward, outward = (positions * size for size in moved)
-    return Use(positions, *in_use, inward, outward, sum_bytes, array.dac_pulses, tally)
+    levels = _levels(ctx.program, g) if ctx.machine.prices("cell_charge") else None
+    return Use(positions, *in_use, inward, outward, sum_bytes, array.dac_pulses, levels, tally)
 
 
 def _in_rounds(rounds: tuple[OneRound, ...], columns: int, units: int) -> tuple[int, int, int, int, int, int]:
@@ -240,6 +242,17 @@ def _in_rounds(rounds: tuple[OneRound, ...], columns: int, units: int) -> tuple[
     sums = sum(done.sums for done in rounds)
     outputs = sum(len(done.channels) for done in rounds)
     return sum(done.rows for done in rounds), cells, sums * columns, len(reads) * units, sums, outputs
+
+
+def _levels(program: Program, g: Group) -> int:
+    """Levels of the cells that a position's inputs meet, over all rounds."""
+    if g not in program.levels:
+        if g.rounds:
+            found = [read_levels(program, g, read) for done in _rounds(program, g) for read in done.reads]
+        else:
+            found = [group_levels(program, g, group_footprint(program, g).unit_columns)]
+        program.levels[g] = int(sum(levels.sum() for levels in found))
+    return program.levels[g]
 
 
 def _rounds(program: Program, g: Group) -> tuple[OneRound, ...]:

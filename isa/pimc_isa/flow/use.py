@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FLAGS", "ONES", "Tally", "Use"]
+__all__ = ["FLAGS", "LEVELS", "ONES", "Tally", "Use"]
 
-#: What data decide: how many inputs have each bit set, and how many guarded conversions gave an end code.
-ONES, FLAGS = "ones", "flags"
+#: What data decide: how many inputs have each bit set, what levels of cells these meet, and how many guarded
+#: conversions gave an end code.
+ONES, LEVELS, FLAGS = "ones", "levels", "flags"
 
 
 @dataclass(frozen=True)
@@ -16,18 +17,21 @@ class Tally:
     """What the data of some bursts of a group decided, over all their ``positions``.
 
     ``lines`` [input bits]: word lines whose input had this bit set; ``cells`` [input bits]: columns in use that these
-    cross. ``flags``: for each block of the flow's normal form how many of its conversions, in all row blocks, gave an
-    end code. What nobody measured is empty.
+    cross; ``levels`` [input bits]: what the cells where they cross hold. ``flags``: for each block of the flow's normal
+    form how many of its conversions, in all row blocks, gave an end code. What nobody measured is empty.
     """
 
     positions: int
     lines: tuple[int, ...] = ()
     cells: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
     flags: tuple[int, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
         """Both together."""
-        sums = (tuple(_sums(getattr(self, name), getattr(other, name))) for name in ("lines", "cells", "flags"))
+        sums = (
+            tuple(_sums(getattr(self, name), getattr(other, name))) for name in ("lines", "cells", "levels", "flags")
+        )
         return Tally(self.positions + other.positions, *sums)
 
 
@@ -39,7 +43,8 @@ def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> Iterator[int]:
 class Use:
     """``positions`` of a burst, and for each, over all rounds, word lines (``rows``), cells, columns, partial sums.
 
-    ``cells`` lie where driven word lines and columns in use cross, unit columns too. ``outputs``: results of the group.
+    ``cells`` lie where driven word lines and columns in use cross, unit columns too; ``levels`` is the sum of what they
+    hold, where the machine prices it. ``outputs``: results of the group.
     ``input_bytes`` and ``result_bytes`` are those of all positions together that are read from and written to the
     tile's memory; ``sum_bytes`` is the width of a partial sum. ``pulses``: those a DAC sends for one unit of an input
     slice (0: it sets a level). Without a ``tally`` all inputs are taken as the largest and all guarded sums as flagged.
@@ -56,6 +61,7 @@ class Use:
     result_bytes: float
     sum_bytes: int
     pulses: int = 0
+    levels: int | None = None
     tally: Tally | None = None
 
     def cells_read(self, bits: tuple[int, int]) -> float:
@@ -64,6 +70,11 @@ class Use:
             return self.positions * self.cells
         counted = None if self.tally is None else self.tally.cells
         return self.pulses * _units(bits, self.positions * self.cells, counted)
+
+    def charge(self, bits: tuple[int, int]) -> float:
+        """Levels of cells times these bits of the inputs on their word lines; for pulse trains times pulses."""
+        counted = None if self.tally is None else self.tally.levels
+        return max(1, self.pulses) * _units(bits, self.positions * (self.levels or 0), counted)
 
     def pulses_sent(self, bits: tuple[int, int]) -> float:
         """Pulses on all word lines for these bits of the inputs."""

@@ -14,6 +14,7 @@ import numpy as np
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.exactness import guarded_flags
 from pimc_isa.crossbar.footprint import outputs_per_array
+from pimc_isa.crossbar.levels import read_levels
 from pimc_isa.crossbar.rounds import CrossbarRead, OneRound, copied, read_columns, rounds_of
 from pimc_isa.engines.dots.analog import AnalogLayer
 from pimc_isa.engines.dots.oneround import RoundLayer, dealt, driven_alike
@@ -40,7 +41,7 @@ class RoundsProduct:
         across = outputs_per_array(self.weights.columns, program.machine.array)
         self.rounds = rounds_of(program, group, across)
         self.copies = copied(program, group)
-        self._fast, self._units = fast, program.machine.array.unit_columns
+        self._fast, self._units, self._program = fast, program.machine.array.unit_columns, program
         self._kernel: Product | None = None
         self._layers: dict[bool, list[RoundLayer]] = {}
 
@@ -92,6 +93,14 @@ class RoundsProduct:
             lines += ones
             cells += ones * read_columns(read, self.weights.columns, self._units)
         return lines, cells
+
+    def levels(self, a: Array) -> Array:
+        """Levels of the cells that inputs with each bit set meet, int64 [m, 8], over all rounds."""
+        found = np.zeros((len(a), 8), np.int64)
+        for read in (read for done in self.rounds for read in done.reads):
+            held = read_levels(self._program, self.group, read)
+            found += np.stack([(a[:, read.inputs] >> bit & 1) @ held for bit in range(8)], axis=1)
+        return found
 
     def flags(self, a: Array, at: Callable[[], Array], hardware: AnalogLayer | None) -> Array:
         """End codes of guarded conversions, int64 [blocks of the form, m], over all rounds."""

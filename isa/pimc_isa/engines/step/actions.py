@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pimc_isa.engines.step.cells import block_of
 from pimc_isa.engines.step.crossbars import Crossbar, crossbars
 from pimc_isa.engines.step.flows import read_flow
 from pimc_isa.engines.step.geometry import InTile, columns, elements, held_as, nbytes
@@ -30,13 +31,15 @@ Actions = dict[str, float]
 class Activation:
     """A crossbar at work: ``inputs`` [positions, word lines in use], and for each position what is read of it.
 
-    ``columns`` and ``units`` are those in use; ``sums`` outputs of the weights.
+    ``columns`` and ``units`` are those in use; ``sums`` outputs of the weights; ``levels`` what all cells of each word
+    line hold together.
     """
 
     inputs: Array
     columns: int
     units: int
     sums: int
+    levels: Array
 
 
 @dataclass
@@ -105,7 +108,16 @@ class Burst:
         parts = [self.ledger.inputs[number][:, top - first : end - first] for number, (top, end) in each.rows]
         weights = self.place.program.weight[self.group.weights]
         of_an_output = len(weights.slices) * (2 if weights.bipolar else 1)
-        return Activation(np.concatenate(parts, axis=1), each.columns, each.units, each.columns // of_an_output)
+        lines = [self.held(number, rows, each.outputs) for number, rows in each.rows]
+        units = each.units // len(each.rows)
+        driven, levels = np.concatenate(parts, axis=1), np.concatenate(lines) + units
+        return Activation(driven, each.columns, each.units, each.columns // of_an_output, levels)
+
+    def held(self, number: int, rows: Any, outputs: Any) -> Array:
+        """Levels that the data cells of word lines hold together, on the columns of some outputs."""
+        program = self.place.program
+        block = block_of(program, program.weight[self.group.weights], number, rows, outputs)
+        return np.asarray(block.levels.sum(axis=1))
 
     @property
     def positions(self) -> int:
@@ -149,7 +161,12 @@ def _bytes(number: int, dtype: str) -> int:
 
 def _driven(each: Activation, bits: tuple[int, int]) -> int:
     """The sum of these bits of the inputs on the word lines of a crossbar, over all positions."""
-    return int((each.inputs.astype(np.int64) >> bits[0] & (1 << bits[1] - bits[0]) - 1).sum())
+    return int(_slices(each, bits).sum())
+
+
+def _slices(each: Activation, bits: tuple[int, int]) -> Array:
+    """These bits of the inputs on the word lines of a crossbar: int64 [positions, word lines]."""
+    return each.inputs.astype(np.int64) >> bits[0] & (1 << bits[1] - bits[0]) - 1
 
 
 def _load(op: MicroOp, b: Burst) -> Actions:
@@ -168,12 +185,15 @@ def _drive(op: MicroOp, b: Burst) -> Actions:
 
 def _read(op: MicroOp, b: Burst) -> Actions:
     bits = next(vars(o)["bits"] for o in b.flow.ops if o.name == "drive" and o.step == op.step)
-    pulses, cells, samples = b.place.program.machine.array.dac_pulses, 0, 0
+    machine, cells, samples, charge = b.place.program.machine, 0, 0, 0
+    pulses = machine.array.dac_pulses
     for each in b.activations:
         read = each.columns + each.units
         cells += (pulses * _driven(each, bits) if pulses else each.inputs.size) * read
         samples += b.positions * read
-    return {"cell_read": cells, "sample_hold": samples}
+        charge += (pulses or 1) * int((_slices(each, bits) @ each.levels).sum())
+    priced = any(energy.action == "cell_charge" for energy in machine.energies)
+    return {"cell_read": cells, "sample_hold": samples, **({"cell_charge": charge} if priced else {})}
 
 
 def _convert(op: MicroOp, b: Burst) -> Actions:

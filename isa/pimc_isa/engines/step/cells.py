@@ -32,6 +32,11 @@ class HeldBlock:
     signs: tuple[Array, ...]
     centre: Array
 
+    @property
+    def levels(self) -> Array:
+        """What all cells of a row and an output hold together: int64 [rows, n], of ideal cells."""
+        return np.asarray(sum(field for side in self.columns for field in side), np.int64)
+
 
 def block_of(
     program: Program, weights: Weights, group: int, rows: Range, n: Range, spread: float = 0.0, seed: int = 0

@@ -12,11 +12,15 @@ __all__ = ["Crossbar", "crossbars"]
 
 @dataclass(frozen=True)
 class Crossbar:
-    """``rows``: convolution groups, with the rows of the weights on word lines here; data and unit columns in use."""
+    """``rows``: convolution groups, with the rows of the weights on word lines here; data and unit columns in use.
+
+    ``outputs`` of each of these groups lie here.
+    """
 
     rows: tuple[tuple[int, Range], ...]
     columns: int
     units: int
+    outputs: Range
 
     @property
     def word_lines(self) -> int:
@@ -39,7 +43,7 @@ def crossbars(program: Program, g: Group) -> list[Crossbar]:
         for first in range(0, len(groups), together):
             inside = groups[first : first + together]
             rows = tuple((number, g.k) for number in inside)
-            found.append(Crossbar(rows, len(inside) * outputs * each, len(inside) * unit))
+            found.append(Crossbar(rows, len(inside) * outputs * each, len(inside) * unit, g.n))
         return found
     fit = array.columns // each
     for number in groups:
@@ -47,5 +51,6 @@ def crossbars(program: Program, g: Group) -> list[Crossbar]:
             block = top, min(top + weights.block_rows, g.k[1])
             for left in range(0, outputs, fit):
                 used = min(fit, outputs - left)
-                found.append(Crossbar(((number, block),), used * each, array.unit_columns))
+                here = g.n[0] + left, g.n[0] + left + used
+                found.append(Crossbar(((number, block),), used * each, array.unit_columns, here))
     return found

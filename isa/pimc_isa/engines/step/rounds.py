@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pimc_isa.engines.step.actions import Activation, Ledger
+from pimc_isa.engines.step.cells import block_of
 from pimc_isa.engines.step.dots import Dots
 from pimc_isa.operands import Group, Range
 from pimc_isa.program import Program
@@ -82,7 +83,10 @@ class Schedules:
         weights, array = self.dots.program.weight[g.weights], self.dots.program.machine.array
         each = len(weights.slices) * (2 if weights.bipolar else 1)
         driven, read = vectors[:, list(acting.lines.values())], len(acting.goes)
-        ledger.activations.append(Activation(driven, read * each, array.unit_columns, read))
+        held = block_of(self.dots.program, weights, 0, acting.rows, acting.outputs).levels
+        lines, outputs = [row - acting.rows[0] for row in acting.lines], [n - acting.outputs[0] for n in acting.goes]
+        levels = held[np.ix_(lines, outputs)].sum(axis=1) + array.unit_columns
+        ledger.activations.append(Activation(driven, read * each, array.unit_columns, read, levels))
         ledger.read = [output - acting.outputs[0] for output in acting.goes]
 
 

@@ -10,7 +10,7 @@ from pimc_isa.flow.fields import bits, choice, scaling, shift, step
 from pimc_isa.flow.forms import Bits, Conversion, Seen
 from pimc_isa.flow.latches import fail, gathered, latest
 from pimc_isa.flow.microops.inputs import Drive, input_bits
-from pimc_isa.flow.use import ONES
+from pimc_isa.flow.use import LEVELS, ONES
 
 if TYPE_CHECKING:
     from pimc_isa.flow.flow import Flow
@@ -40,13 +40,15 @@ class Read(MicroOp, op="read", resource="array", makes="samples"):
         return input_bits(flow, drives[0], drives[0].bits)
 
     def measures(self, flow: Flow, machine: Machine) -> frozenset[str]:
-        """Cells conduct as long as pulses last."""
-        return frozenset({ONES} if machine.array.dac_pulses else ())
+        """Cells conduct as long as pulses last, and as well as their level says."""
+        pulses, levels = machine.array.dac_pulses > 0, machine.prices("cell_charge")
+        return frozenset({ONES} if pulses else ()) | frozenset({LEVELS} if levels else ())
 
     def actions(self, flow: Flow, use: Use) -> dict[str, float]:
         """Cells between driven word lines and columns in use are read, and these columns sampled."""
         held = use.positions * (use.columns + use.unit_columns)
-        return {"cell_read": use.cells_read(self.driven(flow)), "sample_hold": held}
+        found = {"cell_read": use.cells_read(self.driven(flow)), "sample_hold": held}
+        return found if use.levels is None else found | {"cell_charge": use.charge(self.driven(flow))}
 
 
 class Fold(
