@@ -7,14 +7,11 @@ from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.target import Target
 from pimc_backends.kit.emit import emit
 from pimc_backends.kit.target import analog_pipeline, packaged_machine
-from pimc_backends.raella.flows import all_slicings, bits_flow, flow_name, speculative_flow
+from pimc_backends.raella.flows import all_slicings, bits_flow, flow_name, speculative_flow, usual_slicing
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
 __all__ = ["emit", "flow", "machine", "passes", "target"]
-
-#: The slicing that most layers of the paper end with, high bits first.
-USUAL = (4, 2, 2)
 
 
 def machine() -> Machine:
@@ -25,7 +22,7 @@ def machine() -> Machine:
 published = machine
 
 
-def flow(slicing: tuple[int, ...] = USUAL, speculates: bool = True) -> Flow:
+def flow(slicing: tuple[int, ...] = usual_slicing(), speculates: bool = True) -> Flow:
     """The flow of a slicing of the weights (high bits first)."""
     make = speculative_flow if speculates else bits_flow
     array = machine().array
@@ -51,7 +48,7 @@ def target(
         for make in ((speculative_flow, bits_flow) if speculation == "on" else (bits_flow,))
         for slicing in all_slicings(array.cell_bits)
     ]
-    usual = flow_name(USUAL, speculation == "on")
+    usual = flow_name(usual_slicing(array.cell_bits), speculation == "on")
     return Target("raella", chip, tuple(flows), usual, chips, replication, centre=centre)
 
 
