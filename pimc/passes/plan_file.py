@@ -32,6 +32,7 @@ from pimc.passes.base import Decisions, Pass, PassError, options_of
 
 __all__ = ["PlanFile", "plan_text", "read_plan"]
 
+
 @dataclass(frozen=True)
 class PlanFile:
     """Options by pass, and by pass and op the fields that are forced."""

@@ -1,0 +1,77 @@
+"""RAELLA over the 8-bit ISAAC of its paper, counted from programs with the artifact's recorded statistics.
+
+    python benchmarks/raella_claims.py [--measure [NETWORK ...]]
+
+Writes docs/claims/raella.md from docs/claims/raella.json. ``--measure`` first compiles and times the networks named (or
+all six) and renews their counts in the JSON file: some five minutes of one core. Programs have seeded weights; what
+data decide is put in when the page is written, from benchmarks/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import raella_page
+from raella_area import bound_cycles
+from raella_networks import CNNS
+from raella_programs import CHIPS, measure
+
+DATA = Path(__file__).parents[1] / "docs" / "claims" / "raella.json"
+
+
+def renew(networks: Sequence[str], path: Path) -> None:
+    """Measure networks and put their counts into the JSON file as they come."""
+    data = read(path)
+    for network in networks:
+        for design in CHIPS:
+            bound = {name: bound_cycles(network, design, shifted=name == "shifted") for name in ("shifted", "apart")}
+            found = measure(network, design) | {"bound_cycles": bound}
+            data.setdefault(network, {})[design] = found
+            write(path, data)
+            print(f"{network}: {design}: {found['interval_cycles']} cycles, {found['tiles']} tiles", flush=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The counts so far."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """The counts in the order of the networks, a line for each layer."""
+    parts = [f" {json.dumps(n)}: {{\n{_designs(data[n])}\n }}" for n in CNNS if n in data]
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def _designs(found: dict[str, Any]) -> str:
+    return ",\n".join(
+        f"  {json.dumps(design)}: {{\n{_facts(found[design])}\n  }}" for design in CHIPS if design in found
+    )
+
+
+def _facts(found: dict[str, Any]) -> str:
+    layers = [f"    {json.dumps(name)}: {json.dumps(counts)}" for name, counts in found["bounds"].items()]
+    others = [f"   {json.dumps(fact)}: {json.dumps(value)}" for fact, value in found.items() if fact != "bounds"]
+    return ",\n".join([*others, '   "bounds": {\n' + ",\n".join(layers) + "\n   }"])
+
+
+def main() -> None:
+    """Measure where asked, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", nargs="*", metavar="NETWORK", default=None)
+    parser.add_argument("--data", type=Path, default=DATA)
+    args = parser.parse_args()
+    if args.measure is not None:
+        renew(args.measure or CNNS, args.data)
+    args.data.with_suffix(".md").write_text(raella_page.page(read(args.data)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
