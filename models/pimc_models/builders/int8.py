@@ -104,7 +104,7 @@ class Int8Net(Net):
         return self._node("QLinearConcat", inputs, name, y.channels, domain=MICROSOFT, axis=1)
 
     def halves(self, x: Signal, name: str) -> tuple[Signal, Signal]:
-        """Cut the channels in two."""
+        """Cut the channels, an even number, into halves."""
         parts = super().halves(x, name)
         self._grids |= {part.name: self._grids[x.name] for part in parts}
         return parts

@@ -106,12 +106,10 @@ class Net:
         return self._node("Concat", [p.name for p in parts], name, sum(p.channels for p in parts), axis=1)
 
     def halves(self, x: Signal, name: str) -> tuple[Signal, Signal]:
-        """Cut the channels in two."""
-        half = x.channels // 2
-        sizes = self._indices(f"{name}.sizes", [half, x.channels - half])
-        parts = [f"{name}.{n}" for n in range(2)]
-        self._nodes.append(helper.make_node("Split", [x.name, sizes], parts, name, axis=1))
-        return Signal(parts[0], half), Signal(parts[1], x.channels - half)
+        """Cut the channels, an even number, into halves."""
+        first, second = (Signal(f"{name}.{n}", x.channels // 2) for n in range(2))
+        self._nodes.append(helper.make_node("Split", [x.name], [first.name, second.name], name, axis=1))
+        return first, second
 
     def shuffle(self, x: Signal, name: str, groups: int) -> Signal:
         """Deal the channels of the groups out in turn."""
