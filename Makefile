@@ -42,8 +42,9 @@ golden: $(STAMP)  ## rewrite the golden files and the outputs in README; read th
 docs: $(STAMP)  ## regenerate the ISA manual from the instruction declarations
 	$(BIN)/python -m pimc_isa.reference
 
-claims: $(STAMP)  ## rewrite docs/claims/neural-pim.md from its counts and the machine files
+claims: $(STAMP)  ## rewrite docs/claims/neural-pim.md and raella.md from their counts and the machine files
 	$(BIN)/python benchmarks/claims.py
+	$(BIN)/python benchmarks/raella_claims.py
 
 mutants: $(STAMP)  ## small changes of the code that the tests must notice: a list, and a seeded sample
 	$(BIN)/python -m tests.mutants --workers $(WORKERS)

@@ -12,7 +12,8 @@ from raella_energy import GROUPS, Change, joules
 
 __all__ = ["ASSUMPTIONS", "Assumption", "saved"]
 
-Data = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Found = Mapping[str, Mapping[str, Any]]
+Data = Mapping[str, Found]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Assumption:
     isaac: Mapping[str, float] = field(default_factory=dict)
     change: Change | None = None
     links: bool = False
+    empty_cells_conduct: bool = True
 
 
 def saved(data: Data, design: str, how: Assumption | None = None) -> float:
@@ -31,12 +33,13 @@ def saved(data: Data, design: str, how: Assumption | None = None) -> float:
     how = how or Assumption("")
     ratios = []
     for network, found in data.items():
-        of_isaac, of_raella = (
-            joules(network, each, found[each], changed=factors, change=how.change, links=how.links)
-            for each, factors in (("isaac", how.isaac), (design, how.raella))
-        )
-        ratios.append(of_isaac / of_raella)
+        ratios.append(_spent(network, "isaac", found, how, how.isaac) / _spent(network, design, found, how, how.raella))
     return geometric(ratios)
+
+
+def _spent(network: str, design: str, found: Found, how: Assumption, changed: Mapping[str, float]) -> float:
+    more = {"change": how.change, "links": how.links, "empty_cells_conduct": how.empty_cells_conduct}
+    return joules(network, design, found[design], changed=changed, **more)
 
 
 def _both(text: str, **factors: float) -> Assumption:
@@ -66,7 +69,8 @@ ASSUMPTIONS = (
     _free("memory, bus and mesh free", "global_movement"),
     _free("input registers and sums of inputs free", "input_buffer"),
     Assumption("RAELLA's output registers twice, as the paper had them", {"output_register_byte": 2.0}),
-    Assumption("off current in one device of a pair only", {"cell_read": 0.5}),
+    Assumption("empty cells between depthwise channels do not conduct", empty_cells_conduct=False),
+    Assumption("off current in one device of a pair only (what the figure's arrays fit)", {"cell_read": 0.5}),
     Assumption("ISAAC's cells as the artifact models them, not as recorded", change=_modelled),
     _both("pulses on word lines at twice the price (ours: no price is printed)", dac_pulse=2.0),
     Assumption("3.3 conversions instead of 8 in every layer (the paper's text)", change=_share(3.3 / 8)),

@@ -36,12 +36,14 @@ def prices_of(design: str, changed: Mapping[str, float] | None = None) -> dict[s
     return {e.action: e.energy_pj * times.get(e.action, 1.0) for e in machine.energies}
 
 
-def actions_of(network: str, design: str, found: Found, change: Change | None = None) -> Counter[str]:
-    """Actions of one image; ``change`` is made to the recorded statistics."""
+def actions_of(
+    network: str, design: str, found: Found, change: Change | None = None, *, empty_cells_conduct: bool = True
+) -> Counter[str]:
+    """Actions of one image; ``change`` is made to the recorded statistics (see `raella_programs.recorded`)."""
     total, known = Counter[str](found["others"]), layers_of(network)
     for name, bound in found["bounds"].items():
         layer = known[name] if change is None else change(known[name])
-        total.update(recorded(bound, layer, CHIPS[design]))
+        total.update(recorded(bound, layer, CHIPS[design], empty_cells_conduct=empty_cells_conduct))
     return total
 
 
@@ -60,8 +62,10 @@ def joules(
     changed: Mapping[str, float] | None = None,
     change: Change | None = None,
     links: bool = False,
+    empty_cells_conduct: bool = True,
 ) -> float:
     """Energy of one image; ``links``: with the bytes that leave and enter the chip."""
-    actions, prices = actions_of(network, design, found, change), prices_of(design, changed)
+    actions = actions_of(network, design, found, change, empty_cells_conduct=empty_cells_conduct)
+    prices = prices_of(design, changed)
     off = actions["chip_link_byte"] * prices["chip_link_byte"] * 1e-12 if links else 0.0
     return sum(parts(actions, prices).values()) + off

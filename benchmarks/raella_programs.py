@@ -94,25 +94,34 @@ def bounds(program: Program, network: str) -> tuple[dict[str, dict[str, float]],
     return by_layer, dict(others)
 
 
-def recorded(bound: Mapping[str, float], layer: Layer, chip: Chip) -> dict[str, float]:
+def recorded(
+    bound: Mapping[str, float], layer: Layer, chip: Chip, *, empty_cells_conduct: bool = True
+) -> dict[str, float]:
     """What the recorded statistics leave of a layer's bounds.
 
     With speculation a program is bounded by 3 + 8 conversions and additions and by 15 + 3 + 3 + 8 pulses. Flags are
-    taken as equally frequent for all three slices: only the share of conversions is recorded.
+    taken as equally frequent for all three slices: only the share of conversions is recorded. Levels are those of cells
+    that hold weights. Where groups share crossbars, others lie between; ``empty_cells_conduct``: these, too, while off.
     """
     codes, (most, pulses) = bound["adc_conversion"], (11, 29) if chip.speculates else (8, 8)
     flagged = (_BITS * layer.s - 3) / _BITS
     made, added = (3 + 8 * flagged, 3 + 5 * flagged) if chip.speculates else (8, 8)
     sent, level = sent_and_level(layer, chip)
-    cells = bound["cell_read"] * sent / pulses
+    used = layer.macs * columns_of(layer, chip) * sent if layer.G > 1 else bound["cell_read"] * sent / pulses
     return {
         "adc_conversion": codes * made / most,
         "shift_add": bound["shift_add"] - codes + codes * added / most,
         "output_register_byte": bound["output_register_byte"] * added / most,
         "dac_pulse": bound["dac_pulse"] * sent / pulses,
-        "cell_read": cells,
-        "cell_charge": cells * level,
+        "cell_read": bound["cell_read"] * sent / pulses if empty_cells_conduct else used,
+        "cell_charge": used * level,
     }
+
+
+def columns_of(layer: Layer, chip: Chip) -> int:
+    """Columns of a weight, both of a pair."""
+    slices = layer.slices if chip.adapts else 4
+    return slices if chip.target == "isaac-8b" else 2 * slices
 
 
 def sent_and_level(layer: Layer, chip: Chip) -> tuple[float, float]:

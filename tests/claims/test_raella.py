@@ -167,6 +167,43 @@ def test_speculation_needs_no_additions_more_than_it_converts(raella: SimpleName
         assert found["output_register_byte"] == pytest.approx(added * 6e6)
 
 
+def test_empty_cells_hold_no_level(raella: SimpleNamespace) -> None:
+    """A depthwise layer on shared crossbars: its weights' charge in closed form, off currents of all cells between."""
+    layer = next(layer for layer in raella.data.layers("mobilenetv2") if layer.G > 1)
+    name = next(name for name, each in raella.networks.layers_of("mobilenetv2").items() if each == layer)
+    for design, columns in (("isaac", 4), ("raella", 2 * layer.slices)):
+        bound = FOUND["mobilenetv2"][design]["bounds"][name]
+        chip = raella.programs.CHIPS[design]
+        pulses = 8 * (layer.isaac_pulses if design == "isaac" else layer.pulses_spec)
+        level = 3 * layer.isaac_cell if design == "isaac" else 15 * layer.cell
+        all_cells = raella.programs.recorded(bound, layer, chip)
+        own_cells = raella.programs.recorded(bound, layer, chip, empty_cells_conduct=False)
+        assert own_cells["cell_read"] == pytest.approx(layer.macs * columns * pulses)
+        assert own_cells["cell_charge"] == all_cells["cell_charge"] == pytest.approx(own_cells["cell_read"] * level)
+        assert all_cells["cell_read"] > 5 * own_cells["cell_read"]
+
+
+@pytest.mark.parametrize("network", FOUND)
+def test_conversions_cost_what_the_figure_says(raella: SimpleNamespace, network: str) -> None:
+    """By the artifact's cuts: the figure's part has the additions in it, too, and its converters' library is ours."""
+    for design in raella.data.DESIGNS:
+        bar, layers = raella.data.bars()[network, design], raella.data.layers(network)
+        actions = raella.energy.actions_of(network, design, FOUND[network][design])
+        cut = sum(raella.recipe.conversions(layer, design) for layer in layers)
+        spent = raella.energy.parts(actions, raella.energy.prices_of(design))["adc"]
+        ours = spent * 1e3 * bar["batch"] * cut / actions["adc_conversion"]
+        assert ours == pytest.approx(bar["adc_mj"], rel=0.03)
+
+
+def test_each_assumption_changes_what_it_says(raella: SimpleNamespace) -> None:
+    """Every line but the first moves a mean; a free part moves it towards the rest's ratio."""
+    base, *others = raella.assumptions.ASSUMPTIONS
+    before = [raella.assumptions.saved(FOUND, design, base) for design in ("center_offset_aws", "raella")]
+    for how in others:
+        after = [raella.assumptions.saved(FOUND, design, how) for design in ("center_offset_aws", "raella")]
+        assert after != before, how.text
+
+
 def test_a_bound_by_area_is_less_where_copies_are_shifted(raella: SimpleNamespace) -> None:
     for network, designs in FOUND.items():
         for found in designs.values():
