@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import raella_page
 from raella_area import bound_cycles
-from raella_networks import CNNS
+from raella_shapes import CNNS
 from raella_programs import CHIPS, measure
 
 DATA = Path(__file__).parents[1] / "docs" / "claims" / "raella.json"

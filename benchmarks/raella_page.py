@@ -10,7 +10,7 @@ from claims_energy import geometric, table
 from raella_assumptions import ASSUMPTIONS, saved
 from raella_data import NETWORKS, bars
 from raella_energy import GROUPS, actions_of, joules, parts, prices_of
-from raella_networks import layers_of
+from raella_shapes import layers_of
 from raella_recipe import conversions
 
 __all__ = ["PAPER", "page"]

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from raella_data import Layer
-from raella_networks import graph_of, layers_of
+from raella_shapes import graph_of, layers_of
 
 from pimc.driver import choose
 from pimc.ir.graph import Graph

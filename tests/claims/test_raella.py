@@ -10,7 +10,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from pimc_isa.energy import program_counts
 from pimc_models import fashion
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("data", "networks", "recipe", "programs", "area", "energy", "assumptions", "page", "claims")
+MODULES = ("data", "shapes", "recipe", "programs", "area", "energy", "assumptions", "page", "claims")
 CLAIMED = {"isaac": 0.271, "center_offset": 0.095, "center_offset_aws": 0.071, "raella": 0.0315}
 FOUND = json.loads((ROOT / "docs" / "claims" / "raella.json").read_text(encoding="utf-8"))
 
@@ -64,13 +64,13 @@ def test_a_wrong_rule_does_not_give_the_bars(raella: SimpleNamespace) -> None:
 
 def test_the_graphs_have_the_artifacts_shapes(raella: SimpleNamespace) -> None:
     """All layers of five networks; GoogLeNet's table has rounded widths that no network has."""
-    for network in raella.networks.CNNS:
-        graph, known = raella.networks.graph_of(network), raella.networks.layers_of(network)
+    for network in raella.shapes.CNNS:
+        graph, known = raella.shapes.graph_of(network), raella.shapes.layers_of(network)
         assert len(known) == len(raella.data.layers(network))
         differ = {
             name
             for name, each in known.items()
-            if raella.networks.shape_of(graph, graph[name]) != (each.C, each.R, each.S, each.M, each.P, each.Q, each.G)
+            if raella.shapes.shape_of(graph, graph[name]) != (each.C, each.R, each.S, each.M, each.P, each.Q, each.G)
         }
         assert len(differ) == (9 if network == "googlenet" else 0)
         assert all(name.startswith(("inception4a", "inception4e")) for name in differ)
@@ -79,7 +79,7 @@ def test_the_graphs_have_the_artifacts_shapes(raella: SimpleNamespace) -> None:
 def test_the_page_is_what_the_counts_and_the_machine_files_give(raella: SimpleNamespace) -> None:
     page = (ROOT / "docs" / "claims" / "raella.md").read_text(encoding="utf-8")
     assert raella.page.page(FOUND) == page, "run make claims"
-    assert list(FOUND) == list(raella.networks.CNNS)
+    assert list(FOUND) == list(raella.shapes.CNNS)
     assert all(list(designs) == list(raella.data.DESIGNS) for designs in FOUND.values())
 
 
@@ -87,10 +87,10 @@ def test_the_page_is_what_the_counts_and_the_machine_files_give(raella: SimpleNa
 @pytest.mark.parametrize("network", FOUND)
 def test_conversions_are_those_of_whole_row_blocks(raella: SimpleNamespace, network: str, design: str) -> None:
     """In closed form from the table's shapes; GoogLeNet's differ in no number of row blocks of 128 or 512 but 4e's."""
-    rows, graph = raella.recipe.ROWS[design], raella.networks.graph_of(network)
+    rows, graph = raella.recipe.ROWS[design], raella.shapes.graph_of(network)
     found = FOUND[network][design]["bounds"]
-    for name, layer in raella.networks.layers_of(network).items():
-        depth, height, width, outputs, *positions, groups = raella.networks.shape_of(graph, graph[name])
+    for name, layer in raella.shapes.layers_of(network).items():
+        depth, height, width, outputs, *positions, groups = raella.shapes.shape_of(graph, graph[name])
         slices = layer.slices if raella.programs.CHIPS[design].adapts else 4
         steps = 11 if design == "raella" else 8
         sums = math.prod(positions) * outputs * groups * -(-depth * height * width // rows)
@@ -113,7 +113,7 @@ def test_the_file_has_the_counts_of_programs(raella: SimpleNamespace, design: st
     assert by_layer == FOUND["resnet18"][design]["bounds"]
     assert others == pytest.approx(FOUND["resnet18"][design]["others"])
     names = {flow.name for flow in program.flows}
-    layers = raella.networks.layers_of("resnet18").values()
+    layers = raella.shapes.layers_of("resnet18").values()
     chip = raella.programs.CHIPS[design]
     wanted = {raella.programs.flow_of(chip, layer) for layer in layers} if chip.target == "raella" else {"isaac8x2"}
     assert names == wanted
@@ -143,7 +143,7 @@ def test_statistics_of_a_run_give_its_counts(raella: SimpleNamespace, target: st
             assert found[action] == pytest.approx(run[name][action], rel=0.1)
 
 
-def statistics(raella: SimpleNamespace, run: dict[str, float], bound: dict[str, float], chip: Any) -> Any:
+def statistics(raella: SimpleNamespace, run: Mapping[str, float], bound: Mapping[str, float], chip: Any) -> Any:
     """A layer of the table with the averages of a run."""
     steps, pulses = (11, 29) if chip.speculates else (8, 8)
     sent = run["dac_pulse"] / bound["dac_pulse"] * pulses / 8
@@ -170,7 +170,7 @@ def test_speculation_needs_no_additions_more_than_it_converts(raella: SimpleName
 def test_empty_cells_hold_no_level(raella: SimpleNamespace) -> None:
     """A depthwise layer on shared crossbars: its weights' charge in closed form, off currents of all cells between."""
     layer = next(layer for layer in raella.data.layers("mobilenetv2") if layer.G > 1)
-    name = next(name for name, each in raella.networks.layers_of("mobilenetv2").items() if each == layer)
+    name = next(name for name, each in raella.shapes.layers_of("mobilenetv2").items() if each == layer)
     for design, columns in (("isaac", 4), ("raella", 2 * layer.slices)):
         bound = FOUND["mobilenetv2"][design]["bounds"][name]
         chip = raella.programs.CHIPS[design]
@@ -214,7 +214,7 @@ def test_a_bound_by_area_is_less_where_copies_are_shifted(raella: SimpleNamespac
 
 def test_a_layer_on_crossbars_of_its_own_in_closed_form(raella: SimpleNamespace) -> None:
     """ResNet-18's classifier on isaac-8b: 512 rows are 4 row blocks, 1,024 outputs of 4 columns 32 crossbars each."""
-    graph = raella.networks.graph_of("resnet18")
+    graph = raella.shapes.graph_of("resnet18")
     flow, array = pimc_flow("isaac-8b")
     assert raella.area._crossbars(graph["fc"], 512, flow, array, 1) == 4 * 32
     stem = graph["conv1"]
