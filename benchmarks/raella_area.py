@@ -7,8 +7,8 @@ copies the one that needs least of the chip is taken, and fractions of a copy co
 
 from __future__ import annotations
 
-from raella_shapes import graph_of, layers_of
 from raella_programs import CHIPS, flow_of
+from raella_shapes import graph_of, layers_of
 
 from pimc.driver import choose
 from pimc.ir.ops import Conv

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import raella_page
 from raella_area import bound_cycles
-from raella_shapes import CNNS
 from raella_programs import CHIPS, measure
+from raella_shapes import CNNS
 
 DATA = Path(__file__).parents[1] / "docs" / "claims" / "raella.json"
 

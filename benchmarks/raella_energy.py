@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raella_data import Layer
-from raella_shapes import layers_of
 from raella_programs import CHIPS, recorded
+from raella_shapes import layers_of
 
 from pimc.driver import choose
 

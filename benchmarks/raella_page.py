@@ -10,8 +10,8 @@ from claims_energy import geometric, table
 from raella_assumptions import ASSUMPTIONS, saved
 from raella_data import NETWORKS, bars
 from raella_energy import GROUPS, actions_of, joules, parts, prices_of
-from raella_shapes import layers_of
 from raella_recipe import conversions
+from raella_shapes import layers_of
 
 __all__ = ["PAPER", "page"]
 
