@@ -33,10 +33,11 @@ PAPER = {
 }
 
 
-def page(data: Data) -> str:
-    """The whole page."""
-    sections = (_head, _energy, _throughput, _conversions, _breakdown, _assumptions, _reading, _tuned)
-    return "\n".join(section(data) for section in sections)
+def page(found: Mapping[str, Any]) -> str:
+    """The whole page, from the counts of ``programs`` and of runs of ``trained`` networks."""
+    data = found["programs"]
+    parts = [section(data) for section in (_head, _energy, _throughput, _conversions, _breakdown, _assumptions)]
+    return "\n".join([*parts, _trained(found["trained"]), _reading(data), _tuned()])
 
 
 def _head(data: Data) -> str:
@@ -173,6 +174,34 @@ Energy over isaac-8b, geometric means of the six; one assumption changed at a ti
 {table(["assumption", "centre + offset", "no speculation", "speculation"], rows)}"""
 
 
+def _trained(runs: Mapping[str, Any]) -> str:
+    rows = []
+    for network, run in runs.items():
+        spent, codes = {}, {}
+        for design, each in run["designs"].items():
+            spent[design] = sum(parts(each["actions"], prices_of(design)).values())
+            codes[design] = each["actions"]["adc_conversion"] / run["macs"]
+        row = [network, str(run["images"]), f"{run['designs'][ON]['slices']:.2f}"]
+        row += [f"{codes[design]:.4f}" for design in (ISAAC, OFF, ON)]
+        row += [f"{spent[design] * 1e3:.3f}" for design in (ISAAC, OFF, ON)]
+        rows.append([*row, f"{codes[ON] / codes[OFF]:.2f}", *(f"{spent[ISAAC] / spent[d]:.2f}" for d in (OFF, ON))])
+    columns = ["network", "images", "slices, mean", "conversions/MAC isaac-8b", "no speculation", "speculation"]
+    columns += [
+        "mJ isaac-8b",
+        "no speculation",
+        "speculation",
+        "*s*",
+        "isaac-8b over no speculation",
+        "over speculation",
+    ]
+    return f"""## Measured on networks with trained weights
+
+Nothing recorded: each a run of programs on photographs, slices of weights chosen by their error (`choose-slices`), conversions, pulses and
+the charge of cells counted as they come. Accuracy is on a page of its own (`raella-accuracy.md`).
+
+{table(columns, rows)}"""
+
+
 def _reading(data: Data) -> str:
     off, on = (saved(data, design) for design in (OFF, ON))
     core = [saved(data, design, ASSUMPTIONS[1]) for design in (OFF, ON)]
@@ -219,7 +248,7 @@ def _speed(data: Data, design: str) -> float:
     return geometric(_faster(data, n, design, "bound_cycles", "shifted") for n in data)
 
 
-def _tuned(data: Data) -> str:
+def _tuned() -> str:
     return """## What was chosen after seeing the paper's results
 
 * The price of a pulse on a word line, 0.04 pJ, from the talk's bars of the DACs (no price is printed): 1 % of the energy.

@@ -25,7 +25,8 @@ from pimc_models import fashion
 ROOT = Path(__file__).parents[2]
 MODULES = ("data", "shapes", "recipe", "programs", "area", "energy", "assumptions", "page", "claims")
 CLAIMED = {"isaac": 0.271, "center_offset": 0.095, "center_offset_aws": 0.071, "raella": 0.0315}
-FOUND = json.loads((ROOT / "docs" / "claims" / "raella.json").read_text(encoding="utf-8"))
+DATA = json.loads((ROOT / "docs" / "claims" / "raella.json").read_text(encoding="utf-8"))
+FOUND = DATA["programs"]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_graphs_have_the_artifacts_shapes(raella: SimpleNamespace) -> None:
 
 def test_the_page_is_what_the_counts_and_the_machine_files_give(raella: SimpleNamespace) -> None:
     page = (ROOT / "docs" / "claims" / "raella.md").read_text(encoding="utf-8")
-    assert raella.page.page(FOUND) == page, "run make claims"
+    assert raella.page.page(DATA) == page, "run make claims"
     assert list(FOUND) == list(raella.shapes.CNNS)
     assert all(list(designs) == list(raella.data.DESIGNS) for designs in FOUND.values())
 
