@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 NETWORKS = ("fashion", "resnet18", "mobilenet_v2", "squeezenet1_1")
-TARGETS = ("isaac", "isaac-style", "cascade", "neural-pim")
+TARGETS = ("isaac", "isaac-8b", "isaac-style", "cascade", "neural-pim")
 ENERGY_TOLERANCE = 1e-12
 
 

@@ -217,10 +217,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Peak:
-    """Peak rate with every crossbar busy; a multiplication and an addition are two operations."""
+    """Peak rate with every crossbar busy; a multiplication and an addition are two operations.
+
+    ``gops_per_watt`` is None where the machine says no power.
+    """
 
     gops: float
-    gops_per_watt: float
+    gops_per_watt: float | None
     gops_per_mm2: float
 
 
@@ -253,4 +256,4 @@ def peak(machine: Machine, flow: Flow) -> Peak:
     crossbars = machine.tile.arrays * machine.chip.tiles
     gops = 2 * weights * crossbars / (flow.interval_cycles / machine.clock_hz) / 1e9
     chip = total(machine)
-    return Peak(gops, gops / (chip.power_mw / 1e3), gops / chip.area_mm2)
+    return Peak(gops, gops / (chip.power_mw / 1e3) if chip.power_mw else None, gops / chip.area_mm2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pimc_isa.errors import PimcError
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from pimc_models.builders.net import Net
-
-    Builder = Callable[[Net, int], onnx.ModelProto]
+    Builder = Callable[..., onnx.ModelProto]
 
 __all__ = ["LEAST", "SIZES", "TOPOLOGIES", "UnknownTopologyError", "build", "build_int8"]
 
@@ -29,6 +27,7 @@ TOPOLOGIES: Mapping[str, str] = MappingProxyType(
         "resnet18": "resnet:resnet18",
         "resnet50": "resnet:resnet50",
         "resnet101": "resnet:resnet101",
+        "shufflenet_v2": "shufflenet:shufflenet_v2",
         "squeezenet1_1": "squeezenet:squeezenet1_1",
         "vgg16": "vgg:vgg16",
         "vgg19": "vgg:vgg19",
@@ -48,25 +47,28 @@ LEAST: Mapping[str, int] = MappingProxyType(dict.fromkeys(TOPOLOGIES, 32) | {"al
 """The smallest image from which something is left behind the last layer."""
 
 
-def build(name: str, seed: int = 0, size: int | None = None, classes: int = 1000) -> onnx.ModelProto:
+def build(name: str, seed: int = 0, size: int | None = None, classes: int = 1000, **options: Any) -> onnx.ModelProto:
     """Build one topology with random weights: float32, opset 17, input "input" 1 x 3 x size x size, logits 1 x classes.
 
     The weights depend on `seed` and not on `size` (but for AlexNet and VGG, whose dense layers take the whole feature
     map); the same arguments give the same bytes. `size` is that of `SIZES` unless given, and at least that of `LEAST`.
+    `options` are the builder's own, such as the channels of ShuffleNetV2's `stages`.
     Raises UnknownTopologyError.
     """
     from pimc_models.builders.net import Net
 
     builder = _builder(name)
-    return builder(Net(name, seed, size or SIZES[name]), classes)
+    return builder(Net(name, seed, size or SIZES[name]), classes, **options)
 
 
-def build_int8(name: str, seed: int = 0, size: int | None = None, classes: int = 1000) -> onnx.ModelProto:
+def build_int8(
+    name: str, seed: int = 0, size: int | None = None, classes: int = 1000, **options: Any
+) -> onnx.ModelProto:
     """Build one topology with random 8-bit weights and computed scales; see `pimc_models.builders.int8`."""
     from pimc_models.builders.int8 import Int8Net
 
     builder = _builder(name)
-    return builder(Int8Net(name, seed, size or SIZES[name]), classes)
+    return builder(Int8Net(name, seed, size or SIZES[name]), classes, **options)
 
 
 def _builder(name: str) -> Builder:

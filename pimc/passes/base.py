@@ -19,14 +19,21 @@ It never changes the graph it was given; decisions go into the ops' fields, neve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any, ClassVar
 
 from pimc.ir.graph import Graph
 from pimc.passes.target import Target
 from pimc_isa.errors import PimcError
 
-__all__ = ["Pass", "PassError"]
+__all__ = ["NOT_AN_OPTION", "Decisions", "Pass", "PassError", "options_of"]
+
+#: Fields by op, as a plan file forces them.
+Decisions = Mapping[str, Mapping[str, Any]]
+
+#: Metadata of a pass's field that no user sets.
+NOT_AN_OPTION = {"option": False}
 
 
 class PassError(PimcError):
@@ -45,6 +52,15 @@ class Pass(ABC):
     to_stage: ClassVar[str]
     decides: ClassVar[tuple[str, ...]] = ()
 
+    def told(self, forced: Mapping[str, Decisions]) -> Pass:
+        """The pass, told what a plan file forces by pass; most do not ask."""
+        return self
+
     @abstractmethod
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Return the changed copy of ``graph``."""
+
+
+def options_of(step: Pass | type[Pass]) -> tuple[Field[Any], ...]:
+    """The options of a pass: its fields, but for those that say they are none."""
+    return tuple(each for each in fields(step) if each.metadata.get("option", True))

@@ -13,17 +13,16 @@ all, if none does) the one that takes the least energy is chosen. Targets choose
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from pimc.analysis.calibrate import watched
 from pimc.analysis.driving import can_try, least_energy, outcomes
 from pimc.analysis.facts import facts_of
 from pimc.analysis.slicing import BUDGET
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
-from pimc.passes.base import Pass
-from pimc.passes.choose_flows import flow_of
-from pimc.passes.choose_slices import sampled_layer
+from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass
+from pimc.passes.choose_flows import ChooseFlows, flow_of
+from pimc.passes.choose_slices import ChooseSlices, sampled_layer, seen_windows
 from pimc.passes.target import Target
 from pimc.progress import tell
 from pimc_isa.flow import Flow
@@ -41,21 +40,29 @@ class ChooseInputs(Pass):
     decides = ("flow",)
 
     budget: float = BUDGET
+    forced: frozenset[str] = field(default=frozenset(), metadata=NOT_AN_OPTION)  # layers whose flow a plan names
+
+    def told(self, forced: Mapping[str, Decisions]) -> ChooseInputs:
+        """Leave alone the layers whose flow a plan names."""
+        steps = (ChooseFlows.name, ChooseSlices.name, self.name)
+        return replace(self, forced=frozenset(op for step in steps for op in forced.get(step, {})))
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Name the chosen flows on the convolutions."""
         graph = graph.copy()
-        layers = [(op, _ways(graph, op, target)) for op in graph.of(Conv)]
-        if target.signed != "best" or not any(len(ways) > 1 for _, ways in layers):
+        if target.signed != "best":
             return graph
-        seen = watched(graph, graph.calibration, target.machine.array.rows)
-        for n, (op, ways) in enumerate(layers, 1):
-            tell(f"inputs of layer {n} of {len(layers)}")
-            if len(ways) > 1:
-                layer = sampled_layer(graph, op, seen[op.name], flow_of(graph, op, target), target)
-                made = outcomes(layer, list(ways.values()), op.x_zero, target.machine)
-                chosen = least_energy(dict(zip(ways, made, strict=True)), self.budget)
-                graph.update(replace(op, flow=chosen))
+        ways = {op.name: _ways(graph, op, target) for op in graph.of(Conv) if op.name not in self.forced}
+        open_ = {name: flows for name, flows in ways.items() if len(flows) > 1}
+        seen = seen_windows(graph, target) if open_ else {}
+        for n, (name, flows) in enumerate(open_.items(), 1):
+            tell(f"inputs of layer {n} of {len(open_)}")
+            op = graph[name]
+            assert isinstance(op, Conv)
+            layer = sampled_layer(graph, op, seen[name], flow_of(graph, op, target), target)
+            made = outcomes(layer, list(flows.values()), op.x_zero, target.machine)
+            chosen = least_energy(dict(zip(flows, made, strict=True)), self.budget)
+            graph.update(replace(op, flow=chosen))
         return graph
 
 

@@ -21,6 +21,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
 from pimc.passes.choose_flows import ChooseFlows, flow_of
+from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.target import Target
 from pimc.progress import tell
 from pimc_isa.flow import Flow, normal_form
@@ -74,6 +75,8 @@ class ChooseRanges(Pass):
 
 def needs_calibration(target: Target, passes: Sequence[Pass]) -> bool:
     """Whether these passes will ask for calibration data, also of a model that is quantised already."""
+    if any(isinstance(p, ChooseSlices) for p in passes):
+        return True
     chosen = [p.flow for p in passes if isinstance(p, ChooseFlows) and p.flow]
     ranged = any(flow.ranged for flow in target.flows if not chosen or flow.name in chosen)
     asks = any(isinstance(p, ChooseRanges) and not p.force and (p.ranges or target.ranges) != WIDE for p in passes)

@@ -6,13 +6,14 @@
 The flows to choose from are those offered to the layer that are guarded as its own is (all, or none), and drive inputs
 in as many passes, one for each slicing. What a slicing costs in accuracy is in `pimc.analysis.slicing`; it is tried on
 calibration images, whose inputs to a layer are those of an ideal chip. The last layer takes the slicing with most
-slices, as the paper has it. A target that offers one slicing leaves nothing to choose.
+slices, as the paper has it. A target that offers one slicing leaves nothing to choose, and so does a plan file that
+forces a layer's flow, here or in choose-flows; where nothing is left to search, no images are needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,15 +25,15 @@ from pimc.analysis.facts import facts_of
 from pimc.analysis.slicing import BUDGET, SlicedLayer, choose_slicing
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
-from pimc.passes.base import Pass
-from pimc.passes.choose_flows import flow_of
+from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass, PassError
+from pimc.passes.choose_flows import ChooseFlows, flow_of
 from pimc.passes.slice_weights import centres_of
 from pimc.passes.target import Target
 from pimc.progress import tell
 from pimc_isa import numerics
 from pimc_isa.flow import Flow, normal_form
 
-__all__ = ["ChooseSlices", "sampled_layer"]
+__all__ = ["ChooseSlices", "sampled_layer", "seen_windows"]
 
 Array = npt.NDArray[Any]
 #: Multiply-accumulates of one slice of one layer, which limits how many windows are looked at.
@@ -50,25 +51,41 @@ class ChooseSlices(Pass):
     decides = ("flow",)
 
     budget: float = BUDGET
+    forced: frozenset[str] = field(default=frozenset(), metadata=NOT_AN_OPTION)  # layers whose flow a plan names
+
+    def told(self, forced: Mapping[str, Decisions]) -> ChooseSlices:
+        """Leave alone the layers whose flow a plan names."""
+        named = [op for step in (ChooseFlows.name, self.name) for op in forced.get(step, {})]
+        return replace(self, forced=frozenset(named))
 
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Name the chosen flows on the convolutions."""
         graph = graph.copy()
         layers = list(graph.of(Conv))
-        choices = {op.name: _choices(graph, op, target) for op in layers}
-        if not any(len(known) > 1 for known in choices.values()):
-            return graph
-        seen = watched(graph, graph.calibration, target.machine.array.rows)
-        for n, op in enumerate(layers, 1):
-            tell(f"slices of layer {n} of {len(layers)}")
-            known = choices[op.name]
-            if n == len(layers):
-                slices = max(known, key=lambda each: (len(each), each))
-            else:
-                layer = sampled_layer(graph, op, seen[op.name], flow_of(graph, op, target), target)
-                slices = choose_slicing(layer, known, self.budget).slices
-            graph.update(replace(op, flow=known[slices]))
+        known = {op.name: _choices(graph, op, target) for op in layers if op.name not in self.forced}
+        open_ = {name: flows for name, flows in known.items() if len(flows) > 1}
+        if last := open_.pop(layers[-1].name, None) if layers else None:
+            graph.update(replace(layers[-1], flow=last[max(last, key=lambda each: (len(each), each))]))
+        seen = seen_windows(graph, target) if open_ else {}
+        for n, (name, flows) in enumerate(open_.items(), 1):
+            tell(f"slices of layer {n} of {len(open_)}")
+            op = graph[name]
+            assert isinstance(op, Conv)
+            layer = sampled_layer(graph, op, seen[name], flow_of(graph, op, target), target)
+            graph.update(replace(op, flow=flows[choose_slicing(layer, flows, self.budget).slices]))
         return graph
+
+
+def seen_windows(graph: Graph, target: Target) -> dict[str, Array]:
+    """A sample of every layer's windows. Raises PassError without calibration data."""
+    missing = [port.name for port in graph.inputs if port.name not in graph.calibration]
+    if missing:
+        raise PassError(
+            f"target {target.name} chooses slices of weights from data, and there is none for {', '.join(missing)}\n"
+            "give typical inputs with --calibration X.npz, name the layers' flows in a plan file, "
+            "or give all the same with --passes=-choose-slices"
+        )
+    return watched(graph, graph.calibration, target.machine.array.rows)
 
 
 def _choices(graph: Graph, op: Conv, target: Target) -> Mapping[tuple[int, ...], str]:

@@ -28,11 +28,9 @@ import msgspec
 
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Op
-from pimc.passes.base import Pass, PassError
+from pimc.passes.base import Decisions, Pass, PassError, options_of
 
 __all__ = ["PlanFile", "plan_text", "read_plan"]
-
-Decisions = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,15 @@ class PlanFile:
     decisions: Mapping[str, Decisions] = field(default_factory=dict)
 
     def passes(self, steps: Sequence[Pass]) -> tuple[Pass, ...]:
-        """The passes with the plan's options. Raises PassError for passes and options that are not there."""
+        """The passes with the plan's options, told of its decisions.
+
+        Raises PassError for passes and options that are not there.
+        """
         names = [step.name for step in steps]
         for name in (*self.options, *self.decisions):
             if name not in names:
                 raise PassError(f"the plan has a section for pass {name!r}; the passes are {', '.join(names)}")
-        return tuple(_with_options(step, self.options.get(step.name, {})) for step in steps)
+        return tuple(_with_options(step, self.options.get(step.name, {})).told(self.decisions) for step in steps)
 
     def force(self, step: Pass, graph: Graph) -> None:
         """Put what is forced into the ops of a graph that ``step`` has just made, in place. Raises PassError."""
@@ -65,7 +66,7 @@ class PlanFile:
 
 
 def _with_options(step: Pass, options: Mapping[str, Any]) -> Pass:
-    known = [f.name for f in dataclasses.fields(step)]
+    known = [f.name for f in options_of(step)]
     for name in options:
         if name not in known:
             raise PassError(f"plan: pass {step.name} has no option {name!r}; it has {', '.join(known) or 'none'}")
@@ -127,8 +128,8 @@ def plan_text(graph: Graph, passes: Sequence[Pass]) -> str:
 def _lines(graph: Graph, passes: Sequence[Pass]) -> Iterator[str]:
     yield f"# Decisions for {json.dumps(graph.name)}, as far as stage {graph.stage}\n"
     for step in passes:
-        options = {f.name: getattr(step, f.name) for f in dataclasses.fields(step)}
-        changed = {f.name: options[f.name] for f in dataclasses.fields(step) if options[f.name] != f.default}
+        options = {f.name: getattr(step, f.name) for f in options_of(step)}
+        changed = {f.name: options[f.name] for f in options_of(step) if options[f.name] != f.default}
         if changed:
             yield f"\n[{step.name}]\n"
             yield from (f"{name} = {_value(value)}\n" for name, value in changed.items())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pimc.passes.base import Pass, PassError
+from pimc.passes.base import Pass, PassError, options_of
 
 __all__ = ["edited", "parse_pipeline", "print_pipeline"]
 
@@ -25,7 +24,7 @@ def print_pipeline(passes: Iterable[Pass]) -> str:
 def _print_pass(step: Pass) -> str:
     options = [
         f"{field.name}={_print_value(getattr(step, field.name))}"
-        for field in dataclasses.fields(step)
+        for field in options_of(step)
         if getattr(step, field.name) != field.default
     ]
     return step.name + (f"{{{','.join(options)}}}" if options else "")
@@ -87,7 +86,7 @@ def _items(spec: str) -> list[str]:
 
 def _parse_pass(cls: type[Pass], options: str) -> Pass:
     hints = typing.get_type_hints(cls)
-    declared = [field.name for field in dataclasses.fields(cls)]
+    declared = [field.name for field in options_of(cls)]
     values: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in options.split(","))):
         key, _, text = (part.strip() for part in item.partition("="))

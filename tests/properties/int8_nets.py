@@ -111,6 +111,7 @@ TARGETS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("isaac-style", {}),
     ("cascade", {"ranges": "wide"}),
     ("neural-pim", {"ranges": "wide"}),
+    ("isaac-8b", {}),
 )
 
 

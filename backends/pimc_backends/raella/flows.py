@@ -9,12 +9,11 @@ two passes: what is above the zero point, then what is below it, whose codes are
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
 
 from pimc_isa.flow import Flow, MicroOp, micro_op
 from pimc_isa.flow.forms import PARTS
 
-__all__ = ["SPECULATED", "all_slicings", "bits_flow", "flow_name", "speculative_flow"]
+__all__ = ["SPECULATED", "all_slicings", "bits_flow", "flow_name", "speculative_flow", "usual_slicing"]
 
 #: Widths of the speculated slices of an input, high bits first.
 SPECULATED = (4, 2, 2)
@@ -24,8 +23,20 @@ _BITS = 8
 @cache
 def all_slicings(widest: int = 4, bits: int = _BITS) -> tuple[tuple[int, ...], ...]:
     """Every slicing of a weight into widths of 1 to ``widest``, high bits first: by number of slices, then widths."""
-    found = [w for n in range(1, bits + 1) for w in product(range(widest, 0, -1), repeat=n) if sum(w) == bits]
-    return tuple(found)
+    return tuple(sorted(_cuts(bits, widest), key=lambda widths: (len(widths), [-width for width in widths])))
+
+
+def _cuts(bits: int, widest: int) -> list[tuple[int, ...]]:
+    if not bits:
+        return [()]
+    return [(width, *rest) for width in range(min(widest, bits), 0, -1) for rest in _cuts(bits - width, widest)]
+
+
+def usual_slicing(widest: int = 4) -> tuple[int, ...]:
+    """4-2-2, with which most layers of the paper end; where cells are narrower, slices as wide as they are."""
+    if widest >= max(SPECULATED):
+        return SPECULATED
+    return tuple(min(widest, _BITS - at) for at in range(0, _BITS, widest))
 
 
 def flow_name(slicing: tuple[int, ...], speculates: bool, signed: bool = False) -> str:

@@ -8,14 +8,11 @@ from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.target import Target
 from pimc_backends.kit.emit import emit
 from pimc_backends.kit.target import analog_pipeline, packaged_machine
-from pimc_backends.raella.flows import all_slicings, bits_flow, flow_name, speculative_flow
+from pimc_backends.raella.flows import all_slicings, bits_flow, flow_name, speculative_flow, usual_slicing
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
 __all__ = ["emit", "flow", "machine", "passes", "target"]
-
-#: The slicing that most layers of the paper end with, high bits first.
-USUAL = (4, 2, 2)
 
 
 def machine() -> Machine:
@@ -26,7 +23,7 @@ def machine() -> Machine:
 published = machine
 
 
-def flow(slicing: tuple[int, ...] = USUAL, speculates: bool = True, signed: bool = False) -> Flow:
+def flow(slicing: tuple[int, ...] = usual_slicing(), speculates: bool = True, signed: bool = False) -> Flow:
     """The flow of a slicing of the weights (high bits first); ``signed``: inputs in two passes."""
     make = speculative_flow if speculates else bits_flow
     array = machine().array
@@ -56,7 +53,7 @@ def target(
         for passes in (False, True)
         for slicing in all_slicings(array.cell_bits)
     ]
-    usual = flow_name(USUAL, speculation == "on", signed == "on")
+    usual = flow_name(usual_slicing(array.cell_bits), speculation == "on", signed == "on")
     return Target("raella", chip, tuple(flows), usual, chips, replication, centre=centre, signed=signed)
 
 

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from pimc_models.builders.net import Net
 
 
-def inception_v3(net: Net, classes: int) -> onnx.ModelProto:
-    """Return Inception v3; its own image size is 299."""
-    x = _conv(net, net.input, "Conv2d_1a_3x3", 32, 3, stride=2, pad=0)
-    x = _conv(net, _conv(net, x, "Conv2d_2a_3x3", 32, 3, pad=0), "Conv2d_2b_3x3", 64, 3)
-    x = net.max_pool(x, "maxpool1", kernel=3, stride=2)
-    x = _conv(net, _conv(net, x, "Conv2d_3b_1x1", 80, 1), "Conv2d_4a_3x3", 192, 3, pad=0)
-    x = net.max_pool(x, "maxpool2", kernel=3, stride=2)
+def inception_v3(net: Net, classes: int, *, padded_stem: bool = False) -> onnx.ModelProto:
+    """Return Inception v3; its own image size is 299.
+
+    ``padded_stem``: the stem's convolutions are padded, its poolings lose what these then have more (at 224 x 224 the
+    last gives the 26 x 26 of the network as published).
+    """
+    pad, first, second = (1, (3, 1), (5, 0)) if padded_stem else (0, (3, 0), (3, 0))
+    x = _conv(net, net.input, "Conv2d_1a_3x3", 32, 3, stride=2, pad=pad)
+    x = _conv(net, _conv(net, x, "Conv2d_2a_3x3", 32, 3, pad=pad), "Conv2d_2b_3x3", 64, 3)
+    x = net.max_pool(x, "maxpool1", kernel=first[0], stride=2, pad=first[1])
+    x = _conv(net, _conv(net, x, "Conv2d_3b_1x1", 80, 1), "Conv2d_4a_3x3", 192, 3, pad=pad)
+    x = net.max_pool(x, "maxpool2", kernel=second[0], stride=2, pad=second[1])
     for name, pool in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
         x = _block_a(net, x, name, pool)
     x = _block_b(net, x, "Mixed_6a")

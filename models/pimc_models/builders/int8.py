@@ -103,6 +103,17 @@ class Int8Net(Net):
         inputs = [*self._grid(y), *(text for p in parts for text in self._with_grid(p))]
         return self._node("QLinearConcat", inputs, name, y.channels, domain=MICROSOFT, axis=1)
 
+    def halves(self, x: Signal, name: str) -> tuple[Signal, Signal]:
+        """Cut the channels, an even number, into halves."""
+        parts = super().halves(x, name)
+        self._grids |= {part.name: self._grids[x.name] for part in parts}
+        return parts
+
+    def shuffle(self, x: Signal, name: str, groups: int) -> Signal:
+        """Deal the channels of the groups out in turn."""
+        self._grids[name] = self._grids[x.name]
+        return super().shuffle(x, name, groups)
+
     def max_pool(
         self, x: Signal, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
     ) -> Signal:

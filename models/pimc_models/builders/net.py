@@ -42,7 +42,7 @@ class Net:
         self.input = Signal("input", channels)
         self._rng = np.random.default_rng(seed)
         self._nodes: list[onnx.NodeProto] = []
-        self._weights: dict[str, npt.NDArray[np.float32]] = {}
+        self._weights: dict[str, npt.NDArray[Any]] = {}
 
     def conv(
         self,
@@ -104,6 +104,17 @@ class Net:
     def concat(self, parts: Sequence[Signal], name: str) -> Signal:
         """Join along the channels."""
         return self._node("Concat", [p.name for p in parts], name, sum(p.channels for p in parts), axis=1)
+
+    def halves(self, x: Signal, name: str) -> tuple[Signal, Signal]:
+        """Cut the channels, an even number, into halves."""
+        first, second = (Signal(f"{name}.{n}", x.channels // 2) for n in range(2))
+        self._nodes.append(helper.make_node("Split", [x.name], [first.name, second.name], name, axis=1))
+        return first, second
+
+    def shuffle(self, x: Signal, name: str, groups: int) -> Signal:
+        """Deal the channels of the groups out in turn."""
+        order = np.arange(x.channels).reshape(groups, -1).T.reshape(-1)
+        return self._node("Gather", [x.name, self._indices(f"{name}.order", order)], name, x.channels, axis=1)
 
     def max_pool(
         self, x: Signal, name: str, kernel: int, stride: int, pad: int = 0, *, ceil_mode: bool = False
@@ -190,6 +201,10 @@ class Net:
 
     def _normal(self, shape: tuple[int, ...], deviation: float) -> npt.NDArray[np.float32]:
         return self._rng.standard_normal(shape, np.float32) * np.float32(deviation)
+
+    def _indices(self, name: str, values: npt.ArrayLike) -> str:
+        self._weights[name] = np.asarray(values, np.int64)
+        return name
 
     def _constant(self, name: str, array: npt.NDArray[np.float32]) -> str:
         self._weights[name] = array

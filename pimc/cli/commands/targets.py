@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["targets"]
 
+#: Flows of a target that are all shown.
+_MOST = 4
+
 
 def targets(
     peak: Annotated[bool, typer.Option("--peak", help="Peak rate, efficiency and density of every flow.")] = False,
@@ -38,9 +41,9 @@ def targets(
     print_table("targets", columns, [_row(t) for t in found])
     if peak:
         rows = [
-            [v["name"], flow, *(f"{figures[k]:,.1f}" for k in ("gops", "gops_per_watt", "gops_per_mm2"))]
-            for v in values
-            for flow, figures in v["peak"].items()
+            [target.name, flow, *(_figure(v["peak"][flow][k]) for k in ("gops", "gops_per_watt", "gops_per_mm2"))]
+            for target, v in zip(found, values, strict=True)
+            for flow in _shown(target)
         ]
         print_table("peak", ["target", "flow", "GOPS/chip", "GOPS/W", "GOPS/mm2"], rows, left=2)
 
@@ -71,8 +74,17 @@ def _row(target: Target) -> list[str]:
         str(v["arrays_per_tile"]),
         f"{rows}x{columns}",
         f"{v['cell_bits']} bit",
-        ", ".join(v["flows"]),
+        ", ".join(_shown(target)) + (f" and {more} more" if (more := len(target.flows) - len(_shown(target))) else ""),
     ]
+
+
+def _shown(target: Target) -> list[str]:
+    """Names of its flows, or of its own choice where they are many."""
+    return [flow.name for flow in target.flows] if len(target.flows) <= _MOST else [target.conv_flow]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
 
 
 def _peak(target: Target) -> dict[str, dict[str, float]]:

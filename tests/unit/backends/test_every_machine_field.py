@@ -23,7 +23,10 @@ from pimc_models import fashion
 
 TARGETS = target_names()
 #: Options that let a target compile without calibration images, with all it can do.
-OPTIONS: dict[str, dict[str, Any]] = {"neural-pim": {"passes": "choose-ranges{force=0.125/4}", "centre": "on"}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "neural-pim": {"passes": "choose-ranges{force=0.125/4}", "centre": "on"},
+    "raella": {"passes": "-choose-slices"},
+}
 PRICED = ("components.", "energies.")
 
 
@@ -74,8 +77,19 @@ FIELDS = [
     for field, _ in fields_of(find_target(name).machine())
     if not field.startswith(PRICED)
 ]
+
+
+def weightless(name: str, field: str) -> bool:
+    """Whether it is how many there are of a part that draws no power and takes no area."""
+    parts = {f"components.{c.name}.count": c for c in find_target(name).machine().components}
+    return field in parts and not (parts[field].power_mw or parts[field].area_mm2)
+
+
 PRICES = [
-    (name, field) for name in TARGETS for field, _ in fields_of(find_target(name).machine()) if field.startswith(PRICED)
+    (name, field)
+    for name in TARGETS
+    for field, _ in fields_of(find_target(name).machine())
+    if field.startswith(PRICED) and not weightless(name, field)
 ]
 
 

@@ -26,6 +26,7 @@ PUBLISHED = {
     "resnet18": (11_689_512, 1.81, 512),
     "resnet101": (44_549_160, 7.80, 2048),
     "resnet50": (25_557_032, 4.09, 2048),
+    "shufflenet_v2": (2_278_604, 0.14, 1024),
     "squeezenet1_1": (1_235_496, 0.35, 512),
     "vgg16": (138_357_544, 15.47, 4096),
     "vgg19": (143_667_240, 19.63, 4096),
@@ -94,7 +95,9 @@ def test_valid_graph_with_every_shape(name: str) -> None:
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
     assert set(shapes) | {"input", model.graph.output[0].name} >= {out for n in model.graph.node for out in n.output}
     assert all(all(shape) for shape in shapes.values())
-    assert all(t.data_type == onnx.TensorProto.FLOAT for t in model.graph.initializer)
+    indices = {name for n in model.graph.node if n.op_type == "Gather" for name in n.input[1:]}
+    kinds = {(t.data_type, t.name in indices) for t in model.graph.initializer}
+    assert kinds <= {(onnx.TensorProto.FLOAT, False), (onnx.TensorProto.INT64, True)}
 
 
 def outputs_of(model: onnx.ModelProto, names: list[str], x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
@@ -139,6 +142,27 @@ def test_normalisations_normalise_the_calibration_images(name: str) -> None:
         expected = scale * np.sqrt(variance / (variance + epsilon))
         np.testing.assert_allclose(y.std((0, 2, 3))[loud], expected[loud], rtol=1e-3)
         assert loud.mean() > 0.9
+
+
+def test_shufflenet_shuffles_as_published() -> None:
+    """Its channels are dealt out in turn: reshaped to groups, transposed, flattened."""
+    model = small("shufflenet_v2")
+    joined, shuffled = outputs_of(model, ["stage2.0.concat", "stage2.0.shuffle"], images(4, 1))
+    rows, columns = joined.shape[2:]
+    expected = joined.reshape(1, 2, -1, rows, columns).transpose(0, 2, 1, 3, 4).reshape(joined.shape)
+    assert (shuffled == expected).all()
+    left, right = outputs_of(model, ["stage2.1.split.0", "stage2.1.split.1"], images(4, 1))
+    assert (np.concatenate([left, right], axis=1) == shuffled).all()
+
+
+def test_options_are_the_builders_own() -> None:
+    wide = zoo.build("shufflenet_v2", size=SMALL, classes=10, stages=(120, 240, 480))
+    assert measure.parameters(wide) > measure.parameters(small("shufflenet_v2"))
+    stem = [n for n in zoo.build_int8("inception_v3", size=224, padded_stem=True).graph.node if n.op_type == "MaxPool"]
+    kernels = [onnx.helper.get_node_attr_value(n, "kernel_shape") for n in stem[:2]]
+    assert kernels == [[3, 3], [5, 5]]
+    with pytest.raises(TypeError, match="stages"):
+        zoo.build("resnet18", size=SMALL, stages=(1,))
 
 
 def test_same_arguments_same_bytes() -> None:
