@@ -13,6 +13,7 @@ from pimc.targets import find_target, target_names
 from pimc_backends import isaac, isaac_8b
 from pimc_isa.crossbar.footprint import group_footprint
 from pimc_isa.energy import peak, program_counts, program_energy, total
+from pimc_isa.engines import step
 from pimc_isa.flow import check_flow, normal_form
 from pimc_isa.flow.microops import CountInputs, SumInputs
 from pimc_isa.program import Program
@@ -61,6 +62,21 @@ def test_networks_equal_onnxruntime(program: pimc.CompiledProgram) -> None:
 def test_layers_equal_onnxruntime(form: str) -> None:
     made = pimc.compile(convolution(5, FORMS[form]).model().SerializeToString(), "isaac-8b", calibration=None)
     assert made.verify().verdict == "PASS"
+
+
+def test_the_referee_agrees() -> None:
+    """Values, cycles, and how often everything is done, one clock at a time."""
+    model = convolution(5, FORMS["qoperator-u8s8"]).model()
+    made = pimc.compile(model.SerializeToString(), "isaac-8b")
+    (port,) = made.program.inputs
+    images = {port.name: np.random.default_rng(2).normal(0, 4, (2, *port.shape)).astype(np.float32)}
+    run, slow = made.run(images), step.run(made.program, images, 2)
+    for name, values in run.outputs.items():
+        assert (slow.outputs[name] == values).all()
+    assert slow.timing.image_ends[-1] == run.cycles
+    for layer, actions in slow.counts.items():
+        booked = {action: number for action, number in actions.items() if number}
+        assert booked == pytest.approx({a: n for a, n in run.counts.layers[layer].items() if n})
 
 
 def test_flipped_columns_keep_to_eight_bits() -> None:
