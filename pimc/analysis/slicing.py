@@ -46,7 +46,8 @@ class SlicedLayer:
     ``vectors`` u8 [windows, groups, k] and ``weights`` s8 [groups, k, n]; ``quantise`` makes codes of sums
     [windows, groups * n], whose ``zero`` point is not looked at. Row blocks of ``block_rows``; a conversion's codes go
     from ``lowest`` to ``highest``. ``centres`` gives the centres [groups, blocks, n] for a slicing. ``passes``: the
-    zero point of inputs whose positive and negative parts are driven; None: they are driven as they are.
+    zero point of inputs whose positive and negative parts are driven; None: they are driven as they are. ``noise``: a
+    column sum strays by that times the root of the products in it (section 7.2), with seeded draws.
     """
 
     vectors: Array
@@ -58,6 +59,7 @@ class SlicedLayer:
     highest: int
     centres: Callable[[Slicing], Array]
     passes: int | None = None
+    noise: float = 0.0
 
     def error(self, slices: Slicing) -> float:
         """The mean error of a slicing, in codes; 0 where every result is the zero point."""
@@ -92,7 +94,12 @@ class SlicedLayer:
         """Of inputs [groups, windows, rows] with what the cells of a row block hold."""
         total: Array = np.zeros((), np.int64)
         for shift, width in zip(slice_shifts(slices), slices, strict=True):
-            codes = np.clip(bit_sums(x, own, (shift, width)), self.lowest, self.highest).astype(np.int64)
+            sums = bit_sums(x, own, (shift, width))
+            if self.noise:
+                products = bit_sums(x, np.abs(own), (shift, width))
+                draws = np.random.default_rng(shift).standard_normal(sums.shape, np.float32)
+                sums = np.rint(sums + self.noise * np.sqrt(products) * draws)
+            codes = np.clip(sums, self.lowest, self.highest).astype(np.int64)
             total = total + (np.tensordot(1 << np.arange(_INPUT_BITS), codes, 1) << shift)
         return total
 

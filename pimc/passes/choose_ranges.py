@@ -75,7 +75,7 @@ class ChooseRanges(Pass):
 
 def needs_calibration(target: Target, passes: Sequence[Pass]) -> bool:
     """Whether these passes will ask for calibration data, also of a model that is quantised already."""
-    if any(isinstance(p, ChooseSlices) for p in passes):
+    if any(isinstance(p, ChooseSlices) and p.inputs == "images" for p in passes):
         return True
     chosen = [p.flow for p in passes if isinstance(p, ChooseFlows) and p.flow]
     ranged = any(flow.ranged for flow in target.flows if not chosen or flow.name in chosen)

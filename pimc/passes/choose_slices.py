@@ -51,6 +51,8 @@ class ChooseSlices(Pass):
     decides = ("flow",)
 
     budget: float = BUDGET
+    inputs: str = "images"  # or "gaussian": no calibration is needed
+    noise: float = 0.0  # of column sums, as in `pimc run --noise-model column=`
     forced: frozenset[str] = field(default=frozenset(), metadata=NOT_AN_OPTION)  # layers whose flow a plan names
 
     def told(self, forced: Mapping[str, Decisions]) -> ChooseSlices:
@@ -66,13 +68,17 @@ class ChooseSlices(Pass):
         open_ = {name: flows for name, flows in known.items() if len(flows) > 1}
         if last := open_.pop(layers[-1].name, None) if layers else None:
             graph.update(replace(layers[-1], flow=last[max(last, key=lambda each: (len(each), each))]))
-        seen = seen_windows(graph, target) if open_ else {}
+        if self.inputs not in ("images", "gaussian"):
+            raise PassError(f"choose-slices has no inputs '{self.inputs}'\nuse images or gaussian")
+        seen = seen_windows(graph, target) if open_ and self.inputs == "images" else {}
         for n, (name, flows) in enumerate(open_.items(), 1):
             tell(f"slices of layer {n} of {len(open_)}")
             op = graph[name]
             assert isinstance(op, Conv)
-            layer = sampled_layer(graph, op, seen[name], flow_of(graph, op, target), target)
-            graph.update(replace(op, flow=flows[choose_slicing(layer, flows, self.budget).slices]))
+            vectors = seen[name] if seen else _gaussian(graph, op)
+            layer = sampled_layer(graph, op, vectors, flow_of(graph, op, target), target)
+            noisy = replace(layer, noise=self.noise)
+            graph.update(replace(op, flow=flows[choose_slicing(noisy, flows, self.budget).slices]))
         return graph
 
 
@@ -86,6 +92,15 @@ def seen_windows(graph: Graph, target: Target) -> dict[str, Array]:
             "or give all the same with --passes=-choose-slices"
         )
     return watched(graph, graph.calibration, target.machine.array.rows)
+
+
+def _gaussian(graph: Graph, op: Conv) -> Array:
+    """Windows of seeded noise around the zero point, which is four deviations from the codes' further end."""
+    groups, k, _ = gemm_matrix(graph.constants[op.weights], op.groups).shape
+    noise = np.random.default_rng(0).standard_normal((_MOST, groups, k), np.float32)
+    deviation = max(op.x_zero, 255 - op.x_zero) / 4
+    codes: Array = np.clip(np.rint(op.x_zero + deviation * noise), 0, 255)
+    return codes.astype(np.uint8)
 
 
 def _choices(graph: Graph, op: Conv, target: Target) -> Mapping[tuple[int, ...], str]:

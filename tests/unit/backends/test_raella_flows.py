@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_every_slicing_once_by_length_then_width(widest: int, number: int) -> No
 
 @pytest.mark.parametrize("cell_bits", [1, 2, 3, 5])
 def test_narrow_cells_have_slices_of_their_own(cell_bits: int) -> None:
-    target, _ = driver.choose("raella", **{"array.cell_bits": cell_bits})
+    narrow: dict[str, Any] = {"array.cell_bits": cell_bits}
+    target, _ = driver.choose("raella", **narrow)
     usual = usual_slicing(cell_bits)
     assert usual == {1: (1,) * 8, 2: (2,) * 4, 3: (3, 3, 2), 5: (4, 2, 2)}[cell_bits]
     flow = target.flow[target.conv_flow]

@@ -77,9 +77,40 @@ def test_a_plan_of_all_layers_needs_no_images(tmp_path: Path) -> None:
 
 
 def test_what_a_plan_forces_is_no_option() -> None:
-    assert [each.name for each in options_of(ChooseSlices)] == ["budget"]
+    assert [each.name for each in options_of(ChooseSlices)] == ["budget", "inputs", "noise"]
     step = ChooseSlices(0.5).told({"choose-flows": {"a": {"flow": "raella-4-4"}}})
     assert step.forced == {"a"}
     assert print_pipeline([step]) == "choose-slices{budget=0.5}"
     with pytest.raises(PassError, match="no option 'forced'; options are budget"):
         parse_pipeline("choose-slices{forced=a}", {"choose-slices": ChooseSlices})
+
+
+def counts(graph: Graph) -> list[int]:
+    """Slices of every layer's weights but the last's."""
+    return [len(str(flow).split("-")) - 1 for flow in flows(graph).values()][:-1]
+
+
+def test_gaussian_inputs_need_no_images() -> None:
+    """Data-free, most layers get as many slices as with images (over 90 % in the paper, section 4.2)."""
+    target, steps = driver.choose("raella", "choose-slices{inputs=gaussian}")
+    assert not needs_calibration(target, steps)
+    until = driver.Hooks(stop_after="choose-slices")
+    free = counts(driver.lower(fashion.int8_path(), target, steps, hooks=until))
+    assert free == counts(driver.lower(fashion.int8_path(), target, steps, hooks=until))
+    seen = counts(lowered(budget=0.09))
+    assert sum(a == b for a, b in zip(free, seen, strict=True)) >= len(seen) // 2
+    assert max(abs(a - b) for a, b in zip(free, seen, strict=True)) <= 1
+
+
+def test_noise_takes_more_slices() -> None:
+    target, steps = driver.choose("raella", "choose-slices{noise=0.12}")
+    until = driver.Hooks(stop_after="choose-slices")
+    images = fashion.load_calibration()[:2]
+    noisy = counts(driver.lower(fashion.int8_path(), target, steps, calibration=images, hooks=until))
+    assert sum(noisy) > sum(counts(lowered(budget=0.09)))
+
+
+def test_inputs_that_there_are_not() -> None:
+    target, steps = driver.choose("raella", "choose-slices{inputs=uniform}")
+    with pytest.raises(PassError, match="no inputs 'uniform'\nuse images or gaussian"):
+        driver.lower(fashion.int8_path(), target, steps, calibration=fashion.load_calibration()[:2])
