@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy.typing as npt
 
 from pimc.analysis.calibrate import watched
 from pimc.analysis.driving import can_try, least_energy, outcomes
@@ -21,7 +24,7 @@ from pimc.analysis.facts import facts_of
 from pimc.analysis.slicing import BUDGET
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
-from pimc.passes.base import Pass
+from pimc.passes.base import Pass, PassError
 from pimc.passes.choose_flows import flow_of
 from pimc.passes.choose_slices import sampled_layer
 from pimc.passes.target import Target
@@ -29,6 +32,8 @@ from pimc.progress import tell
 from pimc_isa.flow import Flow
 
 __all__ = ["ChooseInputs"]
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class ChooseInputs(Pass):
         layers = [(op, _ways(graph, op, target)) for op in graph.of(Conv)]
         if target.signed != "best" or not any(len(ways) > 1 for _, ways in layers):
             return graph
-        seen = watched(graph, graph.calibration, target.machine.array.rows)
+        seen = _watched(graph, target)
         for n, (op, ways) in enumerate(layers, 1):
             tell(f"inputs of layer {n} of {len(layers)}")
             if len(ways) > 1:
@@ -57,6 +62,17 @@ class ChooseInputs(Pass):
                 chosen = least_energy(dict(zip(ways, made, strict=True)), self.budget)
                 graph.update(replace(op, flow=chosen))
         return graph
+
+
+def _watched(graph: Graph, target: Target) -> dict[str, Array]:
+    """A sample of every layer's windows. Raises PassError without calibration data."""
+    missing = [port.name for port in graph.inputs if port.name not in graph.calibration]
+    if missing:
+        raise PassError(
+            f"target {target.name} chooses from data how inputs are driven, and there is none for {', '.join(missing)}\n"
+            "give typical inputs with --calibration X.npz, or drive all alike: signed=off, or signed=on"
+        )
+    return watched(graph, graph.calibration, target.machine.array.rows)
 
 
 def _ways(graph: Graph, op: Conv, target: Target) -> Mapping[str, Flow]:
