@@ -54,7 +54,8 @@ class ChooseInputs(Pass):
             return graph
         ways = {op.name: _ways(graph, op, target) for op in graph.of(Conv) if op.name not in self.forced}
         open_ = {name: flows for name, flows in ways.items() if len(flows) > 1}
-        seen = seen_windows(graph, target) if open_ else {}
+        otherwise = "drive all alike: signed=off or signed=on"
+        seen = seen_windows(graph, target, "how inputs are driven", otherwise) if open_ else {}
         for n, (name, flows) in enumerate(open_.items(), 1):
             tell(f"inputs of layer {n} of {len(open_)}")
             op = graph[name]

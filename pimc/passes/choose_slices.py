@@ -70,7 +70,9 @@ class ChooseSlices(Pass):
             graph.update(replace(layers[-1], flow=last[max(last, key=lambda each: (len(each), each))]))
         if self.inputs not in ("images", "gaussian"):
             raise PassError(f"choose-slices has no inputs '{self.inputs}'\nuse images or gaussian")
-        seen = seen_windows(graph, target) if open_ and self.inputs == "images" else {}
+        otherwise = "give all the same with --passes=-choose-slices"
+        look = open_ and self.inputs == "images"
+        seen = seen_windows(graph, target, "slices of weights", otherwise) if look else {}
         for n, (name, flows) in enumerate(open_.items(), 1):
             tell(f"slices of layer {n} of {len(open_)}")
             op = graph[name]
@@ -82,14 +84,16 @@ class ChooseSlices(Pass):
         return graph
 
 
-def seen_windows(graph: Graph, target: Target) -> dict[str, Array]:
-    """A sample of every layer's windows. Raises PassError without calibration data."""
+def seen_windows(graph: Graph, target: Target, what: str, otherwise: str) -> dict[str, Array]:
+    """A sample of every layer's windows. Raises PassError without calibration data.
+
+    ``what`` is chosen from them, ``otherwise``: how to do without a choice.
+    """
     missing = [port.name for port in graph.inputs if port.name not in graph.calibration]
     if missing:
         raise PassError(
-            f"target {target.name} chooses slices of weights from data, and there is none for {', '.join(missing)}\n"
-            "give typical inputs with --calibration X.npz, name the layers' flows in a plan file, "
-            "or give all the same with --passes=-choose-slices"
+            f"target {target.name} chooses {what} from data, and there is none for {', '.join(missing)}\n"
+            f"give typical inputs with --calibration X.npz, name the layers' flows in a plan file, or {otherwise}"
         )
     return watched(graph, graph.calibration, target.machine.array.rows)
 

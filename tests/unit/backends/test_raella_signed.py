@@ -18,7 +18,7 @@ from pimc.analysis.driving import Outcome, can_try, least_energy, outcomes
 from pimc.analysis.slicing import BUDGET
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
-from pimc.passes.base import Pass
+from pimc.passes.base import Pass, PassError
 from pimc.passes.choose_inputs import ChooseInputs
 from pimc.passes.choose_slices import sampled_layer
 from pimc.passes.manager import run_passes
@@ -250,6 +250,15 @@ def test_the_choice_is_in_the_plan_and_can_be_forced(tmp_path: Path) -> None:
 def _only(plan: PlanFile) -> PlanFile:
     names = ("choose-slices", "choose-inputs")
     return PlanFile({}, {name: fields for name, fields in plan.decisions.items() if name in names})
+
+
+def test_a_choice_without_data_is_refused() -> None:
+    model, _, _ = layer(5, 30, 128)
+    target = on("raella-4-2-2", "best")
+    with pytest.raises(
+        PassError, match="chooses how inputs are driven from data, and there is none for x\ngive typical"
+    ):
+        driver.lower(model.SerializeToString(), target, (analog_pipeline()[0], ChooseInputs()))
 
 
 def test_options_that_cannot_be() -> None:
