@@ -112,19 +112,19 @@ class BitProduct(_Sliced):
     def __call__(self, packed: Array) -> Array:
         """i32 sums [m, n] of packed windows u8 [m, taps * depth] (for each tap its 8 planes)."""
         sums = self._sums(len(packed))
-        self._run(packed, sums, _NO_FLAGS, self._kind)
+        self._run(packed, sums, _NO_FLAGS)
         return np.ascontiguousarray(sums[:, : self._outputs])
 
     def flags(self, packed: Array) -> Array:
         """End codes of guarded conversions, as ``exactness.guarded_flags`` counts them, without the group."""
         flags = self._flags(len(packed))
-        self._run(packed, self._sums(len(packed)), flags.reshape(-1), ("any", 0))
+        self._run(packed, self._sums(len(packed)), flags.reshape(-1))
         return flags[..., : self._outputs]
 
-    def _run(self, packed: Array, sums: Array, flags: Array, kind: tuple[str, int]) -> None:
+    def _run(self, packed: Array, sums: Array, flags: Array) -> None:
         from pimc_isa.engines.kernels.popcount_loops import kernel
 
-        kernel(*kind)(packed.view(np.uint32), self._where, *self._arguments(), sums, flags)
+        kernel(*self._kind)(packed.view(np.uint32), self._where, *self._arguments(), sums, flags)
 
 
 class GroupedBits(_Sliced):
@@ -143,19 +143,19 @@ class GroupedBits(_Sliced):
     def __call__(self, x: Array) -> Array:
         """i32 sums [m, groups * n] of windows u8 [m, elements]."""
         sums = self._sums(len(x))
-        self._run(x, sums, _NO_FLAGS, self._kind)
+        self._run(x, sums, _NO_FLAGS)
         return np.ascontiguousarray(sums[:, : self._outputs])
 
     def flags(self, x: Array) -> Array:
         """End codes of guarded conversions, as ``exactness.guarded_flags`` counts them."""
         flags = self._flags(len(x))
-        self._run(x, self._sums(len(x)), flags.reshape(-1), ("any", 0))
+        self._run(x, self._sums(len(x)), flags.reshape(-1))
         return flags[..., : self._outputs].reshape(*flags.shape[:3], *self._shape)
 
-    def _run(self, x: Array, sums: Array, flags: Array, kind: tuple[str, int]) -> None:
+    def _run(self, x: Array, sums: Array, flags: Array) -> None:
         from pimc_isa.engines.kernels.popcount_loops import grouped_kernel
 
-        grouped_kernel(*kind)(x, self._rows, self._lanes, self._beside, *self._arguments(), sums, flags)
+        grouped_kernel(*self._kind)(x, self._rows, self._lanes, self._beside, *self._arguments(), sums, flags)
 
 
 def bit_product(cells: Cells, weights: Weights, form: NormalForm, taps: int, depth: int) -> BitProduct | None:

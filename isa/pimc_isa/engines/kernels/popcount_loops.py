@@ -66,6 +66,12 @@ def _value(p, row):  # type: ignore[no-untyped-def]
 
 
 @_inlined
+def _raise(hit, flags, at):  # type: ignore[no-untyped-def]
+    """Count what is hit."""
+    store(plus(load(flags, at), minus(hit, same(np.int32(-1)))), flags, at)
+
+
+@_inlined
 def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
     """Blocks of one weight slice: ``coarse`` conversions as above, then shift, lower end, and their finer ones."""
     total = same(np.int32(0))
@@ -76,7 +82,7 @@ def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
         if row[8] > row[7]:
             hit = ends(v, row[6], row[3])
             if flags.size:
-                store(plus(load(flags, at + row[9] * each), minus(hit, same(np.int32(-1)))), flags, at + row[9] * each)
+                _raise(hit, flags, at + row[9] * each)
             better = same(np.int32(0))
             for f in range(row[7], row[8]):
                 better = plus(better, shifted(_value(p, fine[f]), fine[f, 5]))
@@ -86,7 +92,7 @@ def _added(p, coarse, fine, flags, at, each):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def _speculated(p, cuts, low, high, end):  # type: ignore[no-untyped-def]
+def _speculated(p, cuts, low, high, end, own, flags, at, each):  # type: ignore[no-untyped-def]
     """As ``_added`` where all is alike: slices begin at bits in ``cuts``, and are made of bits if they are flagged."""
     coarse = fine = total = same(np.int32(0))
     for n in range(8):
@@ -97,20 +103,24 @@ def _speculated(p, cuts, low, high, end):  # type: ignore[no-untyped-def]
         total = plus(total, total)
         if cuts >> bit & 1:
             code = clipped(coarse, low, high)
-            total = plus(total, either(ends(code, end, high), fine, code))
+            hit = ends(code, end, high)
+            for e in range(own.shape[0] if flags.size else 0):
+                if own[e, 0] == bit:
+                    _raise(hit, flags, at + own[e, 9] * each)
+            total = plus(total, either(hit, fine, code))
             coarse = fine = same(np.int32(0))
     return total
 
 
 @_inlined
-def _alike(counts, p, coarse, j, highest, cuts):  # type: ignore[no-untyped-def]
+def _alike(counts, p, coarse, j, highest, cuts, flags, at, each):  # type: ignore[no-untyped-def]
     """What weight slice j adds where all conversions are alike; ``highest``: and nothing is too low."""
     low, high, end = coarse[0, 0, 2], coarse[0, 0, 3], coarse[0, 0, 6]
     if highest:
         t = capped(counts, high)
     elif cuts:
         put(counts, p, 0, 16)
-        t = _speculated(p, cuts, low, high, end)
+        t = _speculated(p, cuts, low, high, end, coarse[j], flags, at, each)
     else:
         t = folded(counts, low, high)
     return shifted(t, np.int32(coarse[j, 0, 5] - coarse[j, 0, 0]))
@@ -203,12 +213,12 @@ def kernel(kind: str, cuts: int) -> Callable[..., None]:
                     first, last = spans[r]
                     for m in range(some):
                         q = _counts(cells, offset, planes, below, held, m * bits * words, first, last, words)
+                        place = (r * count + start + m) * outputs + c * 16
                         if any_form:
                             put(q, p, 0, 16)
-                            place = (r * count + start + m) * outputs + c * 16
                             t = _added(p, coarse[j], fine, flags, place, each)
                         else:
-                            t = _alike(q, p, coarse, j, highest, cuts)
+                            t = _alike(q, p, coarse, j, highest, cuts, flags, place, each)
                         to = (start + m) * outputs + c * 16
                         store(plus(load(out, to), minus(t, sign)), out, to)
 
@@ -257,11 +267,12 @@ def grouped_kernel(kind: str, cuts: int) -> Callable[..., None]:
                 for e in range(jobs.shape[1]):
                     offset, planes, below, r, j, side = jobs[c, e]
                     q = _own_counts(cells, offset, planes, below, held, spans[r, 0], spans[r, 1], words * 16)
+                    place = (r * count + m) * outputs + c * 16
                     if any_form:
                         put(q, p, 0, 16)
-                        t = _added(p, coarse[j], fine, flags, (r * count + m) * outputs + c * 16, each)
+                        t = _added(p, coarse[j], fine, flags, place, each)
                     else:
-                        t = _alike(q, p, coarse, j, highest, cuts)
+                        t = _alike(q, p, coarse, j, highest, cuts, flags, place, each)
                     total = plus(total, minus(t, load(mask, ((r * coarse.shape[0] + j) * 2 + side) * outputs + c * 16)))
                 store(total, out, m * outputs + c * 16)
 

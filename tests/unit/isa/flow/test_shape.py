@@ -12,7 +12,7 @@ from pimc_isa.crossbar import exactness
 from pimc_isa.crossbar.cells import encode
 from pimc_isa.crossbar.exactness import KNOWN, conversions_exact, sliced_dot
 from pimc_isa.engines.dots import analog, layer, summed
-from pimc_isa.engines.kernels import blocks, popcount
+from pimc_isa.engines.kernels import blocks, corrected, popcount
 from pimc_isa.errors import ProgramError
 from pimc_isa.flow import Block, Conversion, Flow, NormalForm, normal_form
 from pimc_isa.flow.forms import Shape, Takes
@@ -55,7 +55,7 @@ def test_parts_in_refinements_and_tuples_are_found() -> None:
 def test_no_kernel_takes_a_part_that_it_does_not_know(module: object) -> None:
     form = twisted(module.flow())  # type: ignore[attr-defined]
     assert "twist" in form.shape.parts
-    for takes in (popcount.TAKES, blocks.TAKES, summed.TAKES, analog.TAKES, KNOWN):
+    for takes in (popcount.TAKES, blocks.TAKES, corrected.TAKES, summed.TAKES, analog.TAKES, KNOWN):
         assert not takes(form)
 
 
