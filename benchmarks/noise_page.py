@@ -16,8 +16,8 @@ run by its values engine; nothing is retrained, and no range or slicing is chose
 
 The model is RAELLA's (section 7.2): a column sum with products N+ above and N- below zero strays by
 `sigma = E sqrt(N+ + N-)` before its converter rounds and clips (`--noise-model column=E`; section "Noise" of the ISA's
-manual). Every read has a draw of its own, a recovery too. Sums of inputs are free of noise, as the paper has it for both
-chips: it replaces ISAAC's analog sum of inputs with a digital one.
+manual). Every read has a draw of its own, a recovery too. Sums of inputs are free of noise, as the paper has it for
+both chips: it replaces ISAAC's analog sum of inputs with a digital one.
 
 ![accuracy over E](raella-noise.svg)
 """
@@ -107,7 +107,7 @@ def _place(point: tuple[float, float], floor: float, most: float) -> tuple[float
 
 def _axes(floor: float, most: float) -> Iterator[str]:
     """Lines at whole steps of top-1 and numbers along both sides."""
-    step = 5 if 95 - floor <= 40 else 10
+    step = 2 if 95 - floor <= 10 else 5 if 95 - floor <= 40 else 10
     for value in range(int(floor), 96, step):
         x, y = _place((0, value), floor, most)
         yield f'<line x1="{x}" y1="{y}" x2="{KEY - 20}" y2="{y}" stroke="#dddddd"/>'
