@@ -16,8 +16,8 @@ run by its values engine; nothing is retrained, and no range or slicing is chose
 
 The model is RAELLA's (section 7.2): a column sum with products N+ above and N- below zero strays by
 `sigma = E sqrt(N+ + N-)` before its converter rounds and clips (`--noise-model column=E`; section "Noise" of the ISA's
-manual). Every read has a draw of its own, a recovery too. Sums of inputs are free of noise, as
-the paper has it for both chips: it replaces ISAAC's analog sum of inputs with a digital one.
+manual). Every read has a draw of its own, a recovery too. Sums of inputs are free of noise, as the paper has it for
+both chips: it replaces ISAAC's analog sum of inputs with a digital one.
 
 ![accuracy over E](raella-noise.svg)
 """
@@ -25,12 +25,14 @@ the paper has it for both chips: it replaces ISAAC's analog sum of inputs with a
 READING = """\
 "Same class" compares with onnxruntime int8, right or wrong, on the same images: it moves before accuracy does. The
 standard error of a difference to int8 is about the square root of (lost + won), in images. With E = 0 the engine goes
-the same way, sum by sum, so that row is what conversions alone cost.
+the same way, sum by sum: that column is what conversions alone cost.
 
 The paper's own curves (ImageNet networks, BERT) are only in a figure; its text says that ISAAC loses much beyond 4 %,
 that Center+Offset is the decisive step, and that speculation does not hurt. Fashion's network is small and easy: ten
 classes, filters of 9 to 576 weights, two row blocks of RAELLA at most. So every chip here stands more noise than the
-paper's do; the order of the rows is what to look at.
+paper's do, and the order of the rows is what to look at. Zero + offset has slices chosen for it, which hide much of
+what the centre is for. Speculation helps against this noise: one read of four bits strays by the root of
+`sum 2**b N_b` where four reads of one bit, weighed by their places, stray by the root of `sum 4**b N_b`.
 """
 
 WIDTH, HEIGHT, LEFT, TOP, LOW, KEY = 620, 330, 56, 24, 280, 430
@@ -105,7 +107,7 @@ def _place(point: tuple[float, float], floor: float, most: float) -> tuple[float
 
 def _axes(floor: float, most: float) -> Iterator[str]:
     """Lines at whole steps of top-1 and numbers along both sides."""
-    step = 5 if 95 - floor <= 40 else 10
+    step = 2 if 95 - floor <= 10 else 5 if 95 - floor <= 40 else 10
     for value in range(int(floor), 96, step):
         x, y = _place((0, value), floor, most)
         yield f'<line x1="{x}" y1="{y}" x2="{KEY - 20}" y2="{y}" stroke="#dddddd"/>'
