@@ -253,7 +253,8 @@ class Drafter(RowLayers):
         rng = self.rng
         machine, places = make_machine(rng, len(self.tiles))
         if self.guarded:
-            array = dataclasses.replace(machine.array, dac_pulses=rng.randint(0, 2))
+            columns = rng.choice([12, 128])  # few: an input drives word lines in several crossbars
+            array = dataclasses.replace(machine.array, dac_pulses=rng.randint(0, 2), columns=columns)
             machine = dataclasses.replace(machine, array=array, **(CHARGED if rng.random() < 0.5 else {}))
         numbers = rng.sample(range(1, len(self.tiles) + 1), len(self.tiles))
         number = {0: 0} | {t.number: n for t, n in zip(self.tiles, numbers, strict=True)}

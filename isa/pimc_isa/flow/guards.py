@@ -21,7 +21,10 @@ Cell = tuple[int, int, str]  # input bit, weight slice, part of the inputs
 
 
 def refuse_guards(flow: Flow, codes: Sequence[Codes]) -> None:
-    """Refuse codes that are added when their flags are gone, and refinements of nothing. Raises FlowError."""
+    """Refuse guarded codes that are merged, and refinements of nothing. Raises FlowError.
+
+    Codes are added by their own flags: what makes other flags makes other codes at the same time.
+    """
     guards = [each.convert for each in codes if each.convert.guard == "guarded"]
     for each in codes:
         convert = each.convert
@@ -30,8 +33,6 @@ def refuse_guards(flow: Flow, codes: Sequence[Codes]) -> None:
         if each.op.takes != "codes":
             fail(flow, each.op, "codes whose flags decide are merged", "accumulate them")
         guard = guard_of(flow, convert) if convert.guard == "flagged" else convert
-        if guard_of(flow, each.op) != guard:
-            fail(flow, each.op, f"the flags are not those of '{guard.text()}' any more", "add the codes earlier")
         if guard not in guards:
             fail(flow, guard, "its codes are not added, but others refine them", "accumulate its codes")
 

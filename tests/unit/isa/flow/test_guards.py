@@ -162,7 +162,7 @@ def test_a_guarded_block_carries_the_blocks_that_replace_it() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_reference_is_the_plain_sum(seed: int) -> None:
     cells, weights = layer(seed, (2, 2, 4))
-    x = np.random.default_rng(seed).integers(0, 256, (7, weights.k))
+    x = np.random.default_rng(seed).integers(0, 256, (400, weights.k))  # some finer sums clip where the whole did not
     x[0] = 255
     expected, flags = plainly(x, cells, weights)
     assert flags > 0
@@ -223,7 +223,7 @@ def without(*lines: str, text: str = SPECULATIVE) -> str:
         ),
         (without("@3 accumulate <<4"), "adds input bit 4 0 times|its codes are not added"),
         (SPECULATIVE.replace("@2 convert signed 7 guarded", "@2 convert signed 7"), "nothing has filled the flags"),
-        (SPECULATIVE.replace("@7 accumulate <<4", "@8 accumulate <<4"), "the flags are not those of|codes are of"),
+        (SPECULATIVE.replace("@7 accumulate <<4", "@8 accumulate <<4"), "codes are of input bits 2:4"),
         (SPECULATIVE.replace("guarded", "ranged guarded"), "ranged codes are added before they count|need each other"),
         (SPECULATIVE.replace("interval=11", "interval=5"), "(is taken|overwrites)"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from pimc_backends import cascade, isaac, neural_pim
 from pimc_isa.crossbar import exactness
-from pimc_isa.crossbar.cells import encode
+from pimc_isa.crossbar.cells import encode, encode_differential
 from pimc_isa.crossbar.exactness import KNOWN, conversions_exact, sliced_dot
 from pimc_isa.engines.dots import analog, layer, summed
 from pimc_isa.engines.kernels import blocks, corrected, popcount
@@ -92,6 +92,28 @@ def test_the_reference_runs_where_it_alone_knows_a_part(monkeypatch: pytest.Monk
     ran.clear()
     np.testing.assert_array_equal(odd.dense(x), plain.dense(x))
     assert ran == [5]
+
+
+def test_kernels_take_no_guards_that_they_leave_out() -> None:
+    """Sums of inputs 2:4 and 0:2, through a buffer cell or not, guarded, refined bit by bit: every end code counts."""
+    bits = ((2, 4), (0, 2), *((bit, bit + 1) for bit in range(4)))
+    narrow, wide = Conversion(-8, 7), Conversion(-(1 << 20), 1 << 20)
+    finer = tuple(Block(((2 + bit, 0),), (0,), bit, wide) for bit in range(4))
+    values = np.random.default_rng(0).integers(-7, 8, (1, 64, 8))
+    cells, weights = encode_differential(values, (3,), 32), Weights("w", 1, 64, 8, 32, (3,), True)
+    x = np.random.default_rng(1).integers(0, 16, (5, 64), dtype=np.uint8)
+    for cell in (None, Conversion(-(1 << 20), 1 << 20)):
+        coarse = (
+            Block(((0, 0),), (0,), 2, narrow, cell, (finer[2], finer[3])),
+            Block(((1, 0),), (0,), 0, narrow, cell, (finer[0], finer[1])),
+        )
+        form = NormalForm(bits, (0,), coarse)
+        expected = sliced_dot(x[:, None], cells, weights, form)[:, 0]
+        np.testing.assert_array_equal(expected, x @ values[0])
+        for make in (blocks.block_product, popcount.bit_product):
+            product = make(cells, weights, form, 1, 64)
+            if product is not None:
+                np.testing.assert_array_equal(product(popcount.pack(x).reshape(5, -1)), expected)
 
 
 def test_nothing_is_proved_of_an_unknown_part() -> None:
