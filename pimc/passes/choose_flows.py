@@ -57,7 +57,7 @@ def flow_of(graph: Graph, op: Conv, target: Target) -> Flow:
 
 
 def _offered(graph: Graph, op: Conv, target: Target) -> tuple[str, ...]:
-    return target.offers(facts_of(graph, replace(op, flow=None)))
+    return target.offers(facts_of(graph, replace(op, flow=None, rounds=None)))
 
 
 def _judged(op: Conv, name: str, offered: tuple[str, ...], target: Target) -> str:

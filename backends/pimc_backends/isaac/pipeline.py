@@ -7,6 +7,7 @@ from importlib import resources
 
 from pimc.passes.base import Pass
 from pimc.passes.choose_flows import ChooseFlows
+from pimc.passes.fold_epitomes import FoldEpitomes
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
 from pimc.passes.schedule_rows import ScheduleRows
@@ -57,5 +58,5 @@ def target(
 
 
 def passes() -> tuple[Pass, ...]:
-    """The passes, in order: cuts and cells need the flow, cells the cut's row blocks, places the number of tiles."""
-    return (ChooseFlows(), MapWeights(), SliceWeights(), Place(), ScheduleRows())
+    """The passes, in order: rounds need the flow, cuts the rounds, cells the row blocks, places the number of tiles."""
+    return (ChooseFlows(), FoldEpitomes(), MapWeights(), SliceWeights(), Place(), ScheduleRows())

@@ -13,6 +13,7 @@ from pimc.analysis.modulo import Dataflow, lossless, schedule
 from pimc.passes.base import Pass
 from pimc.passes.choose_flows import ChooseFlows
 from pimc.passes.choose_ranges import ChooseRanges
+from pimc.passes.fold_epitomes import FoldEpitomes
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
 from pimc.passes.schedule_rows import ScheduleRows
@@ -105,5 +106,5 @@ def widened(machine: Machine, *dataflows: Dataflow) -> Machine:
 
 
 def analog_pipeline() -> tuple[Pass, ...]:
-    """The passes, in order: cuts need the flow, cells the cut's row blocks, ranges the cells."""
-    return (ChooseFlows(), MapWeights(), SliceWeights(), Place(), ChooseRanges(), ScheduleRows())
+    """The passes, in order: rounds need the flow, cuts the rounds, cells the cut's row blocks, ranges the cells."""
+    return (ChooseFlows(), FoldEpitomes(), MapWeights(), SliceWeights(), Place(), ChooseRanges(), ScheduleRows())

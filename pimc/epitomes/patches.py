@@ -1,0 +1,108 @@
+"""Patches: parts of the weights whose inputs lie on word lines and whose channels on columns of the epitome.
+
+An index (see `epitome`) says of every weight in which cell it is. A crossbar can only do whole patches: some inputs on
+some rows, some columns to some channels, all cells where they cross being wanted. A channel whose cells and inputs are
+those of another is a copy of it (output channel wrapping, EPIM): nothing is computed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Patch", "copies_of", "patches_of", "voiced"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """``inputs`` (elements of the window's vector) on ``rows``, and the sums of ``columns`` to ``channels``.
+
+    Rows differ from each other, and so do columns; an input may be on several rows.
+    """
+
+    rows: Array
+    inputs: Array
+    columns: Array
+    channels: Array
+
+
+def voiced(epitome: Array, index: Array) -> tuple[Array, Array]:
+    """An epitome and index that make every channel: one all of whose weights are 0 and not stored reads a cell of 0.
+
+    Where the epitome has no such cell, a word line of them is added to it.
+    """
+    silent = np.flatnonzero((index < 0).reshape(len(index), -1).all(axis=1))
+    if not len(silent):
+        return epitome, index
+    if epitome.all():
+        epitome = np.concatenate([epitome, np.zeros((1, epitome.shape[1]), epitome.dtype)])
+    index = index.copy()
+    index.reshape(len(index), -1)[silent, 0] = np.flatnonzero(epitome.reshape(-1) == 0)[0]
+    return epitome, index
+
+
+def copies_of(index: Array, groups: int = 1) -> Array:
+    """The channel that each channel is a copy of, i32 [outputs]; -1 for those that are computed."""
+    cells = np.ascontiguousarray(index.reshape(len(index), -1))
+    found = np.full(len(cells), -1, np.int32)
+    first: dict[tuple[int, bytes], int] = {}
+    for channel, own in enumerate(cells):
+        made = first.setdefault((channel * groups // len(cells), own.tobytes()), channel)
+        if made != channel:
+            found[channel] = made
+    return found
+
+
+def patches_of(index: Array, columns: int, groups: int = 1) -> Iterator[Patch]:
+    """Patches that make every channel that is no copy, each weight in one of them.
+
+    ``index`` i32 [outputs, kernel rows, kernel columns, input channels of a group] into an epitome of so many
+    ``columns``. Inputs are numbered as in the window's vector: kernel row, kernel column, channel of all groups.
+    Channels whose cells lie alike, some columns further on, are in the same patches; a row that one column needs with
+    several inputs is in as many.
+    """
+    cells = index.reshape(len(index), -1)
+    own = np.flatnonzero(copies_of(index, groups) < 0)
+    base = np.where(cells < 0, columns, cells % columns).min(axis=1)
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    for channel in own:
+        lies = np.where(cells[channel] < 0, -1, cells[channel] - base[channel])
+        alike.setdefault((int(channel) * groups // len(cells), lies.tobytes()), []).append(int(channel))
+    for (group, _), some in alike.items():
+        channels = np.array(some)
+        lies = np.where(cells[some[0]] < 0, -1, cells[some[0]] - base[some[0]])
+        for shift, rows, inputs in _by_column(lies, columns):
+            elements = _elements(inputs, index.shape[3], groups, group)
+            for layer in _once_each(rows):
+                yield Patch(rows[layer], elements[layer], base[channels] + shift, channels)
+
+
+def _by_column(lies: Array, columns: int) -> Iterator[tuple[int, Array, Array]]:
+    """Of one channel's cells, by column: which, their rows, and the numbers of the weights."""
+    held = np.flatnonzero(lies >= 0)
+    rows, shifts = np.divmod(lies[held], columns)
+    for shift in np.unique(shifts):
+        here = shifts == shift
+        yield int(shift), rows[here], held[here]
+
+
+def _elements(inputs: Array, depth: int, groups: int, group: int) -> Array:
+    """Numbers of a convolution group's weights as elements of the window's vector over all groups."""
+    tap, channel = np.divmod(inputs, depth)
+    return np.asarray(tap * depth * groups + group * depth + channel)
+
+
+def _once_each(rows: Array) -> Iterator[Array]:
+    """Places in ``rows``, so dealt out that no row is there twice: the first use of every row, the second, ..."""
+    order = np.argsort(rows, kind="stable")
+    ranked = rows[order]
+    uses = np.empty(len(rows), np.int64)
+    uses[order] = np.arange(len(rows)) - np.searchsorted(ranked, ranked)
+    for use in range(int(uses.max(initial=-1)) + 1):
+        yield np.flatnonzero(uses == use)
