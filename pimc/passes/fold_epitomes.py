@@ -26,7 +26,7 @@ from pimc.epitomes.patches import copies_of, patches_of, voiced
 from pimc.epitomes.rounds import Size, Tables, merged, unmerged
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv, RoundPlan
-from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass
+from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass, PassError
 from pimc.passes.choose_flows import flow_of
 from pimc.passes.target import Target
 from pimc_isa.crossbar.footprint import arrays_for, outputs_per_array
@@ -55,11 +55,13 @@ class FoldEpitomes(Pass):
         return replace(self, forced={op: bool(said["folded"]) for op, said in own.items() if "folded" in said})
 
     def apply(self, graph: Graph, target: Target) -> Graph:
-        """Decide for every layer that has an epitome."""
+        """Decide for every layer that has an epitome. Raises PassError where a plan asks for what cannot be."""
         graph = graph.copy()
         for op in list(graph.of(Conv)):
             if op.epitome is not None:
                 _Layer(graph, op, target, self).decide()
+            elif op.name in self.forced:
+                raise PassError(f"plan: [{self.name}] layer {op.name} has no epitome\nleave it out")
         return graph
 
 
@@ -77,6 +79,11 @@ class _Layer:
         """Change the op: folded, or not."""
         wanted = self.step.forced.get(self.op.name, self.saved > 0)
         folded = self._folded() if wanted else None
+        if folded is None and self.step.forced.get(self.op.name):
+            raise PassError(
+                f"plan: [{self.step.name}] the epitome of layer {self.op.name} needs more crossbars, memory or rounds "
+                "than a chain of tiles has\nleave it dense (folded = false)"
+            )
         self.graph.update(folded or replace(self.op, folded=False))
 
     @property
