@@ -103,12 +103,13 @@ class Sampler:
         return outputs, self.weights[1], self.weights[2], min(self.block[1], self.weights[3] - n * self.block[1])
 
 
-def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int]) -> Array:
+def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int], *, wraps: bool = True) -> Array:
     """Cells of weights whose matrix is cut into tiles (rows, columns) that lie on those of the epitome in turn.
 
     Weights of this shape, as a matrix of kernel positions and input channels x outputs, down the columns first; i32,
-    as `Sampler.index`. With tiles of a crossbar's size every crossbar is used in every round but the last ones. Raises
-    EpitomeError where the epitome ``stored`` has no whole tile.
+    as `Sampler.index`. With tiles of a crossbar's size every crossbar is used in every round but the last ones. Unless
+    it ``wraps``, the rows of a tile are one further on each time that it is used, so that no two outputs are the same.
+    Raises EpitomeError where the epitome ``stored`` has no whole tile.
     """
     rows, outputs = prod(weights[1:]), weights[0]
     places = [(down, across) for across in range(stored[1] // tile[1]) for down in range(stored[0] // tile[0])]
@@ -120,7 +121,8 @@ def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int]) 
         down, across = places[number % len(places)]
         part = found[k * tile[0] : (k + 1) * tile[0], n * tile[1] : (n + 1) * tile[1]]
         row, column = (np.arange(size) for size in part.shape)
-        part[:] = (down * tile[0] + row)[:, None] * stored[1] + across * tile[1] + column
+        turned = row if wraps else (row + number // len(places)) % tile[0]
+        part[:] = (down * tile[0] + turned)[:, None] * stored[1] + across * tile[1] + column
     return np.ascontiguousarray(found.T).reshape(weights)
 
 
