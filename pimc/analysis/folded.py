@@ -87,7 +87,7 @@ def _held(graph: Graph, op: Conv, block_rows: int) -> Floats:
     if op.cells is None or not op.cells.bipolar:
         return epitome
     centre = graph.constants[op.cells.centre][0].astype(np.float32)
-    return epitome - np.repeat(centre, block_rows, axis=0)[: len(epitome)]
+    return np.asarray(epitome - np.repeat(centre, block_rows, axis=0)[: len(epitome)])
 
 
 def _reads(tables: Tables, held: Floats, block_rows: int) -> Iterator[_Read]:

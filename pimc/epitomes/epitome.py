@@ -48,8 +48,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         """Refuse blocks that are not inside the epitome."""
-        if min(*self.weights, *self.epitome, *self.block) < 1:
-            raise EpitomeError(f"epitome {self.epitome} of weights {self.weights} in blocks {self.block}: nothing is 0")
+        _refuse_nothing(self.weights, self.epitome, self.block)
         if self.offsets.shape != (*self.blocks, 4):
             raise EpitomeError(f"offsets have shape {self.offsets.shape}, the blocks are {self.blocks}; give 4 of each")
         for m, n in product(*map(range, self.blocks)):
@@ -64,6 +63,7 @@ class Sampler:
 
         Where a block is as wide as the epitome, all output blocks are the same: they are wrapped.
         """
+        _refuse_nothing(weights, epitome, block)
         outputs, inputs = ceil(weights[0] / block[0]), ceil(weights[3] / block[1])
         room = np.array(epitome) - (block[0], weights[1], weights[2], block[1])
         if (room < 0).any():
@@ -101,6 +101,11 @@ class Sampler:
     def _size(self, m: int, n: int) -> Shape:
         outputs = min(self.block[0], self.weights[0] - m * self.block[0])
         return outputs, self.weights[1], self.weights[2], min(self.block[1], self.weights[3] - n * self.block[1])
+
+
+def _refuse_nothing(weights: Shape, epitome: Shape, block: tuple[int, int]) -> None:
+    if min(*weights, *epitome, *block) < 1:
+        raise EpitomeError(f"epitome {epitome} of weights {weights} in blocks {block}: give at least 1 of each")
 
 
 def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int], *, wraps: bool = True) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Patch", "copies_of", "patches_of", "voiced"]
+__all__ = ["Patch", "patches_of", "voiced"]
 
 Array = npt.NDArray[Any]
 
@@ -47,40 +47,30 @@ def voiced(epitome: Array, index: Array) -> tuple[Array, Array]:
     return epitome, index
 
 
-def copies_of(index: Array, groups: int = 1) -> Array:
-    """The channel that each channel is a copy of, i32 [outputs]; -1 for those that are computed."""
-    cells = np.ascontiguousarray(index.reshape(len(index), -1))
-    found = np.full(len(cells), -1, np.int32)
-    first: dict[tuple[int, bytes], int] = {}
-    for channel, own in enumerate(cells):
-        made = first.setdefault((channel * groups // len(cells), own.tobytes()), channel)
-        if made != channel:
-            found[channel] = made
-    return found
-
-
-def patches_of(index: Array, columns: int, groups: int = 1) -> Iterator[Patch]:
-    """Patches that make every channel that is no copy, each weight in one of them.
+def patches_of(index: Array, columns: int, groups: int = 1) -> tuple[list[Patch], Array]:
+    """Patches that make every channel that is no copy, each weight in one of them; and the copies.
 
     ``index`` i32 [outputs, kernel rows, kernel columns, input channels of a group] into an epitome of so many
     ``columns``. Inputs are numbered as in the window's vector: kernel row, kernel column, channel of all groups.
     Channels whose cells lie alike, some columns further on, are in the same patches; a row that one column needs with
-    several inputs is in as many.
+    several inputs is in as many. Copies, i32 [outputs]: the channel that each is a copy of, -1 for those that are made.
     """
     cells = index.reshape(len(index), -1)
-    own = np.flatnonzero(copies_of(index, groups) < 0)
-    base = np.where(cells < 0, columns, cells % columns).min(axis=1)
-    alike: dict[tuple[int, bytes], list[int]] = {}
-    for channel in own:
-        lies = np.where(cells[channel] < 0, -1, cells[channel] - base[channel])
-        alike.setdefault((int(channel) * groups // len(cells), lies.tobytes()), []).append(int(channel))
-    for (group, _), some in alike.items():
-        channels = np.array(some)
-        lies = np.where(cells[some[0]] < 0, -1, cells[some[0]] - base[some[0]])
-        for shift, rows, inputs in _by_column(lies, columns):
+    base = np.where(cells < 0, columns, cells % columns).min(axis=1, initial=columns)
+    lies = np.where(cells < 0, -1, cells - base[:, None]).astype(np.int32)
+    alike: dict[tuple[int, bytes], dict[int, int]] = {}
+    copies = np.full(len(cells), -1, np.int32)
+    for channel, start in enumerate(base.tolist()):
+        own = alike.setdefault((channel * groups // len(cells), lies[channel].tobytes()), {})
+        if own.setdefault(start, channel) != channel:
+            copies[channel] = own[start]
+    patches = []
+    for (group, _), channels in alike.items():
+        some, starts = np.array(list(channels.values())), np.array(list(channels))
+        for shift, rows, inputs in _by_column(lies[some[0]], columns):
             elements = _elements(inputs, index.shape[3], groups, group)
-            for layer in _once_each(rows):
-                yield Patch(rows[layer], elements[layer], base[channels] + shift, channels)
+            patches += [Patch(rows[use], elements[use], starts + shift, some) for use in _once_each(rows)]
+    return patches, copies
 
 
 def _by_column(lies: Array, columns: int) -> Iterator[tuple[int, Array, Array]]:

@@ -4,9 +4,9 @@ A column sums all word lines that are driven on its crossbar. So, on one crossba
 together where no row is wanted twice (`patches_of` has joined them), patches of different columns where the same inputs
 are on the same rows; nothing else does. Crossbars have word lines of their own and never hinder each other. What is
 left is a list colouring: a read takes a round in which its crossbar is free, one in which its channels are made
-anyway if there is one, since then its sums are added to theirs for nothing. No crossbar needs more rounds than
-it has reads, so no schedule is shorter. (EPIM's tables IFAT, IFRT and OFAT hold the inputs, rows and channels of the
-rounds; their form is recalled, ours is `pimc_isa.operands.Rounds`.)
+anyway if there is one, since then its sums are added to theirs for nothing. There are as many rounds as the busiest
+crossbar has reads, and no schedule of these reads has fewer. (EPIM's tables IFAT, IFRT and OFAT hold the inputs, rows
+and channels of the rounds; their form is recalled, ours is `pimc_isa.operands.Rounds`.)
 """
 
 from __future__ import annotations
@@ -82,20 +82,9 @@ class Tables:
         """Whether every channel is made or copied."""
         return bool((self.makes() | (self.copies >= 0)).all())
 
-    def cells(self, inputs: int) -> Array:
-        """The cell that every input of every channel meets, i64 [outputs, inputs], -1 for none, -2 for several."""
-        found = np.full((len(self.copies), inputs), -1, np.int64)
-        for _, patch in self.placed():
-            places = np.ix_(patch.channels, patch.inputs)
-            own = patch.rows * self.columns.shape[1] + patch.columns[:, None]
-            found[places] = np.where(found[places] == -1, own, -2)
-        copied = self.copies >= 0
-        found[copied] = found[self.copies[copied]]
-        return found
-
 
 def merged(patches: Iterable[Patch], copies: Array, size: Size) -> Tables:
-    """All patches in as few rounds as any schedule of them has."""
+    """All patches in as many rounds as the busiest crossbar has reads."""
     reads = [read for crossbar in _crossbars(patches, size).values() for read in crossbar.reads()]
     return _tables(_coloured(reads), (size.rows, size.columns), copies)
 

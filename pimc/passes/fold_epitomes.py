@@ -22,7 +22,7 @@ import numpy as np
 
 from pimc.analysis.cut import base_cut
 from pimc.analysis.facts import Resources, facts_of, split
-from pimc.epitomes.patches import copies_of, patches_of, voiced
+from pimc.epitomes.patches import patches_of, voiced
 from pimc.epitomes.rounds import Size, Tables, merged, unmerged
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv, RoundPlan
@@ -115,8 +115,7 @@ class _Layer:
         (p, q), groups = self.epitome.shape, self.op.groups
         across = outputs_per_array(self.flow.columns, self.array)
         merge = merged if self.step.merge else unmerged
-        patches = patches_of(self.index, q, groups)
-        tables = merge(patches, copies_of(self.index, groups), Size(p, q, self.array.rows, across))
+        tables = merge(*patches_of(self.index, q, groups), Size(p, q, self.array.rows, across))
         size = len(tables.patches) * max(q, p * -(-q // across))
         return None if beyond("rounds", "", tables.count) or beyond("patches", "", size) else tables
 

@@ -59,8 +59,8 @@ def expected(graph: Graph, name: str, x: Array) -> Array:
     return np.asarray(made.transpose(0, 3, 1, 2))
 
 
-def assert_folded_layer(seed: int) -> tuple[int, int] | None:
-    """Rounds, and links of the chain."""
+def assert_folded_layer(seed: int) -> tuple[int, int, bool] | None:
+    """Rounds, links of the chain, and whether some columns are stored flipped and others are not."""
     rng = Random(seed)
     graph, name = random_layer(rng)
     found = compiled(rng, graph, name)
@@ -77,7 +77,9 @@ def assert_folded_layer(seed: int) -> tuple[int, int] | None:
     assert_counts_agree(program, images, fast.tallies, slow)
     assert op.rounds is not None
     assert op.mapping is not None
-    return op.rounds.count, len(op.mapping.chain)
+    assert op.cells is not None
+    polarity = program.tensors[f"{program.weights[0].name}.polarity"]
+    return op.rounds.count, len(op.mapping.chain), bool(polarity.any() and not polarity.all())
 
 
 @pytest.mark.parametrize("block", range(6))
@@ -85,7 +87,7 @@ def test_folded_layers_compute_the_convolution_that_they_stand_for(block: int) -
     """Merged and unmerged rounds, one tile and chains of them, copies in a tile, overlap, holes, wrapping, groups."""
     found = [assert_folded_layer(seed) for seed in range(10 * block, 10 * block + 10)]
     assert sum(each is not None for each in found) > 6
-    assert any(each is not None and each[0] > 1 for each in found)
+    assert any(each is not None and each[0] > 1 and each[2] for each in found)
 
 
 def test_some_are_cut_into_chains() -> None:

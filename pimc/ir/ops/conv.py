@@ -34,8 +34,8 @@ class Conv(TensorOp, op="q.conv"):
     weights: str = constant(np.int8)
     multiplier: str = constant(np.float32, per_channel=True)
     bias: str = constant(np.int32, per_channel=True)
-    epitome: str | None = optional(np.int8, (ANY, ANY))
-    index: str | None = optional(np.int32, (ANY, ANY, ANY, ANY))
+    epitome: str | None = optional(np.int8, (ANY, ANY), default=None)
+    index: str | None = optional(np.int32, (ANY, ANY, ANY, ANY), default=None)
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)

@@ -102,9 +102,9 @@ def constant(dtype: type | None = None, *shapes: tuple[int, ...], per_channel: b
     return dataclasses.field(metadata={_KEY: Constant(dtype, shapes, per_channel)})
 
 
-def optional(dtype: type, *shapes: tuple[int, ...]) -> Any:
+def optional(dtype: type, *shapes: tuple[int, ...], default: None) -> Any:
     """Declare a field with the name of a constant, or with None."""
-    return dataclasses.field(default=None, metadata={_KEY: Constant(dtype, shapes, optional=True)})
+    return dataclasses.field(default=default, metadata={_KEY: Constant(dtype, shapes, optional=True)})
 
 
 def zero_point(*, default: int | None = None) -> Any:

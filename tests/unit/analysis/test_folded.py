@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from pimc_isa.program import Program
 from tests.properties.epitome_nets import random_layer
 
 Array = np.ndarray
-WIDE = {"array.rows": 16}
+LOW: dict[str, Any] = {"array.rows": 16}
 
 
 def compiled(seed: int, target: str) -> tuple[Graph, Conv, Program, Array] | None:
@@ -32,7 +33,7 @@ def compiled(seed: int, target: str) -> tuple[Graph, Conv, Program, Array] | Non
     shape = graph.inputs[0].shape
     images = np.random.default_rng(seed).integers(0, 256, (3, *shape)).astype(np.uint8)
     graph.calibration = {"input": images}
-    chosen, passes = driver.choose(target, replication="none", **WIDE)
+    chosen, passes = driver.choose(target, replication="none", **LOW)
     plan = PlanFile({}, {"fold-epitomes": {name: {"folded": True}}})
     try:
         done = run_passes(graph, passes, chosen, plan=plan)
