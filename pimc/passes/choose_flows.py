@@ -47,12 +47,22 @@ class ChooseFlows(Pass):
 
 
 def flow_of(graph: Graph, op: Conv, target: Target) -> Flow:
-    """The flow that a convolution has. Raises PassError for one not offered to it, or one that reads other cells."""
+    """The flow that a convolution has.
+
+    Raises PassError for one not offered to it, or one that reads other cells or other crossbars than it was made for.
+    """
     flow = target.flow[_judged(op, op.flow or "", _offered(graph, op, target), target)]
     if op.cells is not None and op.cells.slices != flow.slices:
         raise PassError(f"{op.name} is stored in the slices {op.cells.slices}, flow {flow.name} reads {flow.slices}")
     if op.cells is not None and op.cells.bipolar != flow.bipolar:
         raise PassError(f"{op.name} is not stored in the columns (single ones or pairs) that flow {flow.name} reads")
+    array = target.machine.array
+    if op.rounds is not None and (op.rounds.height, op.rounds.across) != (array.rows, array.columns // flow.columns):
+        raise PassError(
+            f"the rounds of {op.name} are for crossbars of {op.rounds.height} rows and {op.rounds.across} outputs; "
+            f"with flow {flow.name} they have {array.rows} and {array.columns // flow.columns}\n"
+            "choose flows before fold-epitomes, and fold for this machine"
+        )
     return flow
 
 

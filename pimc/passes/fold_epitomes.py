@@ -66,7 +66,7 @@ class FoldEpitomes(Pass):
 
 
 class _Layer:
-    """One layer with an epitome, and the crossbars that it is for."""
+    """One layer with an epitome, and the crossbars that it is for, of ``across`` outputs each."""
 
     def __init__(self, graph: Graph, op: Conv, target: Target, step: FoldEpitomes) -> None:
         assert op.epitome is not None
@@ -74,6 +74,7 @@ class _Layer:
         self.graph, self.op, self.target, self.step = graph, op, target, step
         self.epitome, self.index = voiced(graph.constants[op.epitome], graph.constants[op.index])
         self.flow, self.array = flow_of(graph, op, target), target.machine.array
+        self.across = outputs_per_array(self.flow.columns, self.array)
 
     def decide(self) -> None:
         """Change the op: folded, or not."""
@@ -104,7 +105,8 @@ class _Layer:
         if f"{stem}.patches" in self.graph.constants:  # the same index in another layer
             stem = f"{stem}.{self.op.name}"
         patches, rows, columns, copies = arrays = tables.named(stem)
-        plan = RoundPlan(patches, rows, columns, copies, tables.count, _chains(tables, self.array.rows))
+        chains = _chains(tables, self.array.rows)
+        plan = RoundPlan(patches, rows, columns, copies, tables.count, self.array.rows, self.across, chains)
         if not self._fits(plan):
             return None
         self.graph.constants |= arrays
@@ -113,10 +115,9 @@ class _Layer:
     def _tables(self) -> Tables | None:
         """The rounds, unless there are more than programs may have."""
         (p, q), groups = self.epitome.shape, self.op.groups
-        across = outputs_per_array(self.flow.columns, self.array)
         merge = merged if self.step.merge else unmerged
-        tables = merge(*patches_of(self.index, q, groups), Size(p, q, self.array.rows, across))
-        size = len(tables.patches) * max(q, p * -(-q // across))
+        tables = merge(*patches_of(self.index, q, groups), Size(p, q, self.array.rows, self.across))
+        size = len(tables.patches) * max(q, p * -(-q // self.across))
         return None if beyond("rounds", "", tables.count) or beyond("patches", "", size) else tables
 
     def _fits(self, plan: RoundPlan) -> bool:

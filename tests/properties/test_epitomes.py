@@ -82,7 +82,7 @@ def assert_folded_layer(seed: int) -> tuple[int, int, bool] | None:
     return op.rounds.count, len(op.mapping.chain), bool(polarity.any() and not polarity.all())
 
 
-@pytest.mark.parametrize("block", range(6))
+@pytest.mark.parametrize("block", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 60))])
 def test_folded_layers_compute_the_convolution_that_they_stand_for(block: int) -> None:
     """Merged and unmerged rounds, one tile and chains of them, copies in a tile, overlap, holes, wrapping, groups."""
     found = [assert_folded_layer(seed) for seed in range(10 * block, 10 * block + 10)]
@@ -91,5 +91,5 @@ def test_folded_layers_compute_the_convolution_that_they_stand_for(block: int) -
 
 
 def test_some_are_cut_into_chains() -> None:
-    found = [assert_folded_layer(seed) for seed in range(60, 90)]
+    found = [assert_folded_layer(seed) for seed in range(600, 615)]
     assert any(each is not None and each[1] > 1 for each in found)

@@ -40,8 +40,9 @@ class CellPlan:
 class RoundPlan:
     """How a layer with an epitome works on a position in ``count`` rounds; dense where it has none.
 
-    The four tables of `pimc_isa.operands.Rounds` for all rows of the epitome. ``chains``: into how many links of a
-    chain its rows may be cut, so that every link makes every channel.
+    The four tables of `pimc_isa.operands.Rounds` for all rows of the epitome, merged for crossbars of ``height`` word
+    lines that hold ``across`` outputs. ``chains``: into how many links of a chain its rows may be cut, so that every
+    link makes every channel.
     """
 
     patches: str = field(metadata=NAMED)
@@ -49,6 +50,8 @@ class RoundPlan:
     columns: str = field(metadata=NAMED)
     copies: str = field(metadata=NAMED)
     count: int
+    height: int
+    across: int
     chains: tuple[int, ...] = (1,)
 
 

@@ -20,20 +20,22 @@ from pimc.passes.plan_file import PlanFile
 from pimc_isa.crossbar.cells import Cells, decode
 from pimc_isa.crossbar.rounds import rounds_of
 from pimc_isa.engines import step
+from pimc_isa.engines.values import Executor
 from pimc_isa.program import Program
 from tests.properties.epitome_nets import random_layer
+from tests.properties.test_engines_agree import assert_counts_agree
 
 Array = np.ndarray
 LOW: dict[str, Any] = {"array.rows": 16}
 
 
-def compiled(seed: int, target: str) -> tuple[Graph, Conv, Program, Array] | None:
+def compiled(seed: int, target: str, **options: str) -> tuple[Graph, Conv, Program, Array] | None:
     """A folded layer, its program, and the images that its ranges are chosen from; None where no tile holds it."""
     graph, name = random_layer(Random(seed))
     shape = graph.inputs[0].shape
     images = np.random.default_rng(seed).integers(0, 256, (3, *shape)).astype(np.uint8)
     graph.calibration = {"input": images}
-    chosen, passes = driver.choose(target, replication="none", **LOW)
+    chosen, passes = driver.choose(target, replication="none", **LOW, **options)
     plan = PlanFile({}, {"fold-epitomes": {name: {"folded": True}}})
     try:
         done = run_passes(graph, passes, chosen, plan=plan)
@@ -58,6 +60,22 @@ def seen(done: Graph, op: Conv, program: Program, x: Array) -> Array:
         for read in done_round.reads:
             found += list((x[:, read.inputs] @ held[np.ix_(read.rows, read.columns)]).T)
     return np.array(found)
+
+
+@pytest.mark.parametrize("signed", ["off", "on"])
+def test_speculation_and_signed_passes_go_with_rounds(signed: str) -> None:
+    """RAELLA's guarded conversions of every round: both engines do the same, and count the same."""
+    tried = 0
+    for seed in range(5):
+        found = compiled(seed, "raella", signed=signed)
+        if found is None:
+            continue
+        _, _, program, images = found
+        slow, fast = step.run(program, {"input": images[:1]}), Executor(program).run({"input": images[:1]}, counts=True)
+        np.testing.assert_array_equal(slow.outputs["output"], fast.outputs["output"])
+        assert_counts_agree(program, 1, fast.tallies, slow)
+        tried += 1
+    assert tried > 2
 
 
 @pytest.mark.parametrize("target", ["neural-pim", "cascade"])

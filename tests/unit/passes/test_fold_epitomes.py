@@ -153,6 +153,19 @@ def test_graphs_with_rounds_are_text_and_files(tmp_path: Path) -> None:
         assert print_graph(read_graph(tmp_path / "g.ir")) == text
 
 
+def test_rounds_for_other_crossbars_are_refused() -> None:
+    """A flow with other columns, or another machine."""
+    graph = folded(network())
+    wide = replace(conv(graph, "v1"), flow="isaac16")
+    for op, target in ((wide, chip()), (conv(graph, "v1"), chip(64))):
+        other = graph.copy()
+        other.update(op)
+        with pytest.raises(
+            PassError, match=r"the rounds of v1 are for crossbars of 32 rows and 32 outputs; .*\n.*fold"
+        ):
+            run_passes(other, isaac.passes()[2:], target)
+
+
 # ---- what the verifier sees ----
 
 
