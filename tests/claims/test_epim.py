@@ -20,12 +20,14 @@ import numpy as np
 import pytest
 
 import pimc_backends.isaac as isaac
-from pimc.epitomes.epitome import Sampler
+from pimc.epitomes.epitome import Sampler, tiled_index
 from pimc.ir.evaluate import evaluate
 from pimc.ir.ops import Conv
 from pimc.passes.manager import run_passes
+from pimc_backends.kit import emit
 from pimc_isa.check import check
 from pimc_isa.crossbar.footprint import group_arrays
+from pimc_isa.energy import program_counts
 from pimc_isa.engines.values import Executor
 from tests.properties.epitome_nets import attach
 from tests.unit.passes.graphs import Net
@@ -82,6 +84,30 @@ def test_resnet50_on_crossbars_of_256(epitomes: ModuleType) -> None:
     assert by_hand(layers, 256, (1024, 256))[0] == 168
     hand = by_hand(layers, 256, (1024, 256))[1] / sum(positions for *_, positions in layers)
     assert folded[1] / dense[1] == pytest.approx(hand, rel=1e-9)
+
+
+def test_an_aligned_epitome_costs_the_cells_and_conversions_of_the_dense_layer(epitomes: ModuleType) -> None:
+    """Every weight is used once either way; rounds are paid in inputs read again and in sums read, added and written.
+
+    96 channels of 576 weights on a crossbar of 64 x 64 in turn: every channel is made in 9 rounds.
+    """
+    backend = epitomes.square_crossbars(64)
+    target, counted = backend.target(replication="none"), []
+    for stored in (None, (64, 64)):
+        net = Net((4, 4, 64), 1)
+        name = net.conv(net.x, 96)
+        graph = net.finish(name)
+        if stored:
+            attach(graph, name, tiled_index((96, 3, 3, 64), stored, stored, wraps=False), stored)
+        program = emit(run_passes(graph, backend.passes(), target), target)
+        counted.append(program_counts(program, 1).layers[name])
+    dense, folded = counted
+    for action in ("cell_read", "dac_drive", "adc_conversion", "shift_add", "input_count"):
+        assert folded[action] == dense[action] > 0, action
+    positions, again = 16, 9 - 1
+    assert folded["merge_add"] - dense["merge_add"] == positions * again * 96
+    inputs, sums = 2 * 9 * 64 - 9 * 64, 2 * again * 4 * 96
+    assert folded["memory_byte"] - dense["memory_byte"] == positions * (inputs + sums)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -104,6 +105,31 @@ def test_ranges_are_chosen_from_the_sums_of_rounds(target: str) -> None:
         np.testing.assert_array_equal(slow.outputs["output"], fast.outputs["output"])
         tried += 1
     assert tried > 6
+
+
+def test_the_largest_sum_of_a_bit_line() -> None:
+    """Of two columns, one bit of weights and one of inputs, in any read."""
+    tried = 0
+    for seed in range(12):
+        found = compiled(seed, "neural-pim")
+        if found is None:
+            continue
+        done, op, _, images = found
+        vectors = np.concatenate([part for _, part in windows(op, images.transpose(0, 2, 3, 1))])
+        layer = FoldedLayer.of(done, op, 16)
+        lines = [0]
+        for bit in range(8):
+            for place in range(8):
+                field = replace(layer, reads=tuple(_one_bit(read, place) for read in layer.reads))
+                lines.append(int(np.abs(field.sums(vectors >> bit & 1)).max()))
+        assert layer.largest_line(vectors, tuple((n, n + 1) for n in range(8)), (1,) * 8) == max(lines)
+        tried += 1
+    assert tried > 6
+
+
+def _one_bit(read: Any, place: int) -> Any:
+    cells = read.cells.astype(np.int64)
+    return replace(read, cells=(np.sign(cells) * (np.abs(cells) // 2**place % 2)).astype(np.float32))
 
 
 def test_partial_sums_add_up_to_the_layer() -> None:

@@ -126,6 +126,16 @@ def test_aligned_blocks_take_as_few_rounds_as_they_can() -> None:
         assert merged(patches, copies, Size(1024, 256, 256, 256)).count == rounds
 
 
+def test_sums_of_one_channel_go_together() -> None:
+    """The second crossbar waits for the round in which the first one has something for the same channel."""
+    one, two = np.array([0]), np.array([0, 1])
+    patches = [Patch(one, one, one, one), Patch(two, two + 1, one + 1, one + 1)]
+    tables = merged(patches, np.full(2, -1, np.int32), Size(2, 2, 1, 2))
+    assert tables.patches.tolist() == [[0, 0], [1, 0]]
+    assert tables.rows.tolist() == [[0, -1], [1, 2]]
+    assert tables.columns.tolist() == [[0, -1], [-1, 1]]
+
+
 def test_wrapped_channels_are_copies() -> None:
     """Two output blocks with the same cells: one is made. Of two groups with the same cells, both are."""
     index = np.tile(np.arange(12, dtype=np.int32).reshape(1, 1, 1, 12), (4, 1, 1, 1)) * 2

@@ -23,6 +23,7 @@ from pimc.passes.manager import run_passes
 from pimc.passes.plan_file import PlanFile, plan_text, read_plan
 from pimc.passes.spec import parse_pipeline, print_pipeline
 from pimc.passes.target import Target
+from pimc_isa.engines.cycles import simulate
 from pimc_isa.machine import Machine
 from tests.properties.epitome_nets import attach, small_crossbars
 from tests.unit.passes.graphs import Net
@@ -95,6 +96,22 @@ def test_an_epitome_larger_than_a_tile_is_a_chain_or_stays_dense() -> None:
         folded(graph, plan=forced, target=alone)
     assert conv(folded(graph, target=alone), "v1").folded is False
     assert conv(folded(graph, plan=forced), "v1").rounds is not None
+
+
+def test_rounds_take_time() -> None:
+    """The step model counts an interval for each round of a position, as the engine does."""
+    net = Net((8, 8, 16), 1)
+    graph = net.finish(net.conv(net.x, 32))
+    sampler = Sampler.evenly((32, 3, 3, 16), (16, 3, 3, 8), (8, 4))
+    attach(graph, "v1", sampler.index(), sampler.stored)
+    done = folded(graph, "schedule-rows")
+    op, target = conv(done, "v1"), chip()
+    assert op.rounds is not None
+    assert op.rounds.count > 1
+    cycles = 64 * op.rounds.count * target.flow["isaac8"].interval_cycles
+    assert done.meta["expected_interval_cycles"] == str(cycles)
+    busy = simulate(isaac.emit(done, target), 1).unit_busy
+    assert max(n for (_, unit), n in busy.items() if unit.startswith("matrix")) == cycles
 
 
 def test_a_plan_decides(tmp_path: Path) -> None:
