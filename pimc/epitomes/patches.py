@@ -56,8 +56,7 @@ def patches_of(index: Array, columns: int, groups: int = 1) -> tuple[list[Patch]
     several inputs is in as many. Copies, i32 [outputs]: the channel that each is a copy of, -1 for those that are made.
     """
     cells = index.reshape(len(index), -1)
-    base = np.where(cells < 0, columns, cells % columns).min(axis=1, initial=columns)
-    lies = np.where(cells < 0, -1, cells - base[:, None]).astype(np.int32)
+    base, lies = _from_first_column(cells, columns)
     alike: dict[tuple[int, bytes], dict[int, int]] = {}
     copies = np.full(len(cells), -1, np.int32)
     for channel, start in enumerate(base.tolist()):
@@ -71,6 +70,15 @@ def patches_of(index: Array, columns: int, groups: int = 1) -> tuple[list[Patch]
             elements = _elements(inputs, index.shape[3], groups, group)
             patches += [Patch(rows[use], elements[use], starts + shift, some) for use in _once_each(rows)]
     return patches, copies
+
+
+def _from_first_column(cells: Array, columns: int) -> tuple[Array, Array]:
+    """The first column that each channel has cells in, and its cells counted from there, -1 for none."""
+    if (cells >= 0).all():
+        base = (cells % columns).min(axis=1)
+        return base, cells - base[:, None]
+    base = np.where(cells < 0, columns, cells % columns).min(axis=1)
+    return base, np.where(cells < 0, -1, cells - base[:, None])
 
 
 def _by_column(lies: Array, columns: int) -> Iterator[tuple[int, Array, Array]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -149,20 +150,24 @@ def _crossbars(patches: Iterable[Patch], size: Size) -> dict[tuple[int, int], _C
 
 
 def _pieces(patch: Patch, size: Size) -> Iterator[tuple[int, int, Patch]]:
-    """A patch cut where crossbars end."""
-    downs, acrosses = patch.rows // size.height, patch.columns // size.across
-    for down in np.unique(downs):
-        rows = downs == down
-        for across in np.unique(acrosses):
-            columns = acrosses == across
-            piece = Patch(patch.rows[rows], patch.inputs[rows], patch.columns[columns], patch.channels[columns])
-            yield int(down), int(across), _sorted(piece)
+    """A patch cut where crossbars end; rows are in order, so that equal ones are seen to be equal."""
+    rows, inputs = _ordered(patch.rows, patch.inputs)
+    columns, channels = _ordered(patch.columns, patch.channels)
+    for down, k in _cuts(rows, size.height):
+        for across, n in _cuts(columns, size.across):
+            yield down, across, Patch(rows[k], inputs[k], columns[n], channels[n])
 
 
-def _sorted(piece: Patch) -> Patch:
-    """Rows in order, so that equal ones are seen to be equal."""
-    order = np.argsort(piece.rows)
-    return Patch(piece.rows[order], piece.inputs[order], piece.columns, piece.channels)
+def _ordered(places: Array, others: Array) -> tuple[Array, Array]:
+    order = np.argsort(places)
+    return places[order], others[order]
+
+
+def _cuts(places: Array, unit: int) -> list[tuple[int, slice]]:
+    """The crossbars that ordered places are on, and which places are on each."""
+    number = places // unit
+    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(places)]
+    return [(int(number[first]), slice(first, last)) for first, last in pairwise(edges)]
 
 
 def _coloured(reads: Sequence[_Read]) -> list[Placed]:
@@ -228,8 +233,9 @@ def _joined(moded: Iterable[tuple[tuple[int, int], Patch]]) -> Iterator[tuple[tu
     by_rows: dict[Any, list[Patch]] = {}
     for (head, *_), some in by_columns.items():
         rows, inputs = (np.concatenate([getattr(each, name) for each in some]) for name in ("rows", "inputs"))
-        tall = _sorted(Patch(rows, inputs, some[0].columns, some[0].channels))
-        by_rows.setdefault((head, tall.rows.tobytes(), tall.inputs.tobytes()), []).append(tall)
+        rows, inputs = _ordered(rows, inputs)
+        tall = Patch(rows, inputs, some[0].columns, some[0].channels)
+        by_rows.setdefault((head, rows.tobytes(), inputs.tobytes()), []).append(tall)
     for (head, *_), some in by_rows.items():
         columns, channels = (np.concatenate([getattr(each, name) for each in some]) for name in ("columns", "channels"))
         yield head, Patch(some[0].rows, some[0].inputs, columns, channels)
