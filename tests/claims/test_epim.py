@@ -24,6 +24,7 @@ from pimc.epitomes.epitome import Sampler, tiled_index
 from pimc.ir.evaluate import evaluate
 from pimc.ir.ops import Conv
 from pimc.passes.manager import run_passes
+from pimc.report.summary import arrays_of_one_copy
 from pimc_backends.kit import emit
 from pimc_isa.check import check
 from pimc_isa.crossbar.footprint import group_arrays
@@ -138,3 +139,18 @@ def test_a_layer_on_isaac() -> None:
     x = np.random.default_rng(0).integers(0, 256, (2, 192, 3, 3)).astype(np.uint8)
     want = evaluate(graph, {"input": x})["$output"]
     np.testing.assert_array_equal(Executor(program).run({"input": x}).outputs["output"], want)
+
+
+@pytest.mark.slow
+def test_resnet50_on_isaac(epitomes: ModuleType) -> None:
+    """2,260 crossbars in place of 6,260, and every logit what the graph makes of the image."""
+    graph, target = epitomes.woven("resnet50", (1024, 256), (128, 32)), isaac.target(replication="none")
+    program = isaac.emit(run_passes(graph, isaac.passes(), target), target)
+    check(program)
+    assert arrays_of_one_copy(program) == 2260
+    (port,) = graph.inputs
+    image = {port.name: np.random.default_rng(0).standard_normal((1, *port.shape)).astype(np.float32)}
+    want, made = evaluate(graph, image, keep=False), Executor(program).run(image).outputs
+    for name, value in made.items():
+        assert len(np.unique(value)) > 1
+        np.testing.assert_array_equal(value, want[f"${name}"])
