@@ -48,6 +48,7 @@ CASES = (
     Case("centre + offset, speculation", {}),
     Case("zero + offset, speculation, same slices", {"centre": "zero"}, same=True),
     Case("centre + offset, bit by bit", {"speculation": "off"}),
+    Case("centre + offset, inputs driven as suits each layer", {"signed": "best"}, same=True),
 )
 
 

@@ -73,6 +73,7 @@ def test_a_plan_of_all_layers_needs_no_images(tmp_path: Path) -> None:
     with pytest.raises(PassError, match=r"chooses slices of weights from data, and there is none for .*\n.*plan file"):
         run_passes(quantised, steps, target)
     assert needs_calibration(target, steps)
+    assert not needs_calibration(target, read_plan(plan).passes(steps))
     assert not needs_calibration(target, [step for step in steps if step.name != "choose-slices"])
 
 
