@@ -81,7 +81,9 @@ def needs_calibration(target: Target, passes: Sequence[Pass]) -> bool:
     """
     if any(isinstance(p, ChooseSlices) and p.inputs == "images" and not p.forced for p in passes):
         return True
-    if target.signed == "best" and any(isinstance(p, ChooseInputs) and not p.forced for p in passes):
+    if target.signed == "best" and any(
+        isinstance(p, ChooseInputs) and p.inputs == "images" and not p.forced for p in passes
+    ):
         return True
     chosen = [p.flow for p in passes if isinstance(p, ChooseFlows) and p.flow]
     ranged = any(flow.ranged for flow in target.flows if not chosen or flow.name in chosen)

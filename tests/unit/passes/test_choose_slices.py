@@ -93,7 +93,7 @@ def counts(graph: Graph) -> list[int]:
 
 def test_gaussian_inputs_need_no_images() -> None:
     """Data-free, most layers get as many slices as with images (over 90 % in the paper, section 4.2)."""
-    target, steps = driver.choose("raella", "choose-slices{inputs=gaussian}")
+    target, steps = driver.choose("raella", "choose-slices{inputs=gaussian};choose-inputs{inputs=gaussian}")
     assert not needs_calibration(target, steps)
     until = driver.Hooks(stop_after="choose-slices")
     free = counts(driver.lower(fashion.int8_path(), target, steps, hooks=until))
