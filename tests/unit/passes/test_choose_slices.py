@@ -74,7 +74,9 @@ def test_a_plan_of_all_layers_needs_no_images(tmp_path: Path) -> None:
         run_passes(quantised, steps, target)
     assert needs_calibration(target, steps)
     assert not needs_calibration(target, read_plan(plan).passes(steps))
-    assert not needs_calibration(target, [step for step in steps if step.name != "choose-slices"])
+    for name in ("choose-slices", "choose-inputs"):
+        steps = tuple(step for step in steps if step.name != name)
+        assert needs_calibration(target, steps) == (name == "choose-slices")
 
 
 def test_what_a_plan_forces_is_no_option() -> None:
