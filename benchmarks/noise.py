@@ -46,9 +46,9 @@ class Case:
 
 
 CASES = {
-    "raella": Case("raella"),
-    "raella, recovery only": Case("raella", {"speculation": "off"}),
-    "raella, zero + offset": Case("raella", {"centre": "zero"}),
+    "raella": Case("raella", {"signed": "off"}),
+    "raella, recovery only": Case("raella", {"speculation": "off", "signed": "off"}),
+    "raella, zero + offset": Case("raella", {"centre": "zero", "signed": "off"}),
     "isaac": Case("isaac"),
     "isaac-style": Case("isaac-style"),
 }

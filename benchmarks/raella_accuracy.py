@@ -45,9 +45,10 @@ class Case:
 
 
 CASES = (
-    Case("centre + offset, speculation", {}),
-    Case("zero + offset, speculation, same slices", {"centre": "zero"}, same=True),
-    Case("centre + offset, bit by bit", {"speculation": "off"}),
+    Case("centre + offset, speculation", {"signed": "off"}),
+    Case("zero + offset, speculation, same slices", {"centre": "zero", "signed": "off"}, same=True),
+    Case("centre + offset, bit by bit", {"speculation": "off", "signed": "off"}),
+    Case("centre + offset, inputs driven as suits each layer", {}, same=True),
 )
 
 

@@ -70,7 +70,8 @@ def flow_of(chip: Chip, layer: Layer) -> str:
 def programmed(network: str, design: str, **options: Any) -> tuple[Graph, Target, tuple[Pass, ...], PlanFile]:
     """A network's graph, and the target, passes and plan of a design; ``options`` are the target's."""
     chip, plan = CHIPS[design], PlanFile()
-    target, passes = choose(chip.target, **options)
+    alike = {"signed": "off"} if chip.target == "raella" else {}
+    target, passes = choose(chip.target, **alike, **options)
     if chip.target == "raella":
         flows = {name: {"flow": flow_of(chip, layer)} for name, layer in layers_of(network).items()}
         plan = PlanFile(decisions={"choose-flows": flows})

@@ -24,8 +24,8 @@ TRAINED = ("lite0", "opennsfw")
 #: Designs as the page has them: the target and its options.
 _CHIPS = {
     "isaac": ("isaac-8b", {}),
-    "center_offset_aws": ("raella", {"speculation": "off"}),
-    "raella": ("raella", {"speculation": "on"}),
+    "center_offset_aws": ("raella", {"speculation": "off", "signed": "off"}),
+    "raella": ("raella", {"speculation": "on", "signed": "off"}),
 }
 
 

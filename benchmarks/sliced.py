@@ -170,8 +170,8 @@ def ratio(program: Program, network: str, repeats: int, **how: bool) -> str:
 def raella_rows(repeats: int) -> tuple[list[str], list[str]]:
     """Speculation with recovery, and recovery alone, on the same weights; and the table of shares."""
     image = np.random.default_rng(1).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
-    program, layers = synthesised(compiled("resnet18", "raella", speculation="on"), image)
-    bits = compiled("resnet18", "raella", speculation="off")
+    program, layers = synthesised(compiled("resnet18", "raella", speculation="on", signed="off"), image)
+    bits = compiled("resnet18", "raella", speculation="off", signed="off")
     alone = replace(bits, tensors={**bits.tensors, **program.tensors})
     rows = [
         f"| ResNet-18, raella, speculation with recovery | {ratio(program, 'resnet18', repeats)} |",

@@ -116,7 +116,7 @@ def lower(
         calibration=calibration,
         input_shapes=input_shapes,
         progress=hooks.progress,
-        calibrate=needs_calibration(target, passes),
+        calibrate=needs_calibration(target, passes if forced is None else forced.passes(passes)),
         quantiser=quantiser,
     )
     return run_passes(

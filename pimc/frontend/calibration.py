@@ -54,8 +54,8 @@ def calibration_arrays(model: onnx.ModelProto, given: Any, *, warn: bool = True)
 
 def _warn() -> None:
     warnings.warn(
-        "No calibration data: ranges of activations are guessed from random inputs, so predictions of this program "
-        "will be poor. Give images with --calibration X.npz.",
+        "No calibration data: what follows from typical inputs (ranges of activations, slices of weights) is guessed "
+        "from random ones, so predictions of this program will be poor. Give images with --calibration X.npz.",
         CalibrationWarning,
         stacklevel=6,
     )

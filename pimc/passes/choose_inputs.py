@@ -22,7 +22,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass
 from pimc.passes.choose_flows import ChooseFlows, flow_of
-from pimc.passes.choose_slices import ChooseSlices, sampled_layer, seen_windows
+from pimc.passes.choose_slices import ChooseSlices, gaussian_windows, refuse_inputs, sampled_layer, seen_windows
 from pimc.passes.target import Target
 from pimc.progress import tell
 from pimc_isa.flow import Flow
@@ -40,6 +40,7 @@ class ChooseInputs(Pass):
     decides = ("flow",)
 
     budget: float = BUDGET
+    inputs: str = "images"  # or "gaussian": no calibration is needed
     forced: frozenset[str] = field(default=frozenset(), metadata=NOT_AN_OPTION)  # layers whose flow a plan names
 
     def told(self, forced: Mapping[str, Decisions]) -> ChooseInputs:
@@ -50,17 +51,20 @@ class ChooseInputs(Pass):
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Name the chosen flows on the convolutions."""
         graph = graph.copy()
+        refuse_inputs(self.name, self.inputs)
         if target.signed != "best":
             return graph
         ways = {op.name: _ways(graph, op, target) for op in graph.of(Conv) if op.name not in self.forced}
         open_ = {name: flows for name, flows in ways.items() if len(flows) > 1}
         otherwise = "drive all alike: signed=off or signed=on"
-        seen = seen_windows(graph, target, "how inputs are driven", otherwise) if open_ else {}
+        look = open_ and self.inputs == "images"
+        seen = seen_windows(graph, target, "how inputs are driven", otherwise) if look else {}
         for n, (name, flows) in enumerate(open_.items(), 1):
             tell(f"inputs of layer {n} of {len(open_)}")
             op = graph[name]
             assert isinstance(op, Conv)
-            layer = sampled_layer(graph, op, seen[name], flow_of(graph, op, target), target)
+            vectors = seen[name] if seen else gaussian_windows(graph, op)
+            layer = sampled_layer(graph, op, vectors, flow_of(graph, op, target), target)
             made = outcomes(layer, list(flows.values()), op.x_zero, target.machine)
             chosen = least_energy(dict(zip(flows, made, strict=True)), self.budget)
             graph.update(replace(op, flow=chosen))

@@ -21,6 +21,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
 from pimc.passes.choose_flows import ChooseFlows, flow_of
+from pimc.passes.choose_inputs import ChooseInputs
 from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.target import Target
 from pimc.progress import tell
@@ -74,8 +75,15 @@ class ChooseRanges(Pass):
 
 
 def needs_calibration(target: Target, passes: Sequence[Pass]) -> bool:
-    """Whether these passes will ask for calibration data, also of a model that is quantised already."""
-    if any(isinstance(p, ChooseSlices) and p.inputs == "images" for p in passes):
+    """Whether these passes will ask for calibration data, also of a model that is quantised already.
+
+    Passes that were told of a plan's flows are taken not to: where it leaves a layer out, they say so.
+    """
+    if any(isinstance(p, ChooseSlices) and p.inputs == "images" and not p.forced for p in passes):
+        return True
+    if target.signed == "best" and any(
+        isinstance(p, ChooseInputs) and p.inputs == "images" and not p.forced for p in passes
+    ):
         return True
     chosen = [p.flow for p in passes if isinstance(p, ChooseFlows) and p.flow]
     ranged = any(flow.ranged for flow in target.flows if not chosen or flow.name in chosen)

@@ -33,7 +33,7 @@ from pimc.progress import tell
 from pimc_isa import numerics
 from pimc_isa.flow import Flow, normal_form
 
-__all__ = ["ChooseSlices", "sampled_layer", "seen_windows"]
+__all__ = ["ChooseSlices", "gaussian_windows", "refuse_inputs", "sampled_layer", "seen_windows"]
 
 Array = npt.NDArray[Any]
 #: Multiply-accumulates of one slice of one layer, which limits how many windows are looked at.
@@ -68,8 +68,7 @@ class ChooseSlices(Pass):
         open_ = {name: flows for name, flows in known.items() if len(flows) > 1}
         if last := open_.pop(layers[-1].name, None) if layers else None:
             graph.update(replace(layers[-1], flow=last[max(last, key=lambda each: (len(each), each))]))
-        if self.inputs not in ("images", "gaussian"):
-            raise PassError(f"choose-slices has no inputs '{self.inputs}'\nuse images or gaussian")
+        refuse_inputs(self.name, self.inputs)
         otherwise = "give all the same with --passes=-choose-slices"
         look = open_ and self.inputs == "images"
         seen = seen_windows(graph, target, "slices of weights", otherwise) if look else {}
@@ -77,7 +76,7 @@ class ChooseSlices(Pass):
             tell(f"slices of layer {n} of {len(open_)}")
             op = graph[name]
             assert isinstance(op, Conv)
-            vectors = seen[name] if seen else _gaussian(graph, op)
+            vectors = seen[name] if seen else gaussian_windows(graph, op)
             layer = sampled_layer(graph, op, vectors, flow_of(graph, op, target), target)
             noisy = replace(layer, noise=self.noise)
             graph.update(replace(op, flow=flows[choose_slicing(noisy, flows, self.budget).slices]))
@@ -98,7 +97,13 @@ def seen_windows(graph: Graph, target: Target, what: str, otherwise: str) -> dic
     return watched(graph, graph.calibration, target.machine.array.rows)
 
 
-def _gaussian(graph: Graph, op: Conv) -> Array:
+def refuse_inputs(name: str, inputs: str) -> None:
+    """Raise PassError for inputs to try that there are not."""
+    if inputs not in ("images", "gaussian"):
+        raise PassError(f"{name} has no inputs '{inputs}'\nuse images or gaussian")
+
+
+def gaussian_windows(graph: Graph, op: Conv) -> Array:
     """Windows of seeded noise around the zero point, which is four deviations from the codes' further end."""
     groups, k, _ = gemm_matrix(graph.constants[op.weights], op.groups).shape
     noise = np.random.default_rng(0).standard_normal((_MOST, groups, k), np.float32)

@@ -127,7 +127,7 @@ def test_statistics_of_a_run_give_its_counts(raella: SimpleNamespace, target: st
     Conversions and pulses exactly. Cells in row blocks of unequal inputs, and additions where the slices' flags are not
     equally frequent, nearly.
     """
-    options: dict[str, Any] = {"target_options": {"speculation": "on" if speculates else "off"}}
+    options: dict[str, Any] = {"target_options": {"speculation": "on" if speculates else "off", "signed": "off"}}
     passes = "-choose-slices" if target == "raella" else ""
     program = pimc.compile(fashion.int8_path(), target, passes=passes, **(options if target == "raella" else {}))
     run = program.run(fashion.load_test()[0][:4]).counts.of(1).layers

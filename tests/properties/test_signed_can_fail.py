@@ -53,7 +53,7 @@ def pulses_are_those_of_the_positive_part(patch: Patch) -> None:
     patch.setattr(use, "_of_part", lambda counted, name: part(counted, "positive" if name else ""))
 
 
-FAULTS = {
+FAULTS: dict[Callable[[Patch], None], Callable[..., Program]] = {
     parts_are_added: random_program,
     passes_are_swapped: random_program,
     products_keep_the_zero_point: random_program,

@@ -36,14 +36,14 @@ def target(
     replication: str = "balanced",
     speculation: str = "on",
     centre: str = "best",
-    signed: str = "off",
+    signed: str = "best",
     machine: Machine | None = None,
 ) -> Target:
     """RAELLA with 8-bit inputs and weights. ``speculation='off'``: inputs bit by bit, the paper's throughput mode.
 
-    ``centre``: 'best' (equation 2), 'mean' of the column, or 'zero' (the paper's Zero+Offset). ``signed='on'``: inputs
-    in two passes, their positive and their negative parts; 'best': for each layer what takes the least energy within
-    the error budget, speculation or not, one pass or two.
+    ``centre``: 'best' (equation 2), 'mean' of the column, or 'zero' (the paper's Zero+Offset). ``signed``: 'on', inputs
+    in two passes, their positive and their negative parts; 'off', in one; 'best': for each layer what takes the least
+    energy within the error budget, speculation or not, one pass or two.
     """
     chip = machine or published()
     array = chip.array

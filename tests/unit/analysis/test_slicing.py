@@ -17,7 +17,7 @@ ROWS = 24
 
 
 def quantise(sums: Array) -> Array:
-    return np.clip((sums + 40) // 80 + 10, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((sums + 40) // 80 + 10, 0, 255), np.uint8)
 
 
 def layer(seed: int, zero: int = 10, passes: int | None = None) -> SlicedLayer:

@@ -25,7 +25,7 @@ TARGETS = target_names()
 #: Options that let a target compile without calibration images, with all it can do.
 OPTIONS: dict[str, dict[str, Any]] = {
     "neural-pim": {"passes": "choose-ranges{force=0.125/4}", "centre": "on"},
-    "raella": {"passes": "-choose-slices"},
+    "raella": {"passes": "-choose-slices;-choose-inputs"},
 }
 PRICED = ("components.", "energies.")
 

@@ -124,7 +124,7 @@ def test_a_wide_converter_loses_nothing(slicing: tuple[int, ...], speculates: bo
 
 
 UNGUARDED = """
-.flow plain input_bits=8 slices=4 step_cycles=100 interval=2 latency=7
+.flow plain input_bits=8 slices=4 step_cycles=100 interval=2 latency=8
   @0 load
   @1 drive 4:8
   @1 read pairs
@@ -135,7 +135,7 @@ UNGUARDED = """
   @3 convert signed 7
   @4 accumulate <<0
   @5 merge
-  @6 store
+  @7 store
 """
 
 

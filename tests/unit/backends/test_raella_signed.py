@@ -16,6 +16,7 @@ from pimc import driver
 from pimc.analysis.calibrate import watched
 from pimc.analysis.driving import Outcome, can_try, least_energy, outcomes
 from pimc.analysis.slicing import BUDGET
+from pimc.frontend import load_model
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
@@ -258,7 +259,7 @@ def test_a_choice_without_data_is_refused() -> None:
     with pytest.raises(
         PassError, match="chooses how inputs are driven from data, and there is none for x\ngive typical"
     ):
-        driver.lower(model.SerializeToString(), target, (analog_pipeline()[0], ChooseInputs()))
+        run_passes(load_model(model.SerializeToString()), (analog_pipeline()[0], ChooseInputs()), target)
 
 
 def test_options_that_cannot_be() -> None:

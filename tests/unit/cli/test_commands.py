@@ -173,13 +173,13 @@ def test_targets_with_peak_figures() -> None:
 
 
 def test_targets_without_power_and_with_many_flows() -> None:
-    """No power is no efficiency, and two hundred flows are a number; JSON names them all."""
+    """No power is no efficiency, and hundreds of flows are a number; JSON names them all."""
     done = pimc("targets", "--peak", "--json")
     raella = next(t for t in done.json["targets"] if t["name"] == "raella")
     assert raella["peak"]["raella-4-2-2"]["gops_per_watt"] is None
-    assert len(raella["flows"]) == len(raella["peak"]) == 216
+    assert len(raella["flows"]) == len(raella["peak"]) == 4 * 108  # speculation or not, one pass or two
     shown = pimc("targets", "--peak").out
-    assert "raella-4-2-2 and 215 more" in shown
+    assert "raella-4-2-2 and 431 more" in shown
     assert "raella-4-4" not in shown
 
 

@@ -73,7 +73,10 @@ def test_a_plan_of_all_layers_needs_no_images(tmp_path: Path) -> None:
     with pytest.raises(PassError, match=r"chooses slices of weights from data, and there is none for .*\n.*plan file"):
         run_passes(quantised, steps, target)
     assert needs_calibration(target, steps)
-    assert not needs_calibration(target, [step for step in steps if step.name != "choose-slices"])
+    assert not needs_calibration(target, read_plan(plan).passes(steps))
+    for name in ("choose-slices", "choose-inputs"):
+        steps = tuple(step for step in steps if step.name != name)
+        assert needs_calibration(target, steps) == (name == "choose-slices")
 
 
 def test_what_a_plan_forces_is_no_option() -> None:
@@ -92,7 +95,7 @@ def counts(graph: Graph) -> list[int]:
 
 def test_gaussian_inputs_need_no_images() -> None:
     """Data-free, most layers get as many slices as with images (over 90 % in the paper, section 4.2)."""
-    target, steps = driver.choose("raella", "choose-slices{inputs=gaussian}")
+    target, steps = driver.choose("raella", "choose-slices{inputs=gaussian};choose-inputs{inputs=gaussian}")
     assert not needs_calibration(target, steps)
     until = driver.Hooks(stop_after="choose-slices")
     free = counts(driver.lower(fashion.int8_path(), target, steps, hooks=until))

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from pimc_isa.crossbar.exactness import flags_of
+from pimc_isa.crossbar.inputs import driven
 from pimc_isa.engines.dots.analog import AnalogLayer, converted
 from pimc_isa.engines.kernels.convert import converter
 from pimc_isa.engines.kernels.strays import Strays, count_codes, noisy_sums
 from pimc_isa.engines.noise import COLUMN
-from pimc_isa.flow.forms import Bits, Block
+from pimc_isa.flow.forms import Block
 
 __all__ = ["ColumnLayer"]
 
@@ -76,7 +77,7 @@ class ColumnLayer(AnalogLayer):
     ) -> None:
         """Add what a block gives: ``only`` where it is flagged, or without the end codes that go into ``flags``."""
         c, (i, j) = block.conversion, block.pairs[0]
-        sign = -1 if self.form.sides and sides[0] else 1
+        sign = self.form.sign(i) * (-1 if self.form.sides and sides[0] else 1)
         weight = (sign * (read.signs[j] if len(block.pairs) == 1 else np.ones_like(read.signs[j]))) << block.shift
         if _alone(block) and c is not None:
             strays = self._strays(read, i, j, sides[0], only is not None)
@@ -114,7 +115,7 @@ class ColumnLayer(AnalogLayer):
             self._matrices[g, number] = self._matrix(g, rows)
         polarity = self.cells.polarity[g, number].astype(np.int64)
         signs = [1 - 2 * (polarity >> j & 1) for j in range(len(self.weights.slices))]
-        return _Read(number, which, signs, x, self.form.input_slices, self._matrices[g, number], self._inputs_kept)
+        return _Read(number, which, signs, driven(x, self.form), self._matrices[g, number], self._inputs_kept)
 
     def _matrix(self, g: int, rows: slice) -> Array:
         """Cells [rows, sides, slices, n] of one row block, in the narrowest type that holds their sums exactly."""
@@ -127,14 +128,14 @@ class ColumnLayer(AnalogLayer):
 class _Read:
     """One row block at work: its ``number``, the numbers of its results, signs by weight slice, sums of products.
 
-    Sums of the latest ``kept`` input slices stay.
+    ``slices``: what each input slice puts on the word lines. Sums of the latest ``kept`` input slices stay.
     """
 
     def __init__(
-        self, number: int, which: Array, signs: list[Array], x: Array, bits: tuple[Bits, ...], cells: Array, kept: int
+        self, number: int, which: Array, signs: list[Array], slices: list[Array], cells: Array, kept: int
     ) -> None:
         self.number, self.which, self.signs = number, which, signs
-        self._x, self._bits, self._cells, self._kept = x, bits, cells, kept
+        self._slices, self._cells, self._kept = slices, cells, kept
         self._made: dict[int, Array] = {}
 
     @property
@@ -147,9 +148,7 @@ class _Read:
         if i not in self._made:
             if len(self._made) == self._kept:
                 self._made.clear()
-            lo, hi = self._bits[i]
-            driven = (self._x >> lo & ((1 << (hi - lo)) - 1)).astype(self._cells.dtype)
-            made = driven @ self._cells.reshape(len(self._cells), -1)
+            made = self._slices[i].astype(self._cells.dtype) @ self._cells.reshape(len(self._cells), -1)
             self._made[i] = made.reshape(len(made), *self._cells.shape[1:])
         first, *others = (self._made[i][:, side, j] for side in sides)
         return first, (others[0] if others else None)

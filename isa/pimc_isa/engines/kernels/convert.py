@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Converter:
         return np.asarray(np.clip(np.floor(v / self.step + 0.5), self.lo, self.hi))
 
 
+@lru_cache(maxsize=1 << 10)
 def converter(conversion: Conversion, scale: float) -> Converter:
     """The converter of sums in units of the dot product; ``scale`` is the full scale of ranged conversions."""
     if conversion.ranged:
@@ -51,7 +53,7 @@ def _same_codes(step: float, inverse: float, lo: int, hi: int) -> bool:
     Both grow with the integer, so it is enough that they agree around each of the places where the code changes. Wide
     converters, which have too many of them to look at, divide.
     """
-    if hi - lo > _MOST_CODES:
+    if step == 1.0 or hi - lo > _MOST_CODES:
         return step == 1.0
     places = np.ceil((np.arange(lo + 1, hi + 1) - 0.5) * step)
     near = (places[:, None] + np.arange(-2, 3)).ravel()

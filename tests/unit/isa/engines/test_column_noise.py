@@ -13,7 +13,7 @@ from pimc_isa.crossbar.cells import Cells
 from pimc_isa.crossbar.exactness import full_scale, guarded_flags, sliced_dot
 from pimc_isa.engines.dots.columns import ColumnLayer
 from pimc_isa.engines.dots.model import PREFIX, AnalogModel, analog_model
-from pimc_isa.engines.kernels import columns
+from pimc_isa.engines.kernels import strays as strays_module
 from pimc_isa.engines.kernels.convert import Converter
 from pimc_isa.engines.kernels.noisy import numbers
 from pimc_isa.engines.kernels.strays import Strays, count_codes
@@ -160,7 +160,7 @@ def test_compiled_loops_are_the_numpy_form(lo: int, kind: str, monkeypatch: pyte
     found = []
     for loops in (True, False):
         if not loops:
-            monkeypatch.setattr(columns, "compiled", lambda _: None)
+            monkeypatch.setattr(strays_module, "compiled", lambda _: None)
         total, flags = np.ones((50, 9), np.int64), np.zeros((50, 9), np.bool_)
         only = np.arange(450).reshape(50, 9) % 3 == 0 if kind == "flagged" else None
         for sums in ((plus, minus), (plus[::-1], None)):
