@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pimc.analysis.replicate import MappingError
 from pimc.ir.graph import Graph
+from pimc.passes.choose_inputs import ChooseInputs
 from pimc.passes.choose_ranges import ChooseRanges
 from pimc.passes.choose_slices import ChooseSlices
 from pimc.passes.manager import run_passes
@@ -31,7 +32,7 @@ def compile_for(backend: ModuleType, graph: Graph, arrays: int, scale: str = "0.
     target = backend.target(**options)
     tile = replace(target.machine.tile, arrays=arrays)
     target = replace(target, machine=replace(target.machine, tile=tile, chip=Chip(6, 6)))
-    kept = [p for p in backend.passes() if not isinstance(p, ChooseSlices)]
+    kept = [p for p in backend.passes() if not isinstance(p, ChooseSlices | ChooseInputs)]
     passes = [ChooseRanges(force=scale) if isinstance(p, ChooseRanges) else p for p in kept]
     try:
         program: Program = backend.emit(run_passes(graph, passes, target), target)
