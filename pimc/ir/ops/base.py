@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pimc.ir.ops.decided import Mapping as Cut
 from pimc.ir.ops.decided import Part, Schedule
 from pimc.ir.ops.reach import Reach
-from pimc.ir.ops.specs import constant, limit, scale, zero_point
+from pimc.ir.ops.specs import constant, limit, optional, scale, zero_point
 from pimc_isa.element import U8, Element, element
 from pimc_isa.operands import View, Window
 
@@ -109,7 +109,9 @@ def required(hook: _Hook) -> _Hook:
     return hook
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(constant, limit, scale, zero_point))
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(constant, limit, optional, scale, zero_point)
+)
 class _Declared:
     """Makes subclasses frozen dataclasses; apart from `Op` because type checkers do not see fields of this class."""
 

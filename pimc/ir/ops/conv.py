@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from pimc.ir.ops.base import TILED, Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp, single
 from pimc.ir.ops.decided import CellPlan
-from pimc.ir.ops.specs import constant, limit, zero_point
+from pimc.ir.ops.specs import ANY, constant, limit, optional, zero_point
 from pimc.ir.ops.windows import padded, positions
 from pimc_isa import numerics
 from pimc_isa.operands import Window
+
+if TYPE_CHECKING:
+    from pimc.ir.graph import Graph
 
 __all__ = ["Conv", "convolve"]
 
@@ -21,12 +24,16 @@ class Conv(TensorOp, op="q.conv"):
     """Convolution or matrix product with constant weights (QLinearConv, QGemm, QLinearMatMul), requantised.
 
     ``weights`` s8 [O, kh, kw, I/groups]; ``multiplier`` f32 [O] or [1]; ``bias`` i32 [O] without the zero-point term.
+    ``epitome`` s8 [p, q] (word lines, columns) and ``index`` i32 [O, kh, kw, I/groups], where they are known: the cell
+    (row * q + column) of each weight, -1 for one that is 0 and not stored (see `pimc.epitomes`).
     ``scale``: v_max and gain of the flow's ranged conversions (see `pimc_isa.operands.Group`), ``None``: not ranged.
     """
 
     weights: str = constant(np.int8)
     multiplier: str = constant(np.float32, per_channel=True)
     bias: str = constant(np.int32, per_channel=True)
+    epitome: str | None = optional(np.int8, (ANY, ANY))
+    index: str | None = optional(np.int32, (ANY, ANY, ANY, ANY))
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -64,11 +71,30 @@ class Conv(TensorOp, op="q.conv"):
         k = shapes[0][2] // self.groups * self.kernel[0] * self.kernel[1]
         return Geometry(self.window, 1, k, self.shape[2] // self.groups, self.groups, sums=True)
 
+    def problems(self, graph: Graph) -> Iterator[str]:
+        """The weights are those that the epitome stands for."""
+        if (self.epitome is None) != (self.index is None):
+            yield "has an epitome without an index, or an index without an epitome"
+        elif self.epitome is not None and self.index is not None:
+            yield from _epitome_problems(*(graph.constants[n] for n in (self.weights, self.epitome, self.index)))
+
     def evaluate(self, x: list[Array], run: Evaluation) -> Array:
         """Sums, requantised."""
         sums = run.dot(self, x[0], run.constants[self.weights])
         multiplier, bias = run.constants[self.multiplier], run.constants[self.bias].astype(np.int32)
         return numerics.requantise(sums, multiplier, bias, self.y_zero, self.lo, self.hi)
+
+
+def _epitome_problems(weights: Array, epitome: Array, index: Array) -> Iterator[str]:
+    if index.shape != weights.shape:
+        yield f"the index has shape {index.shape}, the weights {weights.shape}"
+        return
+    if epitome.ndim != 2 or index.min(initial=0) < -1 or index.max(initial=-1) >= epitome.size:
+        yield f"the index has cells {index.min(initial=0)}..{index.max(initial=-1)}, the epitome {epitome.size}"
+        return
+    wrong = int(np.count_nonzero(np.where(index < 0, 0, epitome.reshape(-1)[np.maximum(index, 0)]) != weights))
+    if wrong:
+        yield f"{wrong} of {weights.size} weights are not what the epitome has in their cells"
 
 
 def convolve(op: Conv, x: Array, w: Array) -> Array:

@@ -12,7 +12,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ANY", "NAMED", "Constant", "Spec", "constant", "is_constant", "limit", "scale", "specs_of", "zero_point"]
+__all__ = [
+    "ANY",
+    "NAMED",
+    "Constant",
+    "Spec",
+    "constant",
+    "is_constant",
+    "limit",
+    "optional",
+    "scale",
+    "specs_of",
+    "zero_point",
+]
 
 _KEY = "spec"
 
@@ -30,11 +42,15 @@ class Spec(ABC):
 
 @dataclass(frozen=True)
 class Constant(Spec):
-    """The field names a constant of the graph: of ``dtype``, with one of ``shapes`` or one number per channel."""
+    """The field names a constant of the graph: of ``dtype``, with one of ``shapes`` or one number per channel.
+
+    An ``optional`` one may be None.
+    """
 
     dtype: type | None = None
     shapes: tuple[tuple[int, ...], ...] = ()
     per_channel: bool = False
+    optional: bool = False
 
     def problems(self, op: Any, name: str, value: Any) -> Iterator[str]:
         """A name alone is never wrong; see `array_problems`."""
@@ -84,6 +100,11 @@ NAMED = {_KEY: Constant()}
 def constant(dtype: type | None = None, *shapes: tuple[int, ...], per_channel: bool = False) -> Any:
     """Declare a field with the name of a constant; ``shapes`` are those it may have (none: any)."""
     return dataclasses.field(metadata={_KEY: Constant(dtype, shapes, per_channel)})
+
+
+def optional(dtype: type, *shapes: tuple[int, ...]) -> Any:
+    """Declare a field with the name of a constant, or with None."""
+    return dataclasses.field(default=None, metadata={_KEY: Constant(dtype, shapes, optional=True)})
 
 
 def zero_point(*, default: int | None = None) -> Any:
