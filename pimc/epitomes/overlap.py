@@ -16,6 +16,8 @@ __all__ = ["Overlap", "cuts_of", "overlap_of"]
 
 Array = npt.NDArray[Any]
 
+MOST_CUTS = 512
+"""Blocks along an axis; weights with more are no epitome in blocks."""
 MARGIN = 8
 """Channels around a vote's box that are looked at too: sampled windows do not reach its edges."""
 
@@ -72,7 +74,7 @@ def cuts_of(overlaps: Sequence[Overlap], axis: int, size: int, least_bits: float
                 ends[pair] = ends.get(pair, 0) + count
     chosen = {0, size, *_cover(ends)}
     for first, last in apart:  # a run and its image, with no cut in between yet
-        if not any(first < cut < last for cut in chosen):
+        if len(chosen) < MOST_CUTS and not any(first < cut < last for cut in chosen):
             chosen.add((first + last) // 2)
     return np.array(sorted(chosen))
 
@@ -132,15 +134,20 @@ def _long_runs(equal: Array, least: int) -> Array:
 
 
 def _cover(ends: dict[tuple[int, int], int]) -> set[int]:
-    """Numbers of which each pair has one, those in most pairs first."""
+    """Numbers of which each pair has one, those in most pairs first; `MOST_CUTS` at most."""
+    partners: dict[int, dict[int, int]] = {}
+    for (a, b), count in ends.items():
+        partners.setdefault(a, {})[b] = count
+        partners.setdefault(b, {})[a] = count
+    weight = {number: sum(others.values()) for number, others in partners.items()}
     chosen: set[int] = set()
-    left = dict(ends)
-    while left:
-        weight: dict[int, int] = {}
-        for pair, count in left.items():
-            for number in set(pair):
-                weight[number] = weight.get(number, 0) + count
-        best = max(sorted(weight), key=weight.__getitem__)
+    while len(chosen) < MOST_CUTS:
+        best = max(weight, key=lambda number: (weight[number], -number), default=0)
+        if not weight.get(best):
+            break
         chosen.add(best)
-        left = {pair: count for pair, count in left.items() if best not in pair}
+        weight[best] = 0
+        for other, count in partners[best].items():
+            if other not in chosen:
+                weight[other] -= count
     return chosen

@@ -32,7 +32,8 @@ COMPARED = 1 << 28
 """Values that may be compared for all displacements together."""
 MOST, FEWEST = 4096, 48
 """Displacements that are looked at."""
-MOST_BLOCKS = 20_000
+MOST_BLOCKS = 10_000
+"""Blocks of a layer, above which it is none in blocks."""
 
 
 def recognise(weights: Array) -> Found | None:
@@ -58,8 +59,9 @@ def _exact(weights: Array) -> Found | None:
     lines = _Lines(weights)
     shape, index = _searched(lines.left, _codes(lines.left), 0.0)
     found = Found(shape, lines.spread(index), np.ones(len(weights)))
-    right = not found.size or np.array_equal(found.rebuilt(found.stored(weights)), weights)
-    return found if right and found.size else None
+    if not found.size or found.ratio < LEAST:
+        return None
+    return found if np.array_equal(found.rebuilt(found.stored(weights)), weights) else None
 
 
 def _up_to_factors(weights: Array) -> Found | None:
@@ -129,7 +131,7 @@ def _searched(weights: Array, codes: Array, tolerance: float) -> tuple[tuple[int
     for view, back in _views(weights.shape):
         repeats = Repeats(np.ascontiguousarray(view(codes)))
         if not codes.size or not repeats.any:
-            continue
+            break
         values = view(weights if tolerance else codes)
         shape, index = _blocks(values, tolerance, repeats)
         if shape[0] * shape[1] < best[0][0] * best[0][1]:
