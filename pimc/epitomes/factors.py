@@ -32,7 +32,7 @@ AGREEING = 3
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """``weights`` f64 without the ``factor`` [O] of their output channels; ``codes`` are equal where they nearly are."""
+    """``weights`` f64 without the ``factor`` [O] of output channels; ``codes`` are equal where they nearly are."""
 
     weights: Array
     factor: Array

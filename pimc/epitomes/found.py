@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.epitomes.pack import matrix_of
+
 __all__ = ["LEAST", "Found"]
 
 Array = npt.NDArray[Any]
@@ -42,6 +44,19 @@ class Found:
     def cells(self) -> int:
         """Cells that some weight is."""
         return len(np.unique(self.index[self.index >= 0]))
+
+    def multiplied(self, factor: Array) -> Found:
+        """The same cells for weights whose output channels are multiplied with factors [O] besides.
+
+        Cells of a channel whose factor is negative are stored once more, negated, in columns of their own: scales are
+        positive. A channel with the factor 0 has no cells.
+        """
+        whole = self.factor * factor
+        along = [-1, *[1] * (self.index.ndim - 1)]
+        part = np.where((self.index < 0) | (whole == 0).reshape(along), -1, 0)
+        row, column = np.divmod(self.index, self.shape[1])
+        shape, index = matrix_of(part, row, column + self.shape[1] * (whole < 0).reshape(along))
+        return Found(shape, index, np.where(whole == 0, 1.0, np.abs(whole)))
 
     def stored(self, weights: Array) -> Array:
         """The stored matrix [p, q] of ``weights`` (ONNX's order), in their type; cells that nothing uses are 0."""

@@ -111,7 +111,9 @@ def _distinct(weights: Array, axis: int) -> tuple[Array, Array]:
     """
     flat = np.ascontiguousarray(np.moveaxis(weights, axis, 0)).reshape(weights.shape[axis], -1)
     zero = ~flat.any(axis=1)
-    keys = (flat + flat.dtype.type(0)).view(f"V{flat.dtype.itemsize * flat.shape[1]}").reshape(-1) if flat.size else flat
+    keys = (
+        (flat + flat.dtype.type(0)).view(f"V{flat.dtype.itemsize * flat.shape[1]}").reshape(-1) if flat.size else flat
+    )
     seen: dict[bytes, int] = {}
     sure = flat.shape[1] * Repeats(_codes(flat).reshape(*flat.shape, 1, 1)).entropy >= BITS if flat.size else False
     kept: list[int] = []
