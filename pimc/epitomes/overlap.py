@@ -106,7 +106,7 @@ def _is_cut_along(overlap: Overlap, axis: int) -> bool:
 
 def _wholes(runs: Array, ends: Sequence[int]) -> list[tuple[int, int]]:
     """Stretches between ends in which every channel is in some run."""
-    held = runs.any(axis=1)
+    held = np.asarray(runs.any(axis=1))
     return [(a, b) for a, b in itertools.pairwise([0, *ends, len(runs)]) if b > a and held[a:b].all()]
 
 

@@ -109,17 +109,13 @@ def _distinct(weights: Array, axis: int) -> tuple[Array, Array]:
 
     Channels are merged only where chance does not make them equal.
     """
-    flat = np.ascontiguousarray(np.moveaxis(weights, axis, 0)).reshape(weights.shape[axis], -1)
-    zero = ~flat.any(axis=1)
-    keys = (
-        (flat + flat.dtype.type(0)).view(f"V{flat.dtype.itemsize * flat.shape[1]}").reshape(-1) if flat.size else flat
-    )
+    flat = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1) + weights.dtype.type(0)  # one zero
+    sure = flat.size > 0 and flat.shape[1] * Repeats(_codes(flat).reshape(*flat.shape, 1, 1)).entropy >= BITS
     seen: dict[bytes, int] = {}
-    sure = flat.shape[1] * Repeats(_codes(flat).reshape(*flat.shape, 1, 1)).entropy >= BITS if flat.size else False
     kept: list[int] = []
     number = np.full(len(flat), -1, np.int64)
-    for n in np.flatnonzero(~zero):
-        key = keys[n].tobytes() if sure else b"%d" % n
+    for n in np.flatnonzero(flat.any(axis=1)):
+        key = flat[n].tobytes() if sure else b"%d" % n
         if key not in seen:
             seen[key] = len(kept)
             kept.append(int(n))

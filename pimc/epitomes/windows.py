@@ -22,7 +22,7 @@ BITS = 32
 """Of evidence: how improbable it is, in powers of two, that values are equal by chance."""
 
 SAMPLE = 1 << 16
-"""About so many windows of a layer are looked at: those whose hash ends in zeros, so that equal ones are chosen alike."""
+"""About so many windows are looked at: those whose hash ends in zeros, so that equal ones are chosen alike."""
 
 LONGEST = 24
 REPEATED = 0.04
