@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "Calibration",
+    "Epitome",
     "InputShape",
     "Json",
     "MachineFile",
@@ -61,6 +62,17 @@ MachineFile = Annotated[
     Path | None,
     typer.Option(
         "--machine", metavar="FILE.toml", help='Another machine; with extends = "isaac" only what differs is in it.'
+    ),
+]
+
+
+Epitome = Annotated[
+    str,
+    typer.Option(
+        "--epitome",
+        metavar="exact|off|FILE",
+        help="Epitomes that weights are made of: found and kept in all layers, in none, or in those that a file names, "
+        "a name or pattern on each line.",
     ),
 ]
 
