@@ -52,11 +52,12 @@ def overlap_of(values: Array, tolerance: float, entropy: float, vote: Vote) -> O
     return Overlap(vote.by, (corner[0], corner[1]), equal.all(axis=(2, 3)), taps * entropy)
 
 
-def cuts_of(overlaps: Sequence[Overlap], axis: int, size: int, least_bits: float) -> Array:
+def cuts_of(overlaps: Sequence[Overlap], axis: int, size: int, least_bits: float, *, few: bool) -> Array:
     """Where blocks begin along outputs (0) or inputs (1), with 0 and ``size``.
 
-    A run of equal channels ends where a block does, at its own end or at that of its image: the cuts are few numbers
-    that explain all ends (a vertex cover, greedy). A run longer than its displacement repeats itself: it is cut there.
+    A run of equal channels ends where a block does, at its own end or at that of its image: a ``few`` cuts explain all
+    ends (a vertex cover, greedy), or there are cuts at both. A run longer than its displacement repeats itself: it is
+    cut there.
     """
     ends: dict[tuple[int, int], int] = {}
     apart: list[tuple[int, int]] = []
@@ -72,7 +73,7 @@ def cuts_of(overlaps: Sequence[Overlap], axis: int, size: int, least_bits: float
         for pair, count in pairs:
             if not {0, size} & set(pair):
                 ends[pair] = ends.get(pair, 0) + count
-    chosen = {0, size, *_cover(ends)}
+    chosen = {0, size, *(_cover(ends) if few else [at for pair in ends for at in pair if 0 < at < size])}
     for first, last in apart:  # a run and its image, with no cut in between yet
         if len(chosen) < MOST_CUTS and not any(first < cut < last for cut in chosen):
             chosen.add((first + last) // 2)

@@ -12,6 +12,7 @@ and a full comparison; here blocks follow from where equal runs end instead of a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ COMPARED = 1 << 28
 """Values that may be compared for all displacements together."""
 MOST, FEWEST = 4096, 48
 """Displacements that are looked at."""
+FINER = 1.1
+"""How much smaller a matrix must be for blocks to be cut at every end: finer blocks need more rounds."""
 MOST_BLOCKS = 10_000
 """Blocks of a layer, above which it is none in blocks."""
 
@@ -132,9 +135,9 @@ def _searched(weights: Array, codes: Array, tolerance: float) -> tuple[tuple[int
             break
         values = view(weights if tolerance else codes)
         shape, index = _blocks(values, tolerance, repeats)
-        if shape[0] * shape[1] < best[0][0] * best[0][1]:
+        if prod(shape) < prod(best[0]):
             best = shape, back(index)
-        if best[0][0] * best[0][1] * LEAST <= weights.size:
+        if prod(best[0]) * LEAST <= weights.size:
             break
     return best
 
@@ -162,12 +165,22 @@ def _blocks(values: Array, tolerance: float, repeats: Repeats) -> tuple[tuple[in
     votes = repeats.votes(int(np.clip(COMPARED // values.size, FEWEST, MOST)))
     overlaps = [overlap_of(values, tolerance, repeats.entropy, vote) for vote in votes]
     overlaps = [o for o in overlaps if o.equal.any()]
-    sizes = values.shape[:2]
-    cuts = tuple(cuts_of(overlaps, axis, sizes[axis], BITS) for axis in (0, 1))
-    if (len(cuts[0]) - 1) * (len(cuts[1]) - 1) > MOST_BLOCKS:
-        return _as_it_is(values)
-    part, place = placed(values, tolerance, overlaps, (cuts[0], cuts[1]), BITS)
-    spans = place.reshape(-1, 4).max(axis=0) - (low := place.reshape(-1, 4).min(axis=0)) + 1
+    best = _as_it_is(values)
+    for few in (True, False):
+        cuts = [cuts_of(overlaps, axis, values.shape[axis], BITS, few=few) for axis in (0, 1)]
+        if (len(cuts[0]) - 1) * (len(cuts[1]) - 1) > MOST_BLOCKS:
+            break
+        part, place = placed(values, tolerance, overlaps, (cuts[0], cuts[1]), BITS)
+        made = _matrix(part, place)
+        if few or prod(made[0]) * FINER <= prod(best[0]):
+            best = made
+    return best
+
+
+def _matrix(part: Array, place: Array) -> tuple[tuple[int, int], Array]:
+    """Outputs are columns, word lines go by inputs, kernel rows and kernel columns."""
+    low = place.reshape(-1, 4).min(axis=0)
+    spans = place.reshape(-1, 4).max(axis=0) - low + 1
     out, *down = np.moveaxis(place - low, -1, 0)
     row = (down[0].astype(np.int64) * spans[2] + down[1]) * spans[3] + down[2]
     return matrix_of(part, row, out)
