@@ -33,8 +33,8 @@ COMPARED = 1 << 28
 """Values that may be compared for all displacements together."""
 MOST, FEWEST = 4096, 48
 """Displacements that are looked at."""
-FINER = 1.1
-"""How much smaller a matrix must be for blocks to be cut at every end: finer blocks need more rounds."""
+FINER = 1.05
+"""How many times fewer cells there must be for blocks to be cut at every end: finer blocks need more rounds."""
 MOST_BLOCKS = 10_000
 """Blocks of a layer, above which it is none in blocks."""
 
@@ -172,9 +172,14 @@ def _blocks(values: Array, tolerance: float, repeats: Repeats) -> tuple[tuple[in
             break
         part, place = placed(values, tolerance, overlaps, (cuts[0], cuts[1]), BITS)
         made = _matrix(part, place)
-        if few or prod(made[0]) * FINER <= prod(best[0]):
+        if few or _cells(made) * FINER <= _cells(best):
             best = made
     return best
+
+
+def _cells(made: tuple[tuple[int, int], Array]) -> int:
+    """Cells that some weight is."""
+    return len(np.unique(made[1][made[1] >= 0]))
 
 
 def _matrix(part: Array, place: Array) -> tuple[tuple[int, int], Array]:
