@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from pimc.epitomes.windows import Vote
 
-__all__ = ["Overlap", "cuts_of", "overlap_of"]
+__all__ = ["Overlap", "blocks_of_zeros", "cuts_of", "overlap_of"]
 
 Array = npt.NDArray[Any]
 
 MOST_CUTS = 512
 """Blocks along an axis; weights with more are no epitome in blocks."""
+ZEROS = 8
+"""Channels that are 0 next to each other, in both directions, to be a block."""
 MARGIN = 8
 """Channels around a vote's box that are looked at too: sampled windows do not reach its edges."""
 
@@ -52,13 +54,15 @@ def overlap_of(values: Array, tolerance: float, entropy: float, vote: Vote) -> O
     return Overlap(vote.by, (corner[0], corner[1]), equal.all(axis=(2, 3)), taps * entropy)
 
 
-def cuts_of(overlaps: Sequence[Overlap], axis: int, size: int, least_bits: float, *, few: bool) -> Array:
-    """Where blocks begin along outputs (0) or inputs (1), with 0 and ``size``.
+def cuts_of(overlaps: Sequence[Overlap], zeros: Array, axis: int, least_bits: float, *, few: bool) -> Array:
+    """Where blocks begin along outputs (0) or inputs (1), with 0 and the number of these.
 
     A run of equal channels ends where a block does, at its own end or at that of its image: a ``few`` cuts explain all
     ends (a vertex cover, greedy), or there are cuts at both. A run longer than its displacement repeats itself: it is
-    cut there.
+    cut there. Stretches of ``zeros`` [outputs, inputs] are blocks of their own.
     """
+    size = zeros.shape[axis]
+    empty = [at for at, _ in _ends(np.moveaxis(zeros, axis, 0), ZEROS)]
     ends: dict[tuple[int, int], int] = {}
     apart: list[tuple[int, int]] = []
     for overlap in overlaps:
@@ -73,11 +77,19 @@ def cuts_of(overlaps: Sequence[Overlap], axis: int, size: int, least_bits: float
         for pair, count in pairs:
             if not {0, size} & set(pair):
                 ends[pair] = ends.get(pair, 0) + count
-    chosen = {0, size, *(_cover(ends) if few else [at for pair in ends for at in pair if 0 < at < size])}
+    chosen = {0, size, *empty, *(_cover(ends) if few else [at for pair in ends for at in pair if 0 < at < size])}
     for first, last in apart:  # a run and its image, with no cut in between yet
         if len(chosen) < MOST_CUTS and not any(first < cut < last for cut in chosen):
             chosen.add((first + last) // 2)
     return np.array(sorted(chosen))
+
+
+def blocks_of_zeros(values: Array) -> Array:
+    """Where [outputs, inputs] all taps of values [O, I, kh, kw] are 0, and so are they at many next to it."""
+    zeros = np.asarray(~values.any(axis=(2, 3)))
+    if not zeros.any():
+        return zeros
+    return _long_runs(zeros, ZEROS) & _long_runs(zeros.T, ZEROS).T
 
 
 def _runs(overlap: Overlap, axis: int, least_bits: float) -> tuple[Array, int]:

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from pimc.epitomes.factors import Scaled, scaled
 from pimc.epitomes.found import LEAST, Found
-from pimc.epitomes.overlap import cuts_of, overlap_of
+from pimc.epitomes.overlap import blocks_of_zeros, cuts_of, overlap_of
 from pimc.epitomes.pack import matrix_of
 from pimc.epitomes.place import placed
-from pimc.epitomes.windows import BITS, Repeats
+from pimc.epitomes.windows import BITS, REPEATED, Repeats
 
 __all__ = ["recognise"]
 
@@ -46,7 +46,7 @@ def recognise(weights: Array) -> Found | None:
     nothing repeats takes some 0.1 s for a million weights.
     """
     kernel = weights.reshape(*weights.shape, *[1] * (4 - weights.ndim))
-    if kernel.size < 2 or not np.isfinite(kernel).all():
+    if kernel.size < 2 or not np.isfinite(kernel).all() or not kernel.any():
         return None
     found = _exact(kernel)
     other = _up_to_factors(kernel) if kernel.dtype.kind == "f" else None
@@ -84,7 +84,7 @@ def _codes(weights: Array) -> Array:
     if weights.dtype.kind == "f":
         plain = np.ascontiguousarray(weights + weights.dtype.type(0))  # one zero
         return plain.view(f"u{plain.itemsize}").astype(np.uint64)
-    return (weights.astype(np.int64) + 2**15).astype(np.uint64)
+    return weights.astype(np.int64).astype(np.uint64)
 
 
 class _Lines:
@@ -131,10 +131,11 @@ def _searched(weights: Array, codes: Array, tolerance: float) -> tuple[tuple[int
     best = _as_it_is(weights)
     for view, back in _views(weights.shape):
         repeats = Repeats(np.ascontiguousarray(view(codes)))
-        if not codes.size or not repeats.any:
-            break
         values = view(weights if tolerance else codes)
-        shape, index = _blocks(values, tolerance, repeats)
+        zeros = blocks_of_zeros(values)
+        if not codes.size or not (repeats.any or zeros.mean() > REPEATED):
+            break
+        shape, index = _blocks(values, tolerance, repeats, zeros)
         if prod(shape) < prod(best[0]):
             best = shape, back(index)
         if prod(best[0]) * LEAST <= weights.size:
@@ -160,14 +161,14 @@ def _views(shape: tuple[int, ...]) -> Iterator[tuple[Any, Any]]:
         )
 
 
-def _blocks(values: Array, tolerance: float, repeats: Repeats) -> tuple[tuple[int, int], Array]:
-    """Votes, cuts, components, and their cells in one matrix."""
+def _blocks(values: Array, tolerance: float, repeats: Repeats, zeros: Array) -> tuple[tuple[int, int], Array]:
+    """Votes, cuts, components, and their cells in one matrix; ``zeros`` as of `blocks_of_zeros`."""
     votes = repeats.votes(int(np.clip(COMPARED // values.size, FEWEST, MOST)))
     overlaps = [overlap_of(values, tolerance, repeats.entropy, vote) for vote in votes]
     overlaps = [o for o in overlaps if o.equal.any()]
     best = _as_it_is(values)
     for few in (True, False):
-        cuts = [cuts_of(overlaps, axis, values.shape[axis], BITS, few=few) for axis in (0, 1)]
+        cuts = [cuts_of(overlaps, zeros, axis, BITS, few=few) for axis in (0, 1)]
         if (len(cuts[0]) - 1) * (len(cuts[1]) - 1) > MOST_BLOCKS:
             break
         part, place = placed(values, tolerance, overlaps, (cuts[0], cuts[1]), BITS)
