@@ -150,7 +150,7 @@ def tie(made: onnx.ModelProto, clean: onnx.ModelProto, held: Mapping[str, Held])
         if _Tied(made, clean, node).replace(cells, layer.outputs):
             index = np.ascontiguousarray(np.moveaxis(layer.found.index, 0, layer.outputs))
             lost = cells.per_channel_db - cells.snr_db
-            figures = (round(x, 2) if np.isfinite(x) else None for x in (cells.snr_db, lost))
+            figures = (round(x, 2) + 0.0 if np.isfinite(x) else None for x in (cells.snr_db, lost))
             tied[node.input[3]] = Structure(index, layer.found.shape, *figures)
     return tied
 
