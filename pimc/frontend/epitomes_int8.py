@@ -1,7 +1,8 @@
 """Epitomes of models that are 8-bit already: chains become constants that keep their structure.
 
 A chain may stand before the DequantizeLinear of a layer's weights, behind it, or before a QLinearConv. Integers are
-moved as the chain moves them, so the layer reads one constant, the same bits as before.
+moved as the chain moves them, so the layer reads one constant. Behind a DequantizeLinear, onnxruntime would compute the
+layer in floating point; with a constant it sums integers, and that is the reference (at ties they differ by one step).
 """
 
 from __future__ import annotations
