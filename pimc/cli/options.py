@@ -19,6 +19,7 @@ __all__ = [
     "Quiet",
     "Set",
     "input_shapes",
+    "named_file",
     "target_options",
 ]
 
@@ -75,6 +76,11 @@ Epitome = Annotated[
         "a name or pattern on each line.",
     ),
 ]
+
+
+def named_file(epitome: str) -> Path | None:
+    """The file that ``--epitome`` names."""
+    return None if epitome in ("exact", "off") else Path(epitome)
 
 
 def target_options(texts: list[str] | None) -> dict[str, str | int | float]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pimc.epitomes.factors import Scaled, scaled
 from pimc.epitomes.found import LEAST, Found
+from pimc.epitomes.likely import is_likely
 from pimc.epitomes.overlap import blocks_of_zeros, cuts_of, overlap_of
 from pimc.epitomes.pack import matrix_of
 from pimc.epitomes.place import placed
@@ -46,7 +47,7 @@ def recognise(weights: Array) -> Found | None:
     nothing repeats takes some 0.1 s for a million weights.
     """
     kernel = weights.reshape(*weights.shape, *[1] * (4 - weights.ndim))
-    if kernel.size < 2 or not np.isfinite(kernel).all() or not kernel.any():
+    if kernel.size < 2 or not is_likely(kernel) or not np.isfinite(kernel).all() or not kernel.any():
         return None
     found = _exact(kernel)
     other = _up_to_factors(kernel) if kernel.dtype.kind == "f" else None

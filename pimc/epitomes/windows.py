@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BITS", "REPEATED", "Repeats", "Vote"]
+__all__ = ["BITS", "LONGEST", "REPEATED", "Repeats", "Vote"]
 
 Array = npt.NDArray[Any]
 

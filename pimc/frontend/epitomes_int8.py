@@ -73,10 +73,12 @@ def _by_value(weights: Array | None, zero: Array | None, layer: Layer) -> Found 
     """An epitome in 8-bit weights; 0 is where their zero point is."""
     if weights is None or zero is None or weights.dtype not in (np.int8, np.uint8) or not 2 <= weights.ndim <= 4:
         return None
-    turned = np.moveaxis(weights, layer.outputs, 0).astype(np.int16)
+    turned = np.moveaxis(weights, layer.outputs, 0)
     if zero.size not in (1, len(turned)):
         return None
-    return recognise(turned - zero.astype(np.int16).reshape(-1, *[1] * (turned.ndim - 1)))
+    if not zero.any():
+        return recognise(turned)
+    return recognise(turned.astype(np.int16) - zero.astype(np.int16).reshape(-1, *[1] * (turned.ndim - 1)))
 
 
 class _Folder:

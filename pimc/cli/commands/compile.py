@@ -17,6 +17,7 @@ from pimc.cli.options import (
     Quiet,
     Set,
     input_shapes,
+    named_file,
     target_options,
 )
 from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
@@ -148,8 +149,9 @@ def compile_command(
     shapes = input_shapes(input_shape)
     if output is None and emit is Emit.PIM and not stop_after:
         output = Path(f"{model.stem}.pim")
-    judge_output(output, calibration, machine, plan, model=model)
-    judge_output(write_plan, calibration, machine, plan, model=model)
+    read = (calibration, machine, plan, named_file(epitome))
+    judge_output(output, *read, model=model)
+    judge_output(write_plan, *read, model=model)
     times: dict[str, float] = {}
     printed: list[str] = []
     with progress("reading the model", quiet=quiet) as say:

@@ -40,6 +40,9 @@ def test_8_bit_epitomes_lose_nothing_and_files_are_read(tmp_path: Path) -> None:
         "conv": {"lost_db": None, "snr_db": None, "stored": [54, 12], "weights": 1944}
     }
     assert "epitomes: 1 layer, 3 weights for each cell that is stored\n" in pimc(*given).out
+    over = pimc(*given[:2], "-o", plan, "--epitome", plan)
+    assert over.code == 2
+    assert plan.read_text() == "conv\n"
     plan.write_text("cnov\n")
     failed = pimc(*given)
     assert failed.code == 2
