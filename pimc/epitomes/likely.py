@@ -20,6 +20,12 @@ Array = npt.NDArray[Any]
 DRAWN = 6
 """Windows that are drawn, over the root of their number: with 1.5 weights per cell nine pairs of them are equal."""
 
+MORE = 8
+"""Bits of a window beyond those of a search: of its thousands none shall be equal by chance."""
+
+LONG = 8
+"""Values of a window, above which blocks may be narrower: then no more bits than needed."""
+
 SMALL = 1 << 13
 """Weights below which a search is as quick."""
 
@@ -42,7 +48,9 @@ def is_likely(weights: Array) -> bool:
         return True
     rng = np.random.default_rng(weights.shape)
     entropy = _entropy(weights.reshape(-1)[rng.integers(0, weights.size, 1024)])
-    length = int(np.clip(np.ceil(BITS / entropy), 2, LONGEST))
+    length = int(np.clip(np.ceil((BITS + MORE) / entropy), 2, LONGEST))
+    if length > LONG:
+        length = int(np.clip(np.ceil(BITS / entropy), LONG, LONGEST))
     if any(_lines_repeat(weights, axis, rng) for axis in (0, 1)):
         return True
     axes = [axis for axis in (1, 0) if weights.shape[axis] > length]
@@ -63,6 +71,7 @@ def _drawn(weights: Array, axis: int, length: int, rng: np.random.Generator) -> 
     total = int(np.prod(shape))
     step = total / min(total, int(DRAWN * total**0.5) + 64)
     numbers = ((np.arange(int(total / step)) + rng.random(int(total / step))) * step).astype(np.int64)
+    numbers = numbers[np.diff(numbers, prepend=-1) > 0]
     first = np.ravel_multi_index(np.unravel_index(numbers, shape), weights.shape)
     stride = int(np.prod(weights.shape[axis + 1 :]))
     return np.asarray(weights.reshape(-1)[first[:, None] + np.arange(length) * stride])
