@@ -183,6 +183,14 @@ def test_8_bit_models(name: str) -> None:
     assert np.count_nonzero(differences) < 0.005 * differences.size
 
 
+def test_scales_that_a_chain_moves_are_left_alone() -> None:
+    """A scale for each of 12 channels, then three copies: the layer is the host's, as it was."""
+    nodes = [IN, node("DequantizeLinear", "E ts is", "d", axis=0), node("Tile", "d n", "w"), CONV, OUT]
+    held = {"E": INTS, "n": T, "ts": np.linspace(0.01, 0.03, 12, dtype=np.float32), "is": np.zeros(12, np.int8)}
+    with pytest.warns(match="The host computes conv"):
+        assert not epitomes(load_model(quantised(nodes, held)))
+
+
 def in_onnxruntime(model: onnx.ModelProto, images: Array) -> Array:
     import onnxruntime as ort
 
