@@ -115,12 +115,23 @@ class WeightChains:
         """Whether operators make the tensor."""
         return tensor in self._makers and self._makers[tensor].op_type != "Constant"
 
+    def has_moves(self, tensor: str) -> bool:
+        """Whether the chain that makes a tensor moves elements, and does not only compute."""
+        pending, seen = [tensor], {tensor}
+        while pending:
+            node = self._makers.get(pending.pop())
+            if node is not None and node.op_type in _MOVES:
+                return True
+            pending += [name for name in _data(node) if name not in seen] if node and node.op_type in _TRACED else []
+            seen.update(pending)
+        return False
+
     def found(self, tensor: str, outputs: int = 0) -> Found | None:
         """The epitome that the chain of constant weights has; None: there is none.
 
         ``outputs`` is the axis of the output channels; they come first in the result, which is of `value` so turned.
         """
-        weights = self.value(tensor) if self.is_chain(tensor) else None
+        weights = self.value(tensor) if self.has_moves(tensor) else None
         if weights is None or not 2 <= weights.ndim <= 5 or not weights.size:
             return None
         weights = np.moveaxis(weights, outputs, 0)

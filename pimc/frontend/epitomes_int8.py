@@ -27,7 +27,7 @@ def fold_chains(model: onnx.ModelProto, choice: Choice) -> dict[str, Structure]:
     folder = _Folder(model)
     made: dict[str, Structure] = {}
     for layer in list(layers_of(model)) if not choice.is_off else []:
-        wanted = choice.wants(layer) and folder.has_moves(layer)
+        wanted = choice.wants(layer) and folder.chains.has_moves(layer.weights)
         found = found_in(layer, folder.chains) if wanted else None
         name = None if found is None else folder.fold(layer)
         choice.note(layer, found=name is not None)
@@ -89,11 +89,6 @@ class _Folder:
         self.chains = WeightChains(model)
         self._before: dict[str, onnx.NodeProto] = {}
         self._taken = {t.name for t in model.graph.initializer} | {n for v in model.graph.node for n in v.output}
-
-    def has_moves(self, layer: Layer) -> bool:
-        """Whether weights come by more than one DequantizeLinear of a constant."""
-        node = self.chains.maker(layer.weights)
-        return node is not None and (node.op_type != DEQUANTISE or self.chains.is_chain(node.input[0]))
 
     def fold(self, layer: Layer) -> str | None:
         """Give a layer its 8-bit weights as a constant; returns its name, None where they are not 8-bit."""

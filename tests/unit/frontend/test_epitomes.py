@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,30 @@ def test_models_without_epitomes_stay_the_bytes_they_were() -> None:
     assert graph.reference == data
     assert not epitomes(graph)
     assert "epitomes" not in graph.meta
+
+
+def test_nothing_in_trained_and_in_large_dense_networks() -> None:
+    """The Fashion-MNIST network in its forms, and ResNet-18 and -50 with random 8-bit weights."""
+    from pimc_models import fashion, zoo
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        given = (fashion.int8_path(), fashion.fp32_path(), zoo.build_int8("resnet18"), zoo.build_int8("resnet50"))
+        assert not any(epitomes(load_model(model)) for model in given)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["opennsfw", "efficientnet-lite0", "efficientnet-lite2", "nudenet"])
+def test_nothing_in_networks_of_others(name: str) -> None:
+    from pimc_models import locate
+
+    try:
+        model = locate.load(name)
+    except locate.NotInstalledError as missing:
+        pytest.skip(str(missing))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert not epitomes(load_model(model))
 
 
 def test_off_is_as_without() -> None:
