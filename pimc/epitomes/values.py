@@ -36,6 +36,8 @@ MOST, FEWEST = 4096, 48
 """Displacements that are looked at."""
 FINER = 1.05
 """How many times fewer cells there must be for blocks to be cut at every end: finer blocks need more rounds."""
+PLENTY = 2
+"""Weights per cell from which on no other view is tried."""
 MOST_BLOCKS = 10_000
 """Blocks of a layer, above which it is none in blocks."""
 
@@ -137,9 +139,9 @@ def _searched(weights: Array, codes: Array, tolerance: float) -> tuple[tuple[int
         if not codes.size or not (repeats.any or zeros.mean() > REPEATED):
             break
         shape, index = _blocks(values, tolerance, repeats, zeros)
-        if prod(shape) < prod(best[0]):
+        if prod(shape) * FINER <= prod(best[0]):
             best = shape, back(index)
-        if prod(best[0]) * LEAST <= weights.size:
+        if prod(best[0]) * PLENTY <= weights.size:
             break
     return best
 
