@@ -158,11 +158,11 @@ def test_numbers_that_are_none() -> None:
 
 
 def test_dense_layers_take_no_time() -> None:
-    """A large layer of ResNet-50 (2.4 million weights); measured 0.35 s."""
+    """A large layer of ResNet-50 (2.4 million weights); measured 3 ms."""
     made = np.random.default_rng(9).standard_normal((512, 512, 3, 3)).astype(np.float32)
     start = time.perf_counter()
     assert recognise(made) is None
-    assert time.perf_counter() - start < 4
+    assert time.perf_counter() - start < 0.5
 
 
 def test_factors_of_either_sign_and_zero() -> None:
