@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
+from pimc.frontend.epitomes import EXACT, Choice, Structure
+from pimc.frontend.epitomes_float import tie
+from pimc.frontend.epitomes_int8 import fold_chains, structures
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
@@ -43,17 +46,21 @@ def load_model(
     progress: Progress | None = None,
     calibrate: bool = False,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = EXACT,
 ) -> Graph:
     """Read a model and return its graph at stage 'quantised'.
 
     ``calibration``: a path of a .npz file or a folder of pictures, arrays by input name, or one array, each with a
     batch axis, or a `PictureFolder`; used to quantise float models, and kept in the graph for passes that choose
     converter ranges. ``quantiser``: what a user decides of a float model's quantisation. ``calibrate``: the graph must
-    have such data; without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``progress``
-    is told what is being done. Raises FrontendError.
+    have such data; without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``epitome``:
+    whose epitomes are looked for, 'exact' (all layers'), 'off', or a file with names of layers. ``progress`` is told
+    what is being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
-    read, built = quantised_graph(source, calibration, input_shapes, say, compare=True, quantiser=quantiser)
+    read, built = quantised_graph(
+        source, calibration, input_shapes, say, compare=True, quantiser=quantiser, epitome=epitome
+    )
     if calibrate or calibration is not None:
         built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
     for port in built.graph.outputs:
@@ -97,11 +104,13 @@ def quantised_graph(
     *,
     compare: bool = False,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = EXACT,
 ) -> tuple[Quantised, Built]:
     """Read a model, quantise it if it is float, and lower it; ``compare`` the quantised model with the float one.
 
     Of a float model only what the chip computes is quantised: the rest is found out by lowering.
     """
+    choice = Choice.read(epitome)
     say("reading the model")
     model, data, unbatched = _read(source, input_shapes)
     if not is_float(model):
@@ -109,13 +118,18 @@ def quantised_graph(
             raise FrontendError("The model is quantised already: no method and no nodes to keep in float apply to it.")
         if join_pairs(model):
             data = None
-        read = _finished(model, data, unbatched=unbatched)
+        say("looking for epitomes")
+        folded = fold_chains(model, choice)
+        read = _finished(model, None if folded else data, unbatched=unbatched)
+        found = structures(read.model, choice, folded)
         say("lowering")
-        return read, build(read.model)
-    prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser)
+        return read, build(read.model, found)
+    prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser, choice=choice)
     keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
     for _ in range(ROUNDS):
-        read, built = _lowered(quantise(prepared, say, keep), say, unbatched=unbatched)
+        made = quantise(prepared, say, keep)
+        tied = tie(made, prepared.model, prepared.held)
+        read, built = _lowered(made, say, tied, unbatched=unbatched)
         fresh = quantised_on_host(built) - keep
         if not fresh:
             break
@@ -128,14 +142,16 @@ def quantised_graph(
 
 def _kept_on_host(prepared: Prepared, say: Progress) -> set[str]:
     """Nodes that the host computes, found on a draft of the quantised model."""
-    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, unbatched=False)[1])
+    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, {}, unbatched=False)[1])
 
 
-def _lowered(made: onnx.ModelProto, say: Progress, *, unbatched: bool) -> tuple[Quantised, Built]:
+def _lowered(
+    made: onnx.ModelProto, say: Progress, found: Mapping[str, Structure], *, unbatched: bool
+) -> tuple[Quantised, Built]:
     admit_quantised(made)
     read = _finished(made, None, unbatched=unbatched)
     say("lowering")
-    return read, build(read.model)
+    return read, build(read.model, found)
 
 
 def _read(

@@ -11,7 +11,7 @@ import difflib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,8 @@ import onnx
 
 from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range, widen_averages
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
+from pimc.frontend.epitomes import OFF, Choice
+from pimc.frontend.epitomes_float import Held, hold, still_held
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
 from pimc.frontend.moving import MOVING
@@ -97,7 +99,8 @@ class QuantiserOptions:
 class Prepared:
     """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards.
 
-    ``keep`` names its nodes that stay in float whatever happens; ``ranges`` are of its tensors, by what is quantised.
+    ``keep`` names its nodes that stay in float whatever happens; ``held`` are layers with epitomes, by their weights;
+    ``ranges`` are of its tensors, by what is quantised.
     """
 
     model: onnx.ModelProto
@@ -106,6 +109,7 @@ class Prepared:
     unread: dict[str, onnx.ValueInfoProto]
     options: QuantiserOptions
     keep: frozenset[str]
+    held: Mapping[str, Held] = field(default_factory=dict)
     ranges: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -130,19 +134,21 @@ def prepare(
     *,
     batch: bool = True,
     options: QuantiserOptions | None = None,
+    choice: Choice | None = None,
 ) -> Prepared:
     """Clean a float model up. ``calibration`` as for `load_model`; ``say`` is told what is being done.
 
-    ``batch``: the model has an axis of images, which is opened where its operators allow it. Raises FrontendError.
+    ``batch``: the model has an axis of images, which is opened where its operators allow it. ``choice``: layers whose
+    epitomes are held. Raises FrontendError.
     """
     options = options or QuantiserOptions()
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
     with _quiet():
-        clean = _clean(model, batch=batch)
+        clean, held = _clean(model, choice or Choice.read(OFF), batch=batch)
     keep = _kept(options.keep_float, model, clean)
     unread = _take_unread(model, clean)
-    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep)
+    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep, held)
 
 
 def _kept(names: Sequence[str], model: onnx.ModelProto, clean: onnx.ModelProto) -> frozenset[str]:
@@ -204,21 +210,25 @@ def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, on
     return {v.name: v for v in model_inputs(model) if v.name not in read}
 
 
-def _clean(model: onnx.ModelProto, *, batch: bool) -> onnx.ModelProto:
-    """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch."""
+def _clean(model: onnx.ModelProto, choice: Choice, *, batch: bool) -> tuple[onnx.ModelProto, dict[str, Held]]:
+    """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch.
+
+    Epitomes are looked for first, because folding hides them; those are returned that are still there afterwards.
+    """
     work = onnx.ModelProto()
     work.CopyFrom(model)
     for value in model_inputs(work):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     if opset_of(work) < OPSET:
         convert_opset(work, OPSET)
+    held = hold(work, choice)
     slim = _slim(work)
     join(slim)
     rewrite(slim)
     again = _slim(slim)
     if batch:
         free_batch(again)
-    return _sorted(again)
+    return _sorted(again), still_held(again, held)
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,79 @@
+"""8-bit epitomes: stored cells are quantised, so that the weights they stand for stay equal where they were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pimc.epitomes.found import Found
+
+__all__ = ["Quantised", "quantised_cells", "signal_to_noise"]
+
+Array = npt.NDArray[Any]
+
+LARGEST = 127
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """``weights`` s8, in the order of the found index, are equal where they are one cell; real: times ``scale`` [O].
+
+    ``snr_db``: signal to noise of the real weights, and ``per_channel_db`` of the same quantised channel by channel.
+    """
+
+    weights: Array
+    scale: Array
+    snr_db: float
+    per_channel_db: float
+
+
+def quantised_cells(found: Found, weights: Array) -> Quantised:
+    """Quantise the cells of float weights [O, ...], symmetrically, factors of output channels (> 0) in their scales.
+
+    Cells have one scale each, so channels that share a cell share a scale; others have their own.
+    """
+    cells = found.stored(weights.astype(np.float64))
+    together = _together(found.index)
+    largest = np.zeros(len(weights))
+    held = found.index >= 0
+    reach = np.where(held, np.abs(cells.reshape(-1)[np.maximum(found.index, 0)]), 0)
+    np.maximum.at(largest, together, reach.reshape(len(weights), -1).max(axis=1))
+    scale = (np.where(largest > 0, largest, 1.0) / LARGEST)[together]
+    along = [-1, *[1] * (weights.ndim - 1)]
+    whole = np.where(held, cells.reshape(-1)[np.maximum(found.index, 0)], 0) / scale.reshape(along)
+    made = np.clip(np.rint(whole), -LARGEST, LARGEST).astype(np.int8)
+    real = (scale * found.factor).astype(np.float32)
+    own = np.abs(weights).reshape(len(weights), -1).max(axis=1) / LARGEST
+    own = np.where(own > 0, own, 1.0).reshape(along)
+    return Quantised(
+        made,
+        real,
+        signal_to_noise(weights, made * real.reshape(along)),
+        signal_to_noise(weights, np.rint(weights / own) * own),
+    )
+
+
+def _together(index: Array) -> Array:
+    """For each output channel the first of those that it shares cells with, directly or through others."""
+    flat = index.reshape(len(index), -1)
+    size = int(index.max(initial=-1)) + 2  # the last one stands for what is not stored
+    first = np.arange(len(flat))
+    while True:
+        least = np.full(size, len(flat))
+        np.minimum.at(least, flat, np.broadcast_to(first[:, None], flat.shape))
+        least[-1] = len(flat)
+        found = np.minimum(first, least[flat].min(axis=1))
+        if (found == first).all():
+            return first
+        first = found
+
+
+def signal_to_noise(weights: Array, made: Array) -> float:
+    """Power of weights over that of their error, in dB; infinite where there is none."""
+    wide = weights.astype(np.float64)
+    error = float(np.square(made - wide).sum())
+    power = float(np.square(wide).sum())
+    return float(10 * np.log10(power / error)) if error and power else float("inf")
