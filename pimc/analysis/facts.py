@@ -64,6 +64,7 @@ class Facts:
     readers: int = 1  # ops that each get the result over channels of their own
     tables: int = 0  # tables that are applied in this op's tiles
     flow: str | None = None  # that reads its crossbars, once it is chosen
+    bits: int | None = None  # of its weights' codes, where they are known to be few
 
     def __hash__(self) -> int:
         """Made once: searches ask for the same facts again and again."""
@@ -163,6 +164,7 @@ def facts_of(graph: Graph, op: Op) -> Facts:
         max(1, _readers(graph, op.name)),
         _tables(graph, op.name),
         getattr(op, "flow", None),
+        getattr(op, "bits", None),
     )
 
 

@@ -61,7 +61,9 @@ class Emitter:
                     self.tile(op, part)
         tiles = (host, *(self._finished(code) for _, code in sorted(self.tiles.items())), *islands)
         self.tensors["reference"] = np.frombuffer(self.graph.reference, np.uint8)
-        flows = tuple(f for f in self.target.flows if any(g.flow == f.name for t in tiles for g in t.groups))
+        read = {g.flow for t in tiles for g in t.groups}
+        narrow = sorted(read - set(self.target.flow))
+        flows = tuple(self.target.named(name) for name in (*self.target.flow, *narrow) if name in read)
         return Program(
             machine=self.target.machine,
             tiles=tiles,
@@ -175,7 +177,7 @@ class Emitter:
     def _driven_zero(self, op: Conv) -> int:
         """The part of the inputs' zero point that the crossbars take off: all of it, or nothing."""
         assert op.flow is not None
-        return op.x_zero if self.target.flow[op.flow].signed else 0
+        return op.x_zero if self.target.named(op.flow).signed else 0
 
     def elementwise(self, op: TwoInputs, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""

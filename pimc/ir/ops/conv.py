@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pimc.epitomes.checks import epitome_problems
+from pimc.epitomes.codes import least_bits
 from pimc.ir.ops.base import TILED, Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp, single
 from pimc.ir.ops.decided import CellPlan, RoundPlan
-from pimc.ir.ops.specs import ANY, constant, limit, optional, zero_point
+from pimc.ir.ops.specs import ANY, constant, limit, optional, width, zero_point
 from pimc.ir.ops.windows import padded, positions
 from pimc_isa import numerics
 from pimc_isa.operands import Window
@@ -28,6 +29,8 @@ class Conv(TensorOp, op="q.conv"):
     ``epitome`` s8 [p, q] (word lines, columns) and ``index`` i32 [O, kh, kw, I/groups], where they are known: the cell
     (row * q + column) of each weight, -1 for one that is 0 and not stored (see `pimc.epitomes`). ``folded``: whether
     crossbars hold the epitome in place of the weights, in ``rounds``; ``None``: nobody has asked, or there is none.
+    ``bits``: codes in the weights and in the epitome are from -(2**(bits-1) - 1) to 2**(bits-1) - 1; ``None``: any of
+    8 bits.
     ``scale``: v_max and gain of the flow's ranged conversions (see `pimc_isa.operands.Group`), ``None``: not ranged.
     """
 
@@ -36,6 +39,7 @@ class Conv(TensorOp, op="q.conv"):
     bias: str = constant(np.int32, per_channel=True)
     epitome: str | None = optional(np.int8, (ANY, ANY), default=None)
     index: str | None = optional(np.int32, (ANY, ANY, ANY, ANY), default=None)
+    bits: int | None = width(default=None)
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -79,7 +83,10 @@ class Conv(TensorOp, op="q.conv"):
         return Geometry(self.window, 1, k, self.shape[2] // self.groups, self.groups, sums=True)
 
     def problems(self, graph: Graph) -> Iterator[str]:
-        """The weights are those that the epitome stands for; rounds put them together."""
+        """The weights fit their bits, and are those that the epitome stands for; rounds put them together."""
+        for name in (self.weights, self.epitome):
+            if name is not None and self.bits is not None and least_bits(graph.constants[name]) > self.bits:
+                yield f"@{name} has codes of more than {self.bits} bits"
         if (self.epitome is None) != (self.index is None):
             yield "has an epitome without an index, or an index without an epitome"
         elif self.epitome is not None and self.index is not None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pimc.epitomes.codes import FEWEST, MOST
+
 __all__ = [
     "ANY",
     "NAMED",
@@ -23,6 +25,7 @@ __all__ = [
     "optional",
     "scale",
     "specs_of",
+    "width",
     "zero_point",
 ]
 
@@ -93,6 +96,15 @@ class _Scale(Spec):
             yield f"{name}={value} is not a positive number"
 
 
+@dataclass(frozen=True)
+class _Width(Spec):
+    """A number of bits of weights, or None."""
+
+    def problems(self, op: Any, name: str, value: Any) -> Iterator[str]:
+        if value is not None and not FEWEST <= value <= MOST:
+            yield f"{name}={value} is outside {FEWEST}..{MOST}"
+
+
 NAMED = {_KEY: Constant()}
 """Metadata of a plain dataclass's field with the name of a constant."""
 
@@ -120,6 +132,11 @@ def limit(*, default: int, above: str = "") -> Any:
 def scale() -> Any:
     """Declare a field with the scale of a tensor."""
     return _field(_Scale(), None)
+
+
+def width(*, default: None) -> Any:
+    """Declare a field with the bits of weights' codes, or with None."""
+    return dataclasses.field(default=default, metadata={_KEY: _Width()})
 
 
 def _field(spec: Spec, default: Any) -> Any:
