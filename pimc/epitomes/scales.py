@@ -1,4 +1,4 @@
-"""8-bit epitomes: stored cells are quantised, so that the weights they stand for stay equal where they were."""
+"""Quantised epitomes: stored cells are quantised, so that the weights they stand for stay equal where they were."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.epitomes.codes import MOST
 from pimc.epitomes.found import Found
+from pimc.epitomes.steps import LARGEST, Cells, codes_of, steps_of
 
-__all__ = ["Quantised", "quantised_cells", "signal_to_noise"]
+__all__ = ["Precision", "Quantised", "quantised_cells", "quantised_weights", "signal_to_noise"]
 
 Array = npt.NDArray[Any]
 
-LARGEST = 127
+
+@dataclass(frozen=True)
+class Precision:
+    """How weights become codes of ``bits`` bits: ``fit`` as for `pimc.epitomes.steps`, a scale for each channel or one.
+
+    Channels that share cells share a scale all the same.
+    """
+
+    bits: int = MOST
+    fit: str = LARGEST
+    per_channel: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,30 +42,48 @@ class Quantised:
     per_channel_db: float
 
 
-def quantised_cells(found: Found, weights: Array) -> Quantised:
+def quantised_cells(found: Found, weights: Array, how: Precision | None = None) -> Quantised:
     """Quantise the cells of float weights [O, ...], symmetrically, factors of output channels (> 0) in their scales.
 
     Cells have one scale each, so channels that share a cell share a scale; others have their own.
     """
-    cells = found.stored(weights.astype(np.float64))
-    together = _together(found.index)
-    largest = np.zeros(len(weights))
+    how = how or Precision()
+    stored = found.stored(weights.astype(np.float64)).reshape(-1)
+    together = _together(found.index) if how.per_channel else np.zeros(len(weights), np.int64)
     held = found.index >= 0
-    reach = np.where(held, np.abs(cells.reshape(-1)[np.maximum(found.index, 0)]), 0)
-    np.maximum.at(largest, together, reach.reshape(len(weights), -1).max(axis=1))
-    scale = (np.where(largest > 0, largest, 1.0) / LARGEST)[together]
+    at = np.maximum(found.index, 0)
+    steps = steps_of(_cells(found, stored, together), how.bits, how.fit)[together]
     along = [-1, *[1] * (weights.ndim - 1)]
-    whole = np.where(held, cells.reshape(-1)[np.maximum(found.index, 0)], 0) / scale.reshape(along)
-    made = np.clip(np.rint(whole), -LARGEST, LARGEST).astype(np.int8)
-    real = (scale * found.factor).astype(np.float32)
-    own = np.abs(weights).reshape(len(weights), -1).max(axis=1) / LARGEST
-    own = np.where(own > 0, own, 1.0).reshape(along)
-    return Quantised(
-        made,
-        real,
-        signal_to_noise(weights, made * real.reshape(along)),
-        signal_to_noise(weights, np.rint(weights / own) * own),
-    )
+    made = np.where(held, codes_of(stored[at], steps.reshape(along), how.bits), 0).astype(np.int8)
+    real = (steps * found.factor).astype(np.float32)
+    alone = quantised_weights(weights, how) if len(np.unique(together)) < len(together) else None
+    snr = signal_to_noise(weights, made * real.reshape(along))
+    return Quantised(made, real, snr, snr if alone is None else alone.snr_db)
+
+
+def quantised_weights(weights: Array, how: Precision) -> Quantised:
+    """Quantise weights [O, ...] that are all cells of their own."""
+    outputs, values = len(weights), weights.astype(np.float64).reshape(-1)
+    channel = np.repeat(np.arange(outputs), values.size // max(1, outputs)) if how.per_channel else 0 * values
+    sets = outputs if how.per_channel else 1
+    set_of = channel.astype(np.int64)
+    steps = steps_of(Cells(values, np.ones(values.size), set_of, sets), how.bits, how.fit)
+    made = codes_of(values, steps[set_of], how.bits).astype(np.int8).reshape(weights.shape)
+    scale = np.broadcast_to(steps, (outputs,)).astype(np.float32)
+    snr = signal_to_noise(weights, made * scale.reshape(-1, *[1] * (weights.ndim - 1)))
+    return Quantised(made, scale, snr, snr)
+
+
+def _cells(found: Found, stored: Array, together: Array) -> Cells:
+    """The used cells: how many weights each stands for, by the square of their channels' factors, and its set."""
+    held = found.index >= 0
+    outputs = np.broadcast_to(np.arange(len(found.index)).reshape(-1, *[1] * (found.index.ndim - 1)), held.shape)[held]
+    cells = found.index[held]
+    counts = np.bincount(cells, np.square(found.factor)[outputs], stored.size)
+    set_of = np.zeros(stored.size, np.int64)
+    set_of[cells] = together[outputs]
+    used = counts > 0
+    return Cells(stored[used], counts[used], set_of[used], len(together))
 
 
 def _together(index: Array) -> Array:
