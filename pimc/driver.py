@@ -104,14 +104,17 @@ def lower(
     ``plan`` is a file with decisions that are forced (`pimc.passes.plan_file`); ``epitome`` as for `compile`.
     """
     from pimc.frontend import load_model
+    from pimc.frontend.planned import planned
     from pimc.passes.choose_ranges import needs_calibration
     from pimc.passes.manager import run_passes
-    from pimc.passes.plan_file import read_plan
+    from pimc.passes.plan_file import QUANTISE, read_plan
     from pimc_isa.extensions import load_extensions
 
     load_extensions()
-    forced = None if plan is None else read_plan(plan)
+    ours, forced = (None, None) if plan is None else read_plan(plan).split()
     hooks = hooks or Hooks()
+    if ours is not None:
+        quantiser = planned(ours.options.get(QUANTISE, {}), ours.decisions.get(QUANTISE, {}), quantiser)
     graph = load_model(
         model,
         calibration=calibration,

@@ -88,12 +88,36 @@ class Method(StrEnum):
     PERCENTILE = "percentile"
 
 
+class Scales(StrEnum):
+    """What a scale of weights is for."""
+
+    CHANNEL = "channel"
+    TENSOR = "tensor"
+
+
+class Fit(StrEnum):
+    """How a scale of weights follows from them."""
+
+    LARGEST = "largest"
+    SQUARES = "squares"
+
+
 class Quantiser:
     """What is decided of a float model's quantisation."""
 
-    def __init__(self, method: Method, percentile: float, keep_float: list[str] | None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        percentile: float,
+        keep_float: list[str] | None,
+        weight_bits: int | None,
+        weight_scales: Scales,
+        weight_fit: Fit,
+    ) -> None:
         self._given: dict[str, Any] = {"method": method.value, "percentile": percentile}
         self._given["keep_float"] = tuple(keep_float or ())
+        self._given |= {"weight_scales": weight_scales.value, "weight_fit": weight_fit.value}
+        self._given["weight_bits"] = weight_bits
 
     @property
     def options(self) -> QuantiserOptions:
@@ -168,6 +192,28 @@ with_quantiser = _Group(
                 typer.Option(metavar="NODE", help="A node that the host computes in float; repeatable."),
             ],
             None,
+        ),
+        (
+            "weight_bits",
+            Annotated[
+                int | None,
+                typer.Option(
+                    min=2,
+                    max=8,
+                    help="Bits of a float model's weights, the sign included; by layer in a plan file, [quantise].",
+                ),
+            ],
+            None,
+        ),
+        (
+            "weight_scales",
+            Annotated[Scales, typer.Option(help="A scale of weights for each channel, or for each layer.")],
+            Scales.CHANNEL,
+        ),
+        (
+            "weight_fit",
+            Annotated[Fit, typer.Option(help="Scales that hold the largest weight, or of the least squared error.")],
+            Fit.LARGEST,
         ),
     ),
     Quantiser,

@@ -13,7 +13,7 @@ from pimc.frontend.build import HEAD, Built
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_graph
 from pimc.frontend.macs import chip_macs, host_macs
-from pimc.frontend.quantise import QuantiserOptions
+from pimc.frontend.options import QuantiserOptions
 from pimc.frontend.source import Source
 from pimc_isa.extensions import load_extensions
 

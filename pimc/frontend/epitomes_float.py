@@ -2,7 +2,7 @@
 
 Before constants are folded, a layer that has an epitome gets its weights as a constant of its own; batch normalisation
 behind it goes into its weights, and its factors into the layer's. Behind the quantiser those weights are quantised
-anew: each stored cell once (`pimc.epitomes.scales`), so that integer weights are cells of an integer epitome.
+anew (`pimc.frontend.requantise`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from onnx import numpy_helper
 
 from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.found import LEAST, Found
-from pimc.epitomes.scales import Quantised, quantised_cells
-from pimc.frontend.epitomes import Choice, Layer, Structure, found_in, layers_of
+from pimc.frontend.epitomes import Choice, Layer, found_in, layers_of
 from pimc.frontend.source import Array, attributes, input_at
 
-__all__ = ["Held", "hold", "still_held", "tie"]
+__all__ = ["Held", "hold", "still_held"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,70 +131,3 @@ def _drop_unread(model: onnx.ModelProto, chains: WeightChains) -> None:
             model.graph.node.remove(node)
         else:
             read.update(node.input)
-
-
-def tie(made: onnx.ModelProto, clean: onnx.ModelProto, held: Mapping[str, Held]) -> dict[str, Structure]:
-    """Quantise the weights of held layers anew in the model ``made`` of ``clean``, in place.
-
-    Returns structures by the names of 8-bit weights. A layer that the quantiser left in float, or whose bias would not
-    fit 32 bits, stays as it is.
-    """
-    tied = {}
-    for node in made.graph.node if held else ():
-        name = input_at(node, 3).removesuffix("_quantized")
-        if name not in held or node.op_type not in _BIASES:
-            continue
-        layer = held[name]
-        cells = quantised_cells(layer.found, layer.weights)
-        if _Tied(made, clean, node).replace(cells, layer.outputs):
-            index = np.ascontiguousarray(np.moveaxis(layer.found.index, 0, layer.outputs))
-            lost = cells.per_channel_db - cells.snr_db
-            figures = (round(x, 2) + 0.0 if np.isfinite(x) else None for x in (cells.snr_db, lost))
-            tied[node.input[3]] = Structure(index, layer.found.shape, *figures)
-    return tied
-
-
-_BIASES = {"QLinearConv": 8, "QGemm": 6, "QLinearMatMul": -1}
-"""Places of biases among the inputs of quantised layers."""
-
-
-class _Tied:
-    """A quantised layer whose weights are to be replaced."""
-
-    def __init__(self, made: onnx.ModelProto, clean: onnx.ModelProto, node: onnx.NodeProto) -> None:
-        self.made, self.node = made, node
-        self.stored = {t.name: t for t in made.graph.initializer}
-        self.floats = {t.name: t for t in clean.graph.initializer}
-
-    def replace(self, cells: Quantised, outputs: int) -> bool:
-        """Put in cells for weights, with their scales and the bias at these; whether that can be."""
-        weights, scale, zero = self.node.input[3:6]
-        single = not self.stored[scale].dims
-        real = cells.scale[0] if single else cells.scale
-        if single and (cells.scale != real).any():
-            return False
-        place = _BIASES[self.node.op_type]
-        name = input_at(self.node, place) if place > 0 else ""
-        bias = self._bias(name, cells.scale) if name else None
-        if name and (bias is None or not (np.abs(bias) < 2**31).all()):
-            return False
-        self._store(weights, np.moveaxis(cells.weights, 0, outputs))
-        self._store(scale, np.asarray(real, np.float32))
-        self._store(zero, np.zeros(np.shape(real), np.int8))
-        if bias is not None:
-            self.node.input[place] = f"{weights}.bias"
-            tensor = numpy_helper.from_array(bias.astype(np.int32), self.node.input[place])
-            self.made.graph.initializer.append(tensor)
-        return True
-
-    def _store(self, name: str, array: Array) -> None:
-        self.stored[name].CopyFrom(numpy_helper.from_array(array, name))
-
-    def _bias(self, name: str, scale: Array) -> Array | None:
-        """The integers of a bias, as onnxruntime's quantiser makes them: at input scale times weight scale."""
-        given = self.floats.get(name.removesuffix("_quantized"))
-        if given is None:
-            return None
-        entry = numpy_helper.to_array(self.stored[self.node.input[1]]).astype(np.float32)
-        with np.errstate(all="ignore"):
-            return np.asarray(np.rint(numpy_helper.to_array(given) / (entry * scale).astype(np.float32)))

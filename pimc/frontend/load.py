@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
-from pimc.frontend.epitomes import EXACT, Choice, Structure
-from pimc.frontend.epitomes_float import tie
+from pimc.frontend.epitomes import EXACT, Choice
 from pimc.frontend.epitomes_int8 import fold_chains, structures
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.explicit import explicit_windows
@@ -21,9 +21,11 @@ from pimc.frontend.forms import settle_batch
 from pimc.frontend.halves import widen
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
+from pimc.frontend.options import QuantiserOptions
 from pimc.frontend.pairs import join_pairs
-from pimc.frontend.quantise import Prepared, QuantiserOptions, is_float, prepare, quantise
+from pimc.frontend.quantise import Prepared, is_float, prepare, quantise
 from pimc.frontend.read import read_model
+from pimc.frontend.requantise import Known, requantise
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.splits import split_to_slices
 from pimc.frontend.transposed import untranspose
@@ -128,8 +130,8 @@ def quantised_graph(
     keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
     for _ in range(ROUNDS):
         made = quantise(prepared, say, keep)
-        tied = tie(made, prepared.model, prepared.held)
-        read, built = _lowered(made, say, tied, unbatched=unbatched)
+        known = requantise(made, prepared.model, prepared.held, prepared.precisions)
+        read, built = _lowered(made, say, known, unbatched=unbatched)
         fresh = quantised_on_host(built) - keep
         if not fresh:
             break
@@ -137,21 +139,21 @@ def quantised_graph(
     fidelity = None
     if compare and not is_float(read.model):
         fidelity = compare_with_float(model, read.model, prepared.arrays, say)
+    if known.layers:
+        built.graph.meta["weight_bits"] = json.dumps(known.layers, sort_keys=True)
     return replace(read, was_float=True, fidelity=fidelity), built
 
 
 def _kept_on_host(prepared: Prepared, say: Progress) -> set[str]:
     """Nodes that the host computes, found on a draft of the quantised model."""
-    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, {}, unbatched=False)[1])
+    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, Known(), unbatched=False)[1])
 
 
-def _lowered(
-    made: onnx.ModelProto, say: Progress, found: Mapping[str, Structure], *, unbatched: bool
-) -> tuple[Quantised, Built]:
+def _lowered(made: onnx.ModelProto, say: Progress, known: Known, *, unbatched: bool) -> tuple[Quantised, Built]:
     admit_quantised(made)
     read = _finished(made, None, unbatched=unbatched)
     say("lowering")
-    return read, build(read.model, found)
+    return read, build(read.model, known.structures, known.bits)
 
 
 def _read(

@@ -7,19 +7,18 @@ integers at every optimisation level and whichever tensors are outputs, so all o
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from pimc.epitomes.scales import Precision
 from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range, widen_averages
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
 from pimc.frontend.epitomes import OFF, Choice
@@ -27,12 +26,15 @@ from pimc.frontend.epitomes_float import Held, hold, still_held
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
 from pimc.frontend.moving import MOVING
+from pimc.frontend.names import kept
+from pimc.frontend.options import QuantiserOptions, WeightScales
+from pimc.frontend.precisions import precisions_of
 from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
 from pimc.frontend.rules import ELEMENTWISE, RULES
 from pimc.frontend.shapes import free_batch, model_inputs
 
-__all__ = ["CalibrationMethod", "Prepared", "QuantiserOptions", "is_float", "prepare", "quantise"]
+__all__ = ["Prepared", "is_float", "prepare", "quantise"]
 
 UNWANTED = ["FusionGemm"]
 """Fusions of onnxslim that are left out: it reshapes the images of a batch into one; `join` does it without."""
@@ -74,33 +76,13 @@ def is_float(model: onnx.ModelProto) -> bool:
     return not kinds & _QUANTISED_MARKS and not any(k.startswith(("QLinear", "QGemm")) for k in kinds)
 
 
-class CalibrationMethod(StrEnum):
-    """How the range of an activation follows from the values it takes on calibration images."""
-
-    MINMAX = "minmax"
-    ENTROPY = "entropy"
-    PERCENTILE = "percentile"
-
-
-@dataclass(frozen=True)
-class QuantiserOptions:
-    """What a user decides of the quantisation of a float model.
-
-    ``method``: ranges hold all values, or cut outliers by the least loss of entropy, or all but a share of
-    (100 - ``percentile``) %. ``keep_float`` names nodes that are not quantised; the host computes them.
-    """
-
-    method: CalibrationMethod | str = CalibrationMethod.MINMAX
-    percentile: float = 99.999
-    keep_float: Sequence[str] = ()
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards.
 
     ``keep`` names its nodes that stay in float whatever happens; ``held`` are layers with epitomes, by their weights;
-    ``ranges`` are of its tensors, by what is quantised.
+    ``precisions`` of weights are not onnxruntime's, by the layer's node; ``ranges`` are of its tensors, by what is
+    quantised.
     """
 
     model: onnx.ModelProto
@@ -110,7 +92,13 @@ class Prepared:
     options: QuantiserOptions
     keep: frozenset[str]
     held: Mapping[str, Held] = field(default_factory=dict)
+    precisions: Mapping[str, Precision] = field(default_factory=dict)
     ranges: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether every output channel has a scale for its weights."""
+        return self.options.weight_scales == WeightScales.CHANNEL
 
     @property
     def asks_the_host(self) -> bool:
@@ -146,42 +134,10 @@ def prepare(
     say("cleaning up the float model")
     with _quiet():
         clean, held = _clean(model, choice or Choice.read(OFF), batch=batch)
-    keep = _kept(options.keep_float, model, clean)
+    keep = kept(options.keep_float, model, clean)
     unread = _take_unread(model, clean)
-    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep, held)
-
-
-def _kept(names: Sequence[str], model: onnx.ModelProto, clean: onnx.ModelProto) -> frozenset[str]:
-    """Nodes of the clean model that compute what nodes of the user's do. Raises FrontendError for what is not there."""
-    made = {output: node for node in clean.graph.node for output in node.output}
-    given = {node.name: node for node in model.graph.node if node.name}
-    there = {node.name for node in clean.graph.node}
-    kept = set()
-    for name in names:
-        heirs = {name} & there or _heirs(given[name], model, made) if name in given else set()
-        if name not in given:
-            near = difflib.get_close_matches(name, given, 3, 0.4)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-            raise FrontendError(f"The model has no node {name!r} to be kept in float{hint}")
-        if not heirs:
-            raise FrontendError(f"Node {name!r} cannot be kept in float: it is folded into its neighbours.")
-        kept |= heirs
-    return frozenset(kept)
-
-
-def _heirs(node: onnx.NodeProto, model: onnx.ModelProto, made: dict[str, onnx.NodeProto]) -> set[str]:
-    """The node of the clean model into which ``node`` and those behind it were folded: BatchNormalization, mostly."""
-    kind, seen = node.op_type, set[str]()
-    while node.output[0] not in seen:
-        seen.add(node.output[0])
-        if node.output[0] in made:
-            heir = made[node.output[0]]
-            return {heir.name} if heir.op_type == kind else set()
-        readers = [n for n in model.graph.node if node.output[0] in n.input]
-        if len(readers) != 1:
-            return set()
-        node = readers[0]
-    return set()
+    precisions = precisions_of(options, model, clean)
+    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep, held, precisions)
 
 
 def quantise(
@@ -195,7 +151,8 @@ def quantise(
     say("quantising")
     with _quiet():
         result = onnx.ModelProto()
-        result.CopyFrom(_Quantiser(prepared, say, per_channel=not draft).tried({*keep, *prepared.keep}))
+        quantiser = _Quantiser(prepared, say, per_channel=not draft and prepared.per_channel)
+        result.CopyFrom(quantiser.tried({*keep, *prepared.keep}))
     inputs = {v.name: v for v in result.graph.input} | prepared.unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in prepared.inputs)

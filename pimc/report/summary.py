@@ -19,7 +19,8 @@ def summary(program: Program) -> dict[str, Any]:
 
     ``quantisation``: how the quantised model compares with the float one it was made of; None for one that came
     quantised. ``epitomes``: by layer the shape of the stored matrix, the weights it stands for, signal to noise of
-    weights quantised so and what that is below scales by channel, dB; None where none was found. ``clipping``: the
+    weights quantised so and what that is below scales by channel, dB; None where none was found. ``weight_bits``: bits
+    of weights by layer, None where nobody chose them. ``clipping``: the
     share of each layer's sums that its converters clip on the calibration images, the worst first; None where no range
     was chosen from images.
     """
@@ -37,6 +38,7 @@ def summary(program: Program) -> dict[str, Any]:
         "crossbar_macs_share": json.loads(program.meta.get("crossbar_macs_share", "null")),
         "quantisation": json.loads(program.meta.get("quantisation", "null")),
         "epitomes": json.loads(program.meta.get("epitomes", "null")),
+        "weight_bits": json.loads(program.meta.get("weight_bits", "null")),
         "clipping": clipping(program),
     }
 

@@ -257,6 +257,8 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
     typer.echo(text + (f", {percent(share)} of the multiplications on crossbars" if share is not None else ""))
     if values["epitomes"]:
         typer.echo(_epitomes(values["epitomes"]))
+    if values["weight_bits"]:
+        typer.echo(_widths(values["weight_bits"]))
     if values["clipping"] is not None:
         typer.echo(_clipping(values["clipping"]))
     if values["quantisation"]:
@@ -275,6 +277,15 @@ def _epitomes(layers: dict[str, dict[str, Any]]) -> str:
     worst = max(lost, key=lambda name: lost[name], default="")
     text = f"epitomes: {counted(len(layers), 'layer')}, {weights / cells:.3g} weights for each cell that is stored"
     return text + (f"; against scales by channel at most {lost[worst]:.2g} dB, in {worst}" if worst else "")
+
+
+def _widths(layers: dict[str, int]) -> str:
+    """How many layers have weights of how many bits."""
+    from pimc.cli.output import counted
+
+    widths = sorted(set(layers.values()), reverse=True)
+    parts = (f"{bits} bits in {counted(list(layers.values()).count(bits), 'layer')}" for bits in widths)
+    return f"weights: {', '.join(parts)}"
 
 
 def _clipping(layers: dict[str, float]) -> str:

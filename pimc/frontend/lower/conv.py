@@ -237,6 +237,7 @@ def _emit(
         y_zero=out.one_zero + like.offset,
         lo=lo,
         hi=hi,
+        bits=lw.bits.get(weights.tensor),
         **weights_of.constants(),
         **window,
     )
