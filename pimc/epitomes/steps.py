@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 LARGEST, SQUARES = "largest", "squares"
 """How steps are chosen: so that the largest cell has the largest code, or for the least squared error."""
 
-CUTS = np.linspace(1.0, 0.3, 15)
+CUTS = np.geomspace(1.0, 0.05, 40)
 """Shares of the step of the largest cell from which the least error is looked for."""
 
 ROUNDS = 4

@@ -139,8 +139,8 @@ def quantised_graph(
     fidelity = None
     if compare and not is_float(read.model):
         fidelity = compare_with_float(model, read.model, prepared.arrays, say)
-    if known.layers:
-        built.graph.meta["weight_bits"] = json.dumps(known.layers, sort_keys=True)
+    if known.bits:
+        built.graph.meta["weight_bits"] = json.dumps(known.widths, sort_keys=True)
     return replace(read, was_float=True, fidelity=fidelity), built
 
 
@@ -153,7 +153,7 @@ def _lowered(made: onnx.ModelProto, say: Progress, known: Known, *, unbatched: b
     admit_quantised(made)
     read = _finished(made, None, unbatched=unbatched)
     say("lowering")
-    return read, build(read.model, known.structures, known.bits)
+    return read, build(read.model, *known.by_weights(read.model))
 
 
 def _read(

@@ -29,7 +29,7 @@ def kept(names: Sequence[str], model: onnx.ModelProto, clean: onnx.ModelProto) -
 
 def meant(name: str, known: Iterable[str]) -> str:
     """The end of a sentence on a name that is not known."""
-    near = difflib.get_close_matches(name, list(known), 3, 0.4)
+    near = difflib.get_close_matches(name, list(dict.fromkeys(known)), 3, 0.4)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
 
 

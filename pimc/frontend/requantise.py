@@ -24,14 +24,22 @@ __all__ = ["Known", "requantise"]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of layers by the names of their 8-bit weights: structures, and bits of their codes.
-
-    ``layers``: these bits by the layer's name.
-    """
+    """What is known of layers by their results: structures, and bits of their codes; ``names`` of the latter."""
 
     structures: Mapping[str, Structure] = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
-    layers: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def by_weights(self, model: onnx.ModelProto) -> tuple[dict[str, Structure], dict[str, int]]:
+        """Both by the tensors of the layers' weights, whose names are final in this model."""
+        weights = {node.output[0]: node.input[3] for node in model.graph.node if node.op_type in _BIASES}
+        structures = {weights[result]: structure for result, structure in self.structures.items()}
+        return structures, {weights[result]: bits for result, bits in self.bits.items()}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Bits by the name of the layer."""
+        return {self.names[result]: bits for result, bits in self.bits.items()}
 
 
 def requantise(
@@ -44,7 +52,7 @@ def requantise(
     """
     structures: dict[str, Structure] = {}
     bits: dict[str, int] = {}
-    named: dict[str, int] = {}
+    names: dict[str, str] = {}
     layers = {layer.name: layer for layer in layers_of(clean)} if precisions else {}
     for node in made.graph.node if held or precisions else ():
         if node.op_type not in _BIASES:
@@ -52,12 +60,12 @@ def requantise(
         layer, how = held.get(input_at(node, 3).removesuffix("_quantized")), precisions.get(_name(node))
         new = _Replaced(made, clean, node)
         if layer is not None and (structure := new.tied(layer, how)) is not None:
-            structures[node.input[3]] = structure
+            structures[node.output[0]] = structure
         elif how is not None and not new.dense(layers[_name(node)], how):
             raise FrontendError(f"Layer {_name(node)!r} cannot have weights of {how.bits} bits: its bias is too large.")
         if how is not None:
-            bits[node.input[3]] = named[_name(node).lstrip("/")] = how.bits
-    return Known(structures, bits, named)
+            bits[node.output[0]], names[node.output[0]] = how.bits, _name(node).lstrip("/")
+    return Known(structures, bits, names)
 
 
 def _name(node: onnx.NodeProto) -> str:
