@@ -9,6 +9,7 @@ rounds, relative to dense. W[128, 192, 3, 3] from E[96, 96, 3, 3]: 21 crossbars 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -109,6 +110,22 @@ def test_an_aligned_epitome_costs_the_cells_and_conversions_of_the_dense_layer(e
     assert folded["merge_add"] - dense["merge_add"] == positions * again * 96
     inputs, sums = 2 * 9 * 64 - 9 * 64, 2 * again * 4 * 96
     assert folded["memory_byte"] - dense["memory_byte"] == positions * (inputs + sums)
+
+
+def test_crossbars_by_bits(epitomes: ModuleType) -> None:
+    """Pairs of columns for each slice: 4, 4, 3, 2 and 1 for weights of 9, 8, 7, 5 and 3 bits; folds as before."""
+    lines = [json.loads(line) for line in epitomes.widths("resnet50", 256, epitomes.WIDTHS, [(1024, 256)])]
+    assert [line["pairs"] for line in lines] == [4, 4, 3, 2, 1] * 2
+    assert [line["by_slices"] for line in lines] == [
+        *(2 * pairs * 422 for pairs in (4, 4, 3, 2, 1)),
+        *(2 * pairs * 168 for pairs in (4, 4, 3, 2, 1)),
+    ]
+    graph = epitomes.woven("resnet50", (256, 256), (256, 256))
+    shapes = [graph.constants[op.weights].shape for op in graph.of(Conv)]
+    for line in lines[:5]:
+        across = 256 // (2 * line["pairs"])
+        assert line["arrays"] == sum(ceil(prod(s[1:]) / 256) * ceil(s[0] / across) for s in shapes)
+    assert [line["arrays"] for line in lines[5:]] == [1190, 1190, 1035, 595, 304]
 
 
 @pytest.mark.slow
