@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimc.epitomes.scales import Precision
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
@@ -35,7 +36,7 @@ from pimc.ir.graph import Graph
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Progress", "load_model", "quantised_graph"]
+__all__ = ["Progress", "load_model", "lowered", "opened", "quantised_graph", "settle"]
 
 Progress = Callable[[str], None]
 
@@ -114,7 +115,7 @@ def quantised_graph(
     """
     choice = Choice.read(epitome)
     say("reading the model")
-    model, data, unbatched = _read(source, input_shapes)
+    model, data, unbatched = opened(source, input_shapes)
     if not is_float(model):
         if quantiser is not None and quantiser != QuantiserOptions():
             raise FrontendError("The model is quantised already: no method and no nodes to keep in float apply to it.")
@@ -127,21 +128,49 @@ def quantised_graph(
         say("lowering")
         return read, build(read.model, found)
     prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser, choice=choice)
-    keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
-    for _ in range(ROUNDS):
-        made = quantise(prepared, say, keep)
-        known = requantise(made, prepared.model, prepared.held, prepared.precisions)
-        read, built = _lowered(made, say, known, unbatched=unbatched)
-        fresh = quantised_on_host(built) - keep
-        if not fresh:
-            break
-        keep |= fresh
+    settled = settle(prepared, say, unbatched=unbatched)
+    read, built = settled.read, settled.built
+    if settled.known.bits:
+        built.graph.meta["weight_bits"] = json.dumps(settled.known.widths, sort_keys=True)
     fidelity = None
     if compare and not is_float(read.model):
         fidelity = compare_with_float(model, read.model, prepared.arrays, say)
-    if known.bits:
-        built.graph.meta["weight_bits"] = json.dumps(known.widths, sort_keys=True)
     return replace(read, was_float=True, fidelity=fidelity), built
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A float model, quantised, and its graph; ``base`` is what it was before weights were quantised anew."""
+
+    base: onnx.ModelProto
+    read: Quantised
+    built: Built
+    known: Known
+
+
+def settle(prepared: Prepared, say: Progress, *, unbatched: bool) -> Settled:
+    """Quantise a float model; anew as long as operators turn out to be the host's, which stay in float then."""
+    keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
+    for _ in range(ROUNDS):
+        made = quantise(prepared, say, keep)
+        settled = Settled(made, *lowered(prepared, made, prepared.precisions, say, unbatched=unbatched))
+        fresh = quantised_on_host(settled.built) - keep
+        if not fresh:
+            break
+        keep |= fresh
+    return settled
+
+
+def lowered(
+    prepared: Prepared, made: onnx.ModelProto, precisions: Mapping[str, Precision], say: Progress, *, unbatched: bool
+) -> tuple[Quantised, Built, Known]:
+    """The quantised model ``made`` with these precisions of weights, and its graph; ``made`` stays as it is."""
+    import onnx
+
+    model = onnx.ModelProto()
+    model.CopyFrom(made)
+    known = requantise(model, prepared.model, prepared.held, precisions)
+    return *_lowered(model, say, known, unbatched=unbatched), known
 
 
 def _kept_on_host(prepared: Prepared, say: Progress) -> set[str]:
@@ -156,7 +185,7 @@ def _lowered(made: onnx.ModelProto, say: Progress, known: Known, *, unbatched: b
     return read, build(read.model, *known.by_weights(read.model))
 
 
-def _read(
+def opened(
     source: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None
 ) -> tuple[onnx.ModelProto, bytes | None, bool]:
     """The model in forms that the rest can work on, its bytes if they are those given, and whether it has no images."""

@@ -114,6 +114,12 @@ class Prepared:
         """The images of inputs that some node reads."""
         return {name: array for name, array in self.arrays.items() if name not in self.unread}
 
+    def feeds(self, images: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """These images, or the first of them, as many at a time as the model takes."""
+        several = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.model))
+        arrays = {name: array[:images] for name, array in self.read.items()}
+        return batches(arrays, None if several else 1)
+
 
 def prepare(
     model: onnx.ModelProto,
@@ -285,9 +291,8 @@ class _Quantiser:
             "entropy": {"num_bins": ENTROPY_BINS},
             "percentile": {"percentile": options.percentile, "symmetric": False},
         }
-        open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.prepared.model))
         arrays = self.prepared.read
-        reader = _Reader(batches(arrays, None if open_batch else 1), image_count(arrays), self.say)
+        reader = _Reader(self.prepared.feeds(), image_count(arrays), self.say)
         calibrator = create_calibrator(
             path,
             kinds,

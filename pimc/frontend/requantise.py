@@ -19,7 +19,7 @@ from pimc.frontend.epitomes_float import Held
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.source import Array, input_at
 
-__all__ = ["Known", "requantise"]
+__all__ = ["Known", "quantised_layers", "requantise"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def requantise(
         if how is not None:
             bits[node.output[0]], names[node.output[0]] = how.bits, _name(node).lstrip("/")
     return Known(structures, bits, names)
+
+
+def quantised_layers(made: onnx.ModelProto) -> set[str]:
+    """Names of the layers that the quantiser made 8-bit ones of."""
+    return {_name(node) for node in made.graph.node if node.op_type in _BIASES}
 
 
 def _name(node: onnx.NodeProto) -> str:
