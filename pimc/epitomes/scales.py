@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pimc.epitomes.codes import MOST
 from pimc.epitomes.found import Found
+from pimc.epitomes.shifts import Blocks, places_of, shifted
 from pimc.epitomes.steps import LARGEST, Cells, codes_of, steps_of
 
 __all__ = ["Precision", "Quantised", "quantised_cells", "quantised_weights", "signal_to_noise"]
@@ -21,12 +22,13 @@ Array = npt.NDArray[Any]
 class Precision:
     """How weights become codes of ``bits`` bits: ``fit`` as for `pimc.epitomes.steps`, a scale for each channel or one.
 
-    Channels that share cells share a scale all the same.
+    Channels that share cells share a scale all the same. ``blocks``: of cells whose scales may differ by powers of two.
     """
 
     bits: int = MOST
     fit: str = LARGEST
     per_channel: bool = True
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,40 +52,47 @@ def quantised_cells(found: Found, weights: Array, how: Precision | None = None) 
     how = how or Precision()
     stored = found.stored(weights.astype(np.float64)).reshape(-1)
     together = _together(found.index) if how.per_channel else np.zeros(len(weights), np.int64)
-    held = found.index >= 0
-    at = np.maximum(found.index, 0)
-    steps = steps_of(_cells(found, stored, together), how.bits, how.fit)[together]
-    along = [-1, *[1] * (weights.ndim - 1)]
-    made = np.where(held, codes_of(stored[at], steps.reshape(along), how.bits), 0).astype(np.int8)
-    real = (steps * found.factor).astype(np.float32)
+    used, cells = _cells(found, stored, together)
+    codes = np.zeros(stored.size, np.int8)
+    codes[used], steps = _quantised(cells, np.divmod(used, max(1, found.shape[1])), how)
+    made = np.where(found.index >= 0, codes[np.maximum(found.index, 0)], np.int8(0))
+    real = (steps[together] * found.factor).astype(np.float32)
     alone = quantised_weights(weights, how) if len(np.unique(together)) < len(together) else None
-    snr = signal_to_noise(weights, made * real.reshape(along))
+    snr = signal_to_noise(weights, made * real.reshape(-1, *[1] * (weights.ndim - 1)))
     return Quantised(made, real, snr, snr if alone is None else alone.snr_db)
 
 
 def quantised_weights(weights: Array, how: Precision) -> Quantised:
-    """Quantise weights [O, ...] that are all cells of their own."""
-    outputs, values = len(weights), weights.astype(np.float64).reshape(-1)
-    channel = np.repeat(np.arange(outputs), values.size // max(1, outputs)) if how.per_channel else 0 * values
-    sets = outputs if how.per_channel else 1
-    set_of = channel.astype(np.int64)
-    steps = steps_of(Cells(values, np.ones(values.size), set_of, sets), how.bits, how.fit)
-    made = codes_of(values, steps[set_of], how.bits).astype(np.int8).reshape(weights.shape)
-    scale = np.broadcast_to(steps, (outputs,)).astype(np.float32)
+    """Quantise weights [O, I, ...] that are all cells of their own."""
+    values, places = weights.astype(np.float64).reshape(-1), places_of(weights.shape)
+    set_of = places[1] if how.per_channel else np.zeros(values.size, np.int64)
+    cells = Cells(values, np.ones(values.size), set_of, len(weights) if how.per_channel else 1)
+    codes, steps = _quantised(cells, places, how)
+    made, scale = codes.reshape(weights.shape), np.broadcast_to(steps, len(weights)).astype(np.float32)
     snr = signal_to_noise(weights, made * scale.reshape(-1, *[1] * (weights.ndim - 1)))
     return Quantised(made, scale, snr, snr)
 
 
-def _cells(found: Found, stored: Array, together: Array) -> Cells:
-    """The used cells: how many weights each stands for, by the square of their channels' factors, and its set."""
+def _quantised(cells: Cells, places: tuple[Array, Array], how: Precision) -> tuple[Array, Array]:
+    """Codes s8 [n] of cells at these rows and columns, and steps [sets]."""
+    if how.blocks is not None:
+        codes, steps = shifted(cells, how.blocks.of(*places), how.bits, how.fit)
+    else:
+        steps = steps_of(cells, how.bits, how.fit)
+        codes = codes_of(cells.values, steps[cells.set_of], how.bits)
+    return codes.astype(np.int8), steps
+
+
+def _cells(found: Found, stored: Array, together: Array) -> tuple[Array, Cells]:
+    """The numbers of the used cells, and these: they stand for weights by the squares of their channels' factors."""
     held = found.index >= 0
     outputs = np.broadcast_to(np.arange(len(found.index)).reshape(-1, *[1] * (found.index.ndim - 1)), held.shape)[held]
     cells = found.index[held]
     counts = np.bincount(cells, np.square(found.factor)[outputs], stored.size)
     set_of = np.zeros(stored.size, np.int64)
     set_of[cells] = together[outputs]
-    used = counts > 0
-    return Cells(stored[used], counts[used], set_of[used], len(together))
+    used = np.flatnonzero(counts)
+    return used, Cells(stored[used], counts[used], set_of[used], len(together))
 
 
 def _together(index: Array) -> Array:

@@ -43,7 +43,9 @@ class QuantiserOptions:
     ``weight_bits``: bits of weights with their sign, 2 to 8, of all layers, or of those whose names fit, the first
     name that does (a node of the model, a layer of the program, or a pattern with ``*``); others have 8.
     ``weight_scales``: one for each output channel of a layer, or for the whole layer. ``weight_fit``: scales so that
-    the largest weight is held, or so that the squared error is least.
+    the largest weight is held, or so that the squared error is least. ``weight_blocks``: rows and columns of blocks of
+    a layer's stored weights whose scales may differ by powers of two, where weights have fewer than 8 bits; codes times
+    these take up 8 bits on the chip, so this shows what such scales would bring, and saves nothing.
     """
 
     method: CalibrationMethod | str = CalibrationMethod.MINMAX
@@ -52,3 +54,4 @@ class QuantiserOptions:
     weight_bits: int | Mapping[str, int] | None = None
     weight_scales: WeightScales | str = WeightScales.CHANNEL
     weight_fit: WeightFit | str = WeightFit.LARGEST
+    weight_blocks: tuple[int, int] | None = None

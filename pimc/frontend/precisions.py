@@ -9,6 +9,7 @@ import onnx
 
 from pimc.epitomes.codes import FEWEST, MOST
 from pimc.epitomes.scales import Precision
+from pimc.epitomes.shifts import Blocks
 from pimc.frontend.epitomes import Layer, layers_of
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.names import heirs_of, meant
@@ -28,10 +29,20 @@ def precisions_of(options: QuantiserOptions, model: onnx.ModelProto, clean: onnx
     bits = _bits(options.weight_bits, layers, model, clean)
     if fit != WeightFit.LARGEST:
         bits = {layer.name: bits.get(layer.name, MOST) for layer in layers}
-    per_channel = scales == WeightScales.CHANNEL
-    found = {name: Precision(width, str(fit), per_channel) for name, width in bits.items()}
+    per_channel, blocks = scales == WeightScales.CHANNEL, _blocks(options.weight_blocks, bits)
+    found = {name: Precision(width, str(fit), per_channel, blocks) for name, width in bits.items()}
     _refuse_shared(layers, found)
     return found
+
+
+def _blocks(given: tuple[int, int] | None, bits: Mapping[str, int]) -> Blocks | None:
+    if given is None:
+        return None
+    if len(given) != 2 or min(given) < 1:
+        raise FrontendError(f"weight_blocks={given} are no blocks. Give rows and columns of a crossbar, as 128, 32.")
+    if min(bits.values(), default=MOST) == MOST:
+        raise FrontendError(f"weight_blocks need weights of fewer than {MOST} bits: give weight_bits, too.")
+    return Blocks(*given)
 
 
 def _known(kind: type[WeightFit | WeightScales], given: str, option: str) -> str:

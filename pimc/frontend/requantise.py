@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from pimc.epitomes.codes import MOST
 from pimc.epitomes.scales import Precision, Quantised, quantised_cells, quantised_weights
 from pimc.frontend.epitomes import Layer, Structure, layers_of
 from pimc.frontend.epitomes_float import Held
@@ -24,22 +25,20 @@ __all__ = ["Known", "quantised_layers", "requantise"]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of layers by their results: structures, and bits of their codes; ``names`` of the latter."""
+    """What is known of layers by their results: structures, and bits of the int8 codes.
+
+    ``widths`` are those that were asked for, by the layer's name: without the powers of two of blocks.
+    """
 
     structures: Mapping[str, Structure] = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def by_weights(self, model: onnx.ModelProto) -> tuple[dict[str, Structure], dict[str, int]]:
         """Both by the tensors of the layers' weights, whose names are final in this model."""
         weights = {node.output[0]: node.input[3] for node in model.graph.node if node.op_type in _BIASES}
         structures = {weights[result]: structure for result, structure in self.structures.items()}
         return structures, {weights[result]: bits for result, bits in self.bits.items()}
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Bits by the name of the layer."""
-        return {self.names[result]: bits for result, bits in self.bits.items()}
 
 
 def requantise(
@@ -52,7 +51,7 @@ def requantise(
     """
     structures: dict[str, Structure] = {}
     bits: dict[str, int] = {}
-    names: dict[str, str] = {}
+    widths: dict[str, int] = {}
     layers = {layer.name: layer for layer in layers_of(clean)} if precisions else {}
     for node in made.graph.node if held or precisions else ():
         if node.op_type not in _BIASES:
@@ -64,8 +63,9 @@ def requantise(
         elif how is not None and not new.dense(layers[_name(node)], how):
             raise FrontendError(f"Layer {_name(node)!r} cannot have weights of {how.bits} bits: its bias is too large.")
         if how is not None:
-            bits[node.output[0]], names[node.output[0]] = how.bits, _name(node).lstrip("/")
-    return Known(structures, bits, names)
+            bits[node.output[0]] = how.bits if how.blocks is None else MOST
+            widths[_name(node).lstrip("/")] = how.bits
+    return Known(structures, bits, widths)
 
 
 def quantised_layers(made: onnx.ModelProto) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,18 @@ def test_programs_equal_onnxruntime(options: dict[str, str], fit: str) -> None:
     assert program.verify(images=2).verdict == "PASS"
 
 
+def test_blocks_are_exact_and_take_the_cells_of_8_bits() -> None:
+    quantiser = QuantiserOptions(weight_bits=3, weight_scales="tensor", weight_blocks=(9, 2))
+    program = pimc.compile(two_layers(), calibration={"x": images()}, quantiser=quantiser, replication="none")
+    assert [flow.name for flow in program.program.flows] == ["isaac8"]
+    assert json.loads(program.program.meta["weight_bits"]) == {"c": 3, "second": 3}
+    assert program.verify(images=2).verdict == "PASS"
+    graph = loaded(weight_bits=3, weight_scales="tensor", weight_blocks=(9, 2))
+    codes = {abs(int(code)) for op in graph.of(Conv) for code in np.unique(graph.constants[op.weights])}
+    assert max(codes) > 3
+    assert codes <= {q << k for q in range(4) for k in range(6)}
+
+
 def test_nothing_changes_unless_asked() -> None:
     assert bits_of(loaded()) == [None, None]
     a, b = loaded(), loaded(weight_bits=8)
@@ -106,6 +119,8 @@ def test_layers_by_name_pattern_and_plan() -> None:
         ({"weight_bits": {"secnd": 3}}, r"no layer 'secnd' .* did you mean 'second'\?"),
         ({"weight_bits": {"norm": 3}}, "no layer 'norm'"),
         ({"weight_fit": "best"}, "weight_fit='best' does not exist. Choose largest or squares"),
+        ({"weight_bits": 3, "weight_blocks": (0, 2)}, "are no blocks"),
+        ({"weight_blocks": (9, 2)}, "need weights of fewer than 8 bits: give weight_bits, too"),
         ({"weight_scales": "row"}, "weight_scales='row' does not exist. Choose channel or tensor"),
     ],
 )
