@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pimc.epitomes.codes import FEWEST, MOST, largest_code, least_bits
+from pimc.epitomes.epitome import reconstruct, tiled_index
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
@@ -27,6 +28,7 @@ from pimc_isa.energy import program_counts
 from pimc_isa.engines import step
 from pimc_isa.engines.values import Executor
 from pimc_isa.program import Program
+from tests.properties.epitome_nets import attach
 from tests.unit.passes.graphs import Net
 
 TARGETS: dict[str, dict[str, Any]] = {
@@ -137,6 +139,46 @@ def test_only_what_is_asked_for() -> None:
     assert [op.bits for op in done.of(Conv)] == [None, 8, 8]
     with pytest.raises(PassError, match="use given or fit"):
         ChooseFlows(weight_bits="few").apply(graph, target_of("isaac"))
+
+
+def narrow_epitome(bits: int) -> Graph:
+    """A convolution whose weights are cells of an epitome of 48 x 40, in codes of so many bits."""
+    made = Net((4, 4, 16), 1)
+    name = made.conv(made.x, 96)
+    graph = made.finish(name)
+    index = tiled_index((96, 3, 3, 16), (48, 40), (48, 40), wraps=False)
+    attach(graph, name, index, (48, 40))
+    top = largest_code(bits)
+    graph.constants[f"{name}.e"] = np.random.default_rng(3).integers(-top, top + 1, (48, 40)).astype(np.int8)
+    op = next(iter(graph.of(Conv)))
+    graph.constants[op.weights] = reconstruct(graph.constants[f"{name}.e"], index)
+    return graph
+
+
+@pytest.mark.parametrize("label", ["isaac", "isaac differential"])
+def test_folded_epitomes_have_narrow_flows(label: str) -> None:
+    arrays = []
+    for bits in (8, 3):
+        graph = narrow_epitome(bits)
+        program, _ = compiled(graph, label)
+        assert program.rounds
+        for engine in (lambda x, p=program: Executor(p).run(x).outputs, lambda x, p=program: step.run(p, x, 2).outputs):
+            want, made = image(graph, engine)
+            np.testing.assert_array_equal(made, want)
+        arrays.append(arrays_of_one_copy(program))
+    assert arrays[0] > arrays[1] == 1
+
+
+def test_cells_that_no_weight_is_count_too() -> None:
+    """Crossbars hold them; flows must."""
+    graph = narrow_epitome(3)
+    op = next(iter(graph.of(Conv)))
+    assert op.epitome is not None
+    graph.constants[op.epitome] = np.vstack([graph.constants[op.epitome], np.full((1, 40), 50, np.int8)])
+    verify(graph)
+    assert least_bits(graph.constants[op.weights]) == 3
+    done = ChooseFlows(weight_bits="fit").apply(graph, target_of("isaac"))
+    assert [op.bits for op in done.of(Conv)] == [7]
 
 
 def test_a_target_without_narrow_flows_says_so() -> None:
