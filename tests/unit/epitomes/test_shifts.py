@@ -63,15 +63,16 @@ def test_errors_with_and_without(fit: str) -> None:
 
 
 def test_cells_of_an_epitome_count_as_often_as_they_are_used() -> None:
-    """A row that is used a thousand times decides the shift of its block."""
-    index = np.concatenate([np.zeros((1, 1000)), np.arange(1, 1001)[None]], axis=0).astype(np.int32).reshape(1, 2000)
-    cells = np.full((1001, 1), 0.9)
-    cells[0], cells[-1] = 0.13, 1.0
-    found = Found((1001, 1), index, np.ones(1))
-    often = quantised_cells(found, found.rebuilt(cells), Precision(3, blocks=Blocks(1, 1)))
-    real = often.weights * often.scale[:, None]
-    assert abs(real[0, 0] - 0.13) < 0.04
-    assert abs(quantised_cells(found, found.rebuilt(cells), Precision(3)).weights[0, 0]) == 0
+    """A small cell that a thousand weights are decides the shift of its block, a large one is cut for it."""
+    index = np.array([[0] * 1000 + [1]], np.int32)
+    cells = np.array([[0.13], [1.0]])
+    how = Precision(3, blocks=Blocks(2, 1))
+    for used, small in ((index, 3), (index[:, -2:], 0)):
+        found = Found((2, 1), used, np.ones(1))
+        made = quantised_cells(found, found.rebuilt(cells), how)
+        real = made.weights * made.scale[:, None]
+        assert round(float(real[0, 0]) * 24) == small
+        assert real[0, -1] == pytest.approx(0.125 if small else 1.0)
 
 
 def test_places_are_those_of_crossbars() -> None:
