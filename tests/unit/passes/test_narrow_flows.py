@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pimc.driver import choose
 from pimc.epitomes.codes import FEWEST, MOST, largest_code, least_bits
 from pimc.epitomes.epitome import reconstruct, tiled_index
 from pimc.ir.evaluate import evaluate
@@ -20,7 +21,7 @@ from pimc.passes.base import PassError
 from pimc.passes.choose_flows import ChooseFlows
 from pimc.passes.manager import run_passes
 from pimc.passes.target import Target
-from pimc.report.summary import arrays_of_one_copy
+from pimc.report.summary import arrays_of_one_copy, conversions_proved
 from pimc.targets import find_target
 from pimc_backends.kit import emit
 from pimc_isa.check import check
@@ -128,6 +129,21 @@ def test_fewer_slices_are_fewer_crossbars_and_conversions(label: str) -> None:
         units, rest = divmod(conversions - positions * 8 * outputs * columns, positions * 8)
         assert (rest, bool(units)) == (0, label == "isaac")
         assert units < 0.1 * outputs * columns
+
+
+def test_columns_of_one_sign_need_a_bit_more() -> None:
+    """128 cells of 3 add up to 384: more than 8 converter bits hold, and said so; 9 do."""
+    made = Net((4, 4, 32), 1)
+    graph = made.finish(made.conv(made.x, 8))
+    graph.constants[next(iter(graph.of(Conv))).weights][:] = 3
+    proved = []
+    for bits in (8, 9):
+        target, steps = choose("isaac", encoder="differential", **{"array.converter_bits": bits})
+        program = emit(run_passes(graph, steps, target), target)
+        want, found = image(graph, lambda x, p=program: Executor(p).run(x).outputs)
+        proved.append(conversions_proved(program))
+        assert np.array_equal(want, found) or bits == 8
+    assert proved[0] < proved[1] == 1
 
 
 def test_only_what_is_asked_for() -> None:
