@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,18 @@ from pimc_isa.errors import PimcError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
-__all__ = ["CENTRES", "PERIPHERALS", "RANGES", "REPLICATIONS", "SIGNED", "Offer", "Target", "TargetError", "every_flow"]
+__all__ = [
+    "CENTRES",
+    "PERIPHERALS",
+    "RANGES",
+    "REPLICATIONS",
+    "SIGNED",
+    "Offer",
+    "Target",
+    "TargetError",
+    "every_flow",
+    "few",
+]
 
 #: How full scales of ranged conversions are chosen, and what stands for the analog circuits.
 RANGES, PERIPHERALS = ("gain", "power2", "published", "wide"), ("ideal", "fitted", "trained")
@@ -36,6 +47,13 @@ class TargetError(PimcError):
 def every_flow(facts: Facts, target: Target) -> tuple[str, ...]:
     """Every layer is offered all flows of the chip, and takes the one that its target names for convolutions."""
     return tuple(dict.fromkeys((target.conv_flow, *target.flow)))
+
+
+def few(names: Iterable[str], most: int = 6) -> str:
+    """Names in a message: all, or the first and how many more there are."""
+    found = list(names)
+    shown = found if len(found) <= most else found[: most // 2]
+    return ", ".join(shown) + (f" and {len(found) - len(shown)} more" if len(shown) < len(found) else "")
 
 
 @dataclass(frozen=True)
@@ -89,7 +107,7 @@ class Target:
         if self.tiles is not None and self.tiles < 1:
             raise TargetError(f"tiles={self.tiles}: a network needs at least one tile")
         if self.conv_flow not in self.flow:
-            raise TargetError(f"target {self.name} has no flow {self.conv_flow!r}; it has {', '.join(self.flow)}")
+            raise TargetError(f"target {self.name} has no flow {self.conv_flow!r}; it has {few(self.flow)}")
 
     @cached_property
     def flow(self) -> dict[str, Flow]:
@@ -102,5 +120,5 @@ class Target:
         unknown = [name for name in names if name not in self.flow]
         if unknown or not names:
             what = f"flow {unknown[0]!r}, which it does not have" if unknown else "no flow"
-            raise TargetError(f"target {self.name} offers layer {facts.name} {what}; it has {', '.join(self.flow)}")
+            raise TargetError(f"target {self.name} offers layer {facts.name} {what}; it has {few(self.flow)}")
         return names
