@@ -106,10 +106,12 @@ def main() -> int:
     if args.mode == "record":
         args.file.write_text(json.dumps(new, indent=1, sort_keys=True) + "\n")
         return 0
-    old = {key: value for key, value in json.loads(args.file.read_text()).items() if key in new}
-    found = list(differences(without(old, args.but), without(new, args.but), "replay"))
-    print("\n".join(found[:50]))
-    print(f"{len(new)} programs, {len(found)} differences")
+    recorded = json.loads(args.file.read_text())
+    both = sorted({*recorded} & {*new})
+    old, now = ({name: each[name] for name in both} for each in (recorded, new))
+    found = list(differences(without(old, args.but), without(now, args.but), "replay"))
+    print("\n".join([*found[:50], *(f"{name}: not recorded" for name in new if name not in recorded)]))
+    print(f"{len(both)} programs, {len(found)} differences")
     return 1 if found else 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pimc.passes.target import Target, TargetError
+from pimc.passes.target import Target, TargetError, few
 from pimc_isa.errors import MachineError
 from pimc_isa.machine import Machine, machine_from_dict, machine_to_dict
 
@@ -138,6 +138,6 @@ def refuse_idle(settings: Mapping[str, Any], make: Callable[[Machine], Target], 
     if same:
         raise TargetError(f"{same[0]}={settings[same[0]]} changes nothing: machine {base.name} has that already")
     if idle:
-        flows = ", ".join(flow.name for flow in make(base).flows)
+        flows = few(flow.name for flow in make(base).flows)
         what = f"{', '.join(f'{name}={settings[name]}' for name in idle)} changes nothing on machine {base.name}"
         raise TargetError(f"{what}: its flows ({flows}) stay as they are\nleave it out, or change what limits them")

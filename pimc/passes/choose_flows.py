@@ -25,7 +25,7 @@ from pimc.epitomes.codes import MOST, least_bits
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import Pass, PassError
-from pimc.passes.target import Target
+from pimc.passes.target import Target, few
 from pimc_isa.flow import Flow
 
 __all__ = ["ChooseFlows", "flow_of"]
@@ -102,6 +102,6 @@ def _offered(graph: Graph, op: Conv, target: Target) -> tuple[str, ...]:
 def _judged(op: Conv, name: str, offered: tuple[str, ...], target: Target) -> str:
     if name not in offered:
         kind = "offers it" if name in target.flow else "has"
-        known = ", ".join(offered if name in target.flow else target.flow)
+        known = few(offered if name in target.flow else target.flow)
         raise PassError(f"layer {op.name} cannot have flow {name!r}: target {target.name} {kind} {known}")
     return name

@@ -20,7 +20,7 @@ from pimc.analysis.facts import facts_of
 from pimc.analysis.slicing import BUDGET
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
-from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass
+from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass, PassError
 from pimc.passes.choose_flows import ChooseFlows, flow_of
 from pimc.passes.choose_slices import ChooseSlices, gaussian_windows, refuse_inputs, sampled_layer, seen_windows
 from pimc.passes.target import Target
@@ -52,6 +52,8 @@ class ChooseInputs(Pass):
         """Name the chosen flows on the convolutions."""
         graph = graph.copy()
         refuse_inputs(self.name, self.inputs)
+        if not self.budget > 0:
+            raise PassError(f"choose-inputs has budget={self.budget}\nit is a positive number of codes")
         if target.signed != "best":
             return graph
         ways = {op.name: _ways(graph, op, target) for op in graph.of(Conv) if op.name not in self.forced}

@@ -12,6 +12,7 @@ forces a layer's flow, here or in choose-flows; where nothing is left to search,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -63,12 +64,17 @@ class ChooseSlices(Pass):
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Name the chosen flows on the convolutions."""
         graph = graph.copy()
+        refuse_inputs(self.name, self.inputs)
+        if not self.budget > 0 or not 0 <= self.noise < math.inf:
+            raise PassError(
+                f"choose-slices has budget={self.budget} and noise={self.noise}\n"
+                "the budget is above 0, noise is not below it"
+            )
         layers = list(graph.of(Conv))
         known = {op.name: _choices(graph, op, target) for op in layers if op.name not in self.forced}
         open_ = {name: flows for name, flows in known.items() if len(flows) > 1}
         if last := open_.pop(layers[-1].name, None) if layers else None:
             graph.update(replace(layers[-1], flow=last[max(last, key=lambda each: (len(each), each))]))
-        refuse_inputs(self.name, self.inputs)
         otherwise = "give all the same with --passes=-choose-slices"
         look = open_ and self.inputs == "images"
         seen = seen_windows(graph, target, "slices of weights", otherwise) if look else {}

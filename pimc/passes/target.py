@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ __all__ = [
     "Target",
     "TargetError",
     "every_flow",
+    "few",
 ]
 
 #: How full scales of ranged conversions are chosen, and what stands for the analog circuits.
@@ -56,6 +57,13 @@ def every_flow(facts: Facts, target: Target) -> tuple[str, ...]:
     """
     narrow = target.narrow(facts.bits) if target.narrow is not None and facts.bits is not None else None
     return tuple(dict.fromkeys((*([narrow.name] if narrow else ()), target.conv_flow, *target.flow)))
+
+
+def few(names: Iterable[str], most: int = 6) -> str:
+    """Names in a message: all, or the first and how many more there are."""
+    found = list(names)
+    shown = found if len(found) <= most else found[: most // 2]
+    return ", ".join(shown) + (f" and {len(found) - len(shown)} more" if len(shown) < len(found) else "")
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class Target:
         if self.tiles is not None and self.tiles < 1:
             raise TargetError(f"tiles={self.tiles}: a network needs at least one tile")
         if self.conv_flow not in self.flow:
-            raise TargetError(f"target {self.name} has no flow {self.conv_flow!r}; it has {', '.join(self.flow)}")
+            raise TargetError(f"target {self.name} has no flow {self.conv_flow!r}; it has {few(self.flow)}")
 
     @cached_property
     def flow(self) -> dict[str, Flow]:
@@ -139,5 +147,5 @@ class Target:
         unknown = [name for name in names if self.find(name) is None]
         if unknown or not names:
             what = f"flow {unknown[0]!r}, which it does not have" if unknown else "no flow"
-            raise TargetError(f"target {self.name} offers layer {facts.name} {what}; it has {', '.join(self.flow)}")
+            raise TargetError(f"target {self.name} offers layer {facts.name} {what}; it has {few(self.flow)}")
         return names

@@ -20,6 +20,28 @@ Array = np.ndarray
 #: What is added to the name of a tensor that a cut model makes and does not read.
 _MADE = ".made"
 
+#: Operators whose results are elements of their inputs: a chip may move those as it sends them, and hold them nowhere.
+_MOVING = frozenset(
+    [
+        "Concat",
+        "QLinearConcat",
+        "Split",
+        "Slice",
+        "Gather",
+        "Transpose",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Identity",
+        "Expand",
+        "Tile",
+        "Pad",
+        "DepthToSpace",
+        "SpaceToDepth",
+    ]
+)
+
 #: Integer tensors must be equal; float ones may differ by this.
 FLOAT = Tolerance("float value", rtol=1e-4, atol=1e-5)
 
@@ -77,6 +99,14 @@ class Reference:
         """Whether a tensor is a float value that a QDQ model has between quantised ones."""
         node = self._makers[tensor]
         return self._qdq and node.op_type != "QuantizeLinear"
+
+    def moved(self, tensor: str) -> bool:
+        """Whether a tensor holds elements on their way: moved, or 8-bit codes as floats, or those quantised again."""
+        node = self._makers.get(tensor)
+        if node is None:
+            return False
+        again = node.op_type == "QuantizeLinear" and self.moved(node.input[0])
+        return again or node.op_type in {*_MOVING, "DequantizeLinear"}
 
     def tolerance(self, tensor: str, dtype: np.dtype[Any]) -> Tolerance:
         """Return the allowance for a tensor: none, but for floats and what onnxruntime itself may compute in float."""

@@ -196,6 +196,8 @@ def _skipped(program: Program, reference: Reference, held: Iterable[str]) -> dic
             found[name] = "inside a host call"
         elif reference.between(name):
             found[name] = "a float value between 8-bit ones"
+        elif reference.moved(name):
+            found[name] = "moved on its way"
         else:
             found[name] = "held by no buffer"
     for name in held:

@@ -13,7 +13,15 @@ from functools import cache
 from pimc_isa.flow import Flow, MicroOp, micro_op
 from pimc_isa.flow.forms import PARTS
 
-__all__ = ["SPECULATED", "all_slicings", "bits_flow", "flow_name", "speculative_flow", "usual_slicing"]
+__all__ = [
+    "SPECULATED",
+    "all_slicings",
+    "bits_flow",
+    "flow_name",
+    "speculated_slices",
+    "speculative_flow",
+    "usual_slicing",
+]
 
 #: Widths of the speculated slices of an input, high bits first.
 SPECULATED = (4, 2, 2)
@@ -39,6 +47,11 @@ def usual_slicing(widest: int = 4) -> tuple[int, ...]:
     return tuple(min(widest, _BITS - at) for at in range(0, _BITS, widest))
 
 
+def speculated_slices(dac_bits: int) -> tuple[int, ...]:
+    """Those of the paper, cut where DACs are narrower."""
+    return tuple(min(dac_bits, width - at) for width in SPECULATED for at in range(0, width, dac_bits))
+
+
 def flow_name(slicing: tuple[int, ...], speculates: bool, signed: bool = False) -> str:
     """``raella-4-2-2`` (high bits first); then ``-bits`` without speculation, ``-signed`` with two passes."""
     words = (*(() if speculates else ("bits",)), *(("signed",) if signed else ()))
@@ -46,12 +59,18 @@ def flow_name(slicing: tuple[int, ...], speculates: bool, signed: bool = False) 
 
 
 @cache
-def speculative_flow(slicing: tuple[int, ...], step_cycles: int, converter_bits: int = 7, signed: bool = False) -> Flow:
-    """Weights in slices (high bits first), inputs in the three speculated ones with recovery."""
+def speculative_flow(
+    slicing: tuple[int, ...],
+    step_cycles: int,
+    converter_bits: int = 7,
+    signed: bool = False,
+    speculated: tuple[int, ...] = SPECULATED,
+) -> Flow:
+    """Weights in slices (high bits first), inputs in the speculated ones (high bits first) with recovery."""
     ops, step = _load(), 1
     for part in _parts(signed):
         high = _BITS
-        for width in SPECULATED:
+        for width in speculated:
             low = high - width
             ops += _slice(step, (low, high), part, converter_bits, "guarded")
             ops.append(micro_op(step, "count-inputs", (f"{low}:{high}", *part)))

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pimc.passes.base import Pass
 from pimc.passes.choose_inputs import ChooseInputs
 from pimc.passes.choose_slices import ChooseSlices
-from pimc.passes.target import Target
+from pimc.passes.target import Target, TargetError
 from pimc_backends.kit.emit import emit
 from pimc_backends.kit.target import analog_pipeline, packaged_machine
-from pimc_backends.raella.flows import all_slicings, bits_flow, flow_name, speculative_flow, usual_slicing
+from pimc_backends.raella.flows import (
+    all_slicings,
+    bits_flow,
+    flow_name,
+    speculated_slices,
+    speculative_flow,
+    usual_slicing,
+)
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
 
@@ -25,9 +32,15 @@ published = machine
 
 def flow(slicing: tuple[int, ...] = usual_slicing(), speculates: bool = True, signed: bool = False) -> Flow:
     """The flow of a slicing of the weights (high bits first); ``signed``: inputs in two passes."""
-    make = speculative_flow if speculates else bits_flow
-    array = machine().array
-    return make(slicing, array.step_cycles, array.converter_bits, signed)
+    return _flow(machine(), slicing, speculates, signed)
+
+
+def _flow(chip: Machine, slicing: tuple[int, ...], speculates: bool, signed: bool) -> Flow:
+    array = chip.array
+    if not speculates:
+        return bits_flow(slicing, array.step_cycles, array.converter_bits, signed)
+    widths = speculated_slices(array.dac_bits)
+    return speculative_flow(slicing, array.step_cycles, array.converter_bits, signed, widths)
 
 
 def target(
@@ -39,21 +52,24 @@ def target(
     signed: str = "best",
     machine: Machine | None = None,
 ) -> Target:
-    """RAELLA with 8-bit inputs and weights. ``speculation='off'``: inputs bit by bit, the paper's throughput mode.
+    """RAELLA with 8-bit inputs and weights. Raises TargetError.
 
+    ``speculation='off'``: inputs bit by bit, the paper's throughput mode; so do DACs of one bit.
     ``centre``: 'best' (equation 2), 'mean' of the column, or 'zero' (the paper's Zero+Offset). ``signed``: 'on', inputs
     in two passes, their positive and their negative parts; 'off', in one; 'best': for each layer what takes the least
     energy within the error budget, speculation or not, one pass or two.
     """
     chip = machine or published()
-    array = chip.array
+    if speculation not in ("on", "off"):
+        raise TargetError(f"speculation {speculation!r} does not exist; choose on or off")
+    speculates = speculation == "on" and chip.array.dac_bits > 1
     flows = [
-        make(slicing, array.step_cycles, array.converter_bits, passes)
-        for make in ((speculative_flow, bits_flow) if speculation == "on" else (bits_flow,))
+        _flow(chip, slicing, each, passes)
+        for each in ((True, False) if speculates else (False,))
         for passes in (False, True)
-        for slicing in all_slicings(array.cell_bits)
+        for slicing in all_slicings(chip.array.cell_bits)
     ]
-    usual = flow_name(usual_slicing(array.cell_bits), speculation == "on", signed == "on")
+    usual = flow_name(usual_slicing(chip.array.cell_bits), speculates, signed == "on")
     return Target("raella", chip, tuple(flows), usual, chips, replication, centre=centre, signed=signed)
 
 

@@ -117,3 +117,14 @@ def test_inputs_that_there_are_not() -> None:
     target, steps = driver.choose("raella", "choose-slices{inputs=uniform}")
     with pytest.raises(PassError, match="no inputs 'uniform'\nuse images or gaussian"):
         driver.lower(fashion.int8_path(), target, steps, calibration=fashion.load_calibration()[:2])
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["choose-slices{budget=0}", "choose-slices{budget=nan}", "choose-slices{noise=-1}", "choose-inputs{budget=-1}"],
+)
+def test_numbers_that_cannot_be(step: str) -> None:
+    target, steps = driver.choose("raella", step)
+    wanted = ("choose-flows", step.split("{")[0])
+    with pytest.raises(PassError, match="has budget="):
+        run_passes(load_model(fashion.int8_path()), [each for each in steps if each.name in wanted], target)

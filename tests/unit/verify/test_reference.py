@@ -60,6 +60,23 @@ def test_float_values_between_quantised_ones_are_those_of_qdq_models() -> None:
     assert not any(reference(model(), format="qoperator").between(name) for name in ours.activations)
 
 
+def test_elements_on_their_way() -> None:
+    """Codes as floats; what moves them; and codes again. Not what computes."""
+    ours = reference(model())
+    assert [name for name in ours.activations if ours.moved(name)] == ["d"]
+    m = model()
+    m.graph.node.extend(
+        [
+            helper.make_node("Gather", ["d", "one"], ["g"]),
+            helper.make_node("QuantizeLinear", ["g", "s", "z"], ["p"]),
+            helper.make_node("Relu", ["g"], ["r"]),
+            helper.make_node("QuantizeLinear", ["r", "s", "z"], ["s"]),
+        ]
+    )
+    ours = reference(m)
+    assert [name for name in ours.activations if ours.moved(name)] == ["d", "g", "p"]
+
+
 def test_integers_are_exact_but_for_what_is_named() -> None:
     ours = reference(model(), inexact=json.dumps({"y": "QLinearAveragePool"}))
     assert ours.tolerance("q", QUANTISED) == EXACT
