@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.epitomes.numbers import distinct
 from pimc.epitomes.pack import matrix_of
 
 __all__ = ["LEAST", "Found"]
@@ -43,7 +44,7 @@ class Found:
     @property
     def cells(self) -> int:
         """Cells that some weight is."""
-        return len(np.unique(self.index[self.index >= 0]))
+        return distinct(self.index)
 
     def multiplied(self, factor: Array) -> Found:
         """The same cells for weights whose output channels are multiplied with factors [O] besides.

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from pimc.epitomes.factors import Scaled, scaled
 from pimc.epitomes.found import LEAST, Found
 from pimc.epitomes.likely import is_likely
+from pimc.epitomes.numbers import distinct
 from pimc.epitomes.overlap import blocks_of_zeros, cuts_of, overlap_of
 from pimc.epitomes.pack import matrix_of
 from pimc.epitomes.place import placed
@@ -184,7 +185,7 @@ def _blocks(values: Array, tolerance: float, repeats: Repeats, zeros: Array) -> 
 
 def _cells(made: tuple[tuple[int, int], Array]) -> int:
     """Cells that some weight is."""
-    return len(np.unique(made[1][made[1] >= 0]))
+    return distinct(made[1])
 
 
 def _matrix(part: Array, place: Array) -> tuple[tuple[int, int], Array]:
