@@ -16,7 +16,7 @@ __all__ = ["Origin", "cells_of"]
 
 Array = npt.NDArray[Any]
 
-ALONG, ACROSS = 128, 16
+ALONG, ACROSS = 64, 8
 """Places along an axis of the weights, and across it, at which it is seen what changes."""
 
 
@@ -42,21 +42,27 @@ def cells_of(numbers: Array, origins: Sequence[Origin]) -> tuple[tuple[int, int]
     used = np.zeros(last + 1, bool)
     used[numbers.reshape(-1)] = True
     held = np.flatnonzero(used[:-1])
-    part, row, column = (np.zeros(len(held), int) for _ in range(3))
+    part, row, column = (np.zeros(last, np.int32) for _ in range(3))
     steps = list(_steps(numbers))
     for n, origin in enumerate(origins):
-        first, end = np.searchsorted(held, (origin.first, origin.first + prod(origin.shape)))
-        here = slice(int(first), int(end))
-        if first == end:
+        here = slice(origin.first, origin.first + prod(origin.shape))
+        if not used[here].any():
             continue
         part[here] = n
-        for axis, size in enumerate(origin.shape):
-            target = column if _follows_outputs(origin, axis, steps) else row
-            target[here] = target[here] * size + origin.place(held[here], axis)
-    shape, cells = matrix_of(part, row, column)
+        columns = [_follows_outputs(origin, axis, steps) for axis in range(len(origin.shape))]
+        row[here] = _counted(origin.shape, [not follows for follows in columns])
+        column[here] = _counted(origin.shape, columns)
+    shape, cells = matrix_of(part[held], row[held], column[held])
     table = np.full(last + 1, -1, np.int32)
     table[held] = cells
     return shape, table[numbers]
+
+
+def _counted(shape: tuple[int, ...], axes: Sequence[bool]) -> Array:
+    """For every element of a shape its number along these axes, the last one first."""
+    counted = [size if held else 1 for size, held in zip(shape, axes, strict=True)]
+    numbers = np.arange(prod(counted), dtype=np.int32).reshape(counted)
+    return np.broadcast_to(numbers, shape).reshape(-1)
 
 
 def _steps(numbers: Array) -> Iterator[tuple[Array, Array]]:

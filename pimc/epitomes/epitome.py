@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from pimc_isa.errors import PimcError
 
-__all__ = ["EpitomeError", "Sampler", "fold", "reconstruct", "tiled_index"]
+__all__ = ["EpitomeError", "Sampler", "cells_of_weights", "fold", "reconstruct", "tiled_index"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, int, int, int]
@@ -133,7 +133,20 @@ def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int], 
 
 def reconstruct(epitome: Array, index: Array) -> Array:
     """The weights that an epitome [p, q] stands for: its cells by ``index``, 0 where that is -1."""
+    if index.min(initial=0) >= 0:
+        return np.asarray(epitome.reshape(-1)[index])
     return np.where(index < 0, epitome.dtype.type(0), epitome.reshape(-1)[np.maximum(index, 0)])
+
+
+def cells_of_weights(weights: Array, index: Array, stored: tuple[int, int]) -> Array:
+    """A matrix [p, q] of the weights of each cell, of the last one where they differ; cells that nothing uses are 0."""
+    cells = np.zeros(stored, weights.dtype)
+    if index.min(initial=0) >= 0:
+        cells.reshape(-1)[index] = weights
+    else:
+        held = index >= 0
+        cells.reshape(-1)[index[held]] = weights[held]
+    return cells
 
 
 def fold(weights: Array, index: Array, stored: tuple[int, int]) -> Array:
@@ -141,9 +154,7 @@ def fold(weights: Array, index: Array, stored: tuple[int, int]) -> Array:
 
     Raises EpitomeError where weights of one cell differ, or where a weight that is not stored is not 0.
     """
-    held = index >= 0
-    epitome = np.zeros(stored, weights.dtype)
-    epitome.reshape(-1)[index[held]] = weights[held]
+    epitome = cells_of_weights(weights, index, stored)
     wrong = np.argwhere(reconstruct(epitome, index) != weights)
     if len(wrong):
         where = tuple(map(int, wrong[0]))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.epitomes.epitome import cells_of_weights, reconstruct
 from pimc.epitomes.numbers import distinct
 from pimc.epitomes.pack import matrix_of
 
@@ -61,16 +62,13 @@ class Found:
 
     def stored(self, weights: Array) -> Array:
         """The stored matrix [p, q] of ``weights`` (ONNX's order), in their type; cells that nothing uses are 0."""
-        held = self.index >= 0
         if not (self.factor == 1).all():
             weights = (weights / self._along(weights)).astype(weights.dtype)
-        cells = np.zeros(self.shape, weights.dtype)
-        cells.reshape(-1)[self.index[held]] = weights[held]
-        return cells
+        return cells_of_weights(weights, self.index, self.shape)
 
     def rebuilt(self, cells: Array) -> Array:
         """The weights that a stored matrix stands for: the inverse of `stored`."""
-        values = np.where(self.index < 0, cells.dtype.type(0), cells.reshape(-1)[np.maximum(self.index, 0)])
+        values = reconstruct(cells, self.index)
         if (self.factor == 1).all():
             return values
         return (values * self._along(values)).astype(cells.dtype)

@@ -29,7 +29,7 @@ def ranks(numbers: Array) -> Array:
     held = _flags(numbers - low)
     if held is None:
         return np.asarray(np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape))
-    return np.asarray((np.cumsum(held) - 1)[numbers - low])
+    return np.asarray((np.cumsum(held, dtype=np.int32) - 1)[numbers - low])
 
 
 def parted(numbers: Array) -> Iterator[Array]:
