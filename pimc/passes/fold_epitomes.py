@@ -9,8 +9,9 @@ weights go together in a round depends on the size of crossbars (`pimc.epitomes.
 are computed once and copied (output channel wrapping). All that follows asks the op: cuts, copies and intervals come
 from the epitome's size and the rounds, cells and centres are the epitome's.
 
-A layer stays dense where that takes no more crossbars, where no tile holds its epitome, and where a plan says so
-(``folded = false``). An epitome may be cut by rows into a chain of tiles if every one of them makes every channel.
+A layer stays dense where that takes no more crossbars, where no tile holds its epitome, where nearly every channel
+would need rounds of its own, and where a plan says so (``folded = false``). An epitome may be cut by rows into a chain
+of tiles if every one of them makes every channel.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 
 from pimc.analysis.cut import base_cut
 from pimc.analysis.facts import Resources, facts_of, split
-from pimc.epitomes.patches import patches_of, voiced
+from pimc.epitomes.patches import TooManyPatchesError, patches_of, voiced
 from pimc.epitomes.rounds import Size, Tables, merged, unmerged
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv, RoundPlan
@@ -116,7 +117,11 @@ class _Layer:
         """The rounds, unless there are more than programs may have."""
         (p, q), groups = self.epitome.shape, self.op.groups
         merge = merged if self.step.merge else unmerged
-        tables = merge(*patches_of(self.index, q, groups), Size(p, q, self.array.rows, self.across))
+        try:
+            patches, copies = patches_of(self.index, q, groups)
+        except TooManyPatchesError:
+            return None
+        tables = merge(patches, copies, Size(p, q, self.array.rows, self.across))
         size = len(tables.patches) * max(q, p * -(-q // self.across))
         return None if beyond("rounds", "", tables.count) or beyond("patches", "", size) else tables
 
