@@ -18,6 +18,7 @@ from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.found import LEAST, Found
 from pimc.epitomes.scales import Quantised, quantised_cells
 from pimc.frontend.epitomes import Choice, Layer, Structure, found_in, layers_of
+from pimc.frontend.epitomes_outputs import wrap_weights
 from pimc.frontend.source import Array, attributes, input_at
 
 __all__ = ["Held", "hold", "still_held", "tie"]
@@ -45,6 +46,7 @@ def hold(model: onnx.ModelProto, choice: Choice) -> dict[str, Held]:
     """
     if choice.is_off:
         return {}
+    wrap_weights(model, choice)
     holder = _Holder(model)
     for layer in list(layers_of(model)):
         made = found_in(layer, holder.chains) if choice.wants(layer) else None
