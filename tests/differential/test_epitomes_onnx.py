@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import safetensors
 
 from pimc import driver
 from pimc.frontend import load_model
@@ -118,6 +120,29 @@ def test_float_chains_behind_normalisation(target: str) -> None:
     assert sum(op.epitome is not None for op in graph.of(Conv)) == 4
     report = compiled(graph, target).verify(images((3, 12, 12)))
     assert report.verdict == "PASS", report
+
+
+def test_layers_that_share_weights_share_them_in_the_file(tmp_path: Path) -> None:
+    """One chain makes the weights of two layers: each has crossbars of its own, the program file one copy."""
+    net = Net(2, qdq=False)
+    x = net.input(24, 6, 6)
+    net.output(net.conv(net.conv(x, 24, (3, 3), pads=[1, 1, 1, 1]), 24, (3, 3), pads=[1, 1, 1, 1]))
+    model = net.model()
+    first, second = layers_in(model)
+    last = next(n for n in model.graph.node if second in n.input)
+    last.input[3] = first
+    shared = load_model(chained(model, {first: "slices"}).SerializeToString())
+    feeds = {model.graph.input[0].name: images((24, 6, 6))}
+    program = compiled(shared, "isaac")
+    assert program.verify(feeds).verdict == "PASS"
+    program.save(tmp_path / "p.pim")
+    with safetensors.safe_open(tmp_path / "p.pim", framework="np") as file:
+        held, same = set(file.keys()), json.loads(file.metadata()["pimc"])["same"]
+    assert same["w2.codes"] == "w1.codes"
+    assert {name.removeprefix("w2") for name in same if name.startswith("w2")} <= {".codes", ".centre", ".polarity"}
+    assert any(name.startswith("r") for name in same)
+    assert "w2.codes" not in held
+    assert driver.load(tmp_path / "p.pim").verify(feeds).verdict == "PASS"
 
 
 def resnet50(model: onnx.ModelProto) -> onnx.ModelProto:
