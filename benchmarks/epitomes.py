@@ -37,7 +37,7 @@ from pimc_isa.machine import Chip
 from pimc_isa.program import Program
 from pimc_models import zoo
 
-__all__ = ["EPITOMES", "Counts", "counts", "square_crossbars", "woven"]
+__all__ = ["EPITOMES", "Counts", "counts", "lines", "square_crossbars", "woven"]
 
 EPITOMES = ((1024, 256), (512, 256), (256, 256))
 
@@ -96,7 +96,8 @@ def _busy(program: Program) -> int:
     return sum(layers.values())
 
 
-def _lines(network: str, size: int, name: str, epitomes: Sequence[tuple[int, int]], wraps: bool) -> Iterator[str]:
+def lines(network: str, size: int, name: str, epitomes: Sequence[tuple[int, int]], *, wraps: bool) -> Iterator[str]:
+    """What is printed: dense, then for each epitome; ``name`` of a target, '' for the test machine."""
     backend = find_target(name) if name else square_crossbars(size)
     target, passes = backend.target(replication="none"), backend.passes()
     dense = counts(_network(network), target, passes)
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--target", default="", help="a target in place of the test machine")
     args = parser.parse_args()
     epitomes = [(int(p), int(q)) for p, q in (text.split("x") for text in args.epitome)]
-    for line in _lines(args.network, args.size, args.target, epitomes, args.wraps):
+    for line in lines(args.network, args.size, args.target, epitomes, wraps=args.wraps):
         print(line, flush=True)
 
 
