@@ -1,11 +1,12 @@
 """What epitomes cost: CPU time to compile a network and to run its program, over that of its dense twin.
 
-    python benchmarks/epitome_cost.py [--network resnet50] [--size 64] [--repeats 5] [--target isaac] [--chains]
+    python benchmarks/epitome_cost.py [--network resnet50] [--size 64] [--repeats 5] [--chains] [--float]
 
 The network's layers of 2^18 weights and more are made of windows of smaller tensors; in 8 bits, folded into constants
 as exporters do, or with ``--chains`` by Slice and Concat. Compiling is from the bytes of the model to the program file;
 looking for epitomes is part of ``load``. ``lift`` is the first image with what is done once, ``values`` one after that.
-Repeats of both networks are interleaved and medians are taken; one JSON line.
+``--float``: the network in floating point, which is quantised first. Repeats of both networks are interleaved and
+medians are taken; one JSON line.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from pimc_models import zoo
 __all__ = ["measured", "woven"]
 
 LARGE = 1 << 18
+WEIGHTS = {"QLinearConv": 3, "Conv": 1}
 
 
 def woven(model: onnx.ModelProto, *, chains: bool) -> onnx.ModelProto:
-    """The 8-bit model with epitomes in its large layers; ``chains``: with the operators that make their weights."""
+    """The model with epitomes in its large layers; ``chains``: with the operators that make their weights."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    read = {node.input[3] for node in made.graph.node if node.op_type == "QLinearConv"}
+    read = {node.input[WEIGHTS[node.op_type]] for node in made.graph.node if node.op_type in WEIGHTS}
     nodes: list[onnx.NodeProto] = []
     for tensor in [t for t in made.graph.initializer if t.name in read and np.prod(t.dims) >= LARGE]:
         held = numpy_helper.to_array(tensor)
@@ -80,9 +82,9 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - before, made
 
 
-def _compiled(model: bytes, target: str, path: Path) -> tuple[dict[str, float], driver.CompiledProgram]:
+def _compiled(model: bytes, target: str, path: Path, images: Any) -> tuple[dict[str, float], driver.CompiledProgram]:
     chosen, steps = driver.choose(target)
-    load, graph = _timed(lambda: load_model(model))
+    load, graph = _timed(lambda: load_model(model, calibration=images))
     passes, done = _timed(lambda: run_passes(graph, steps, chosen))
     emit, program = _timed(lambda: driver.emit(done, chosen))
     save, _ = _timed(lambda: program.save(path))
@@ -100,16 +102,17 @@ def _values(program: driver.CompiledProgram, repeats: int = 3) -> dict[str, floa
     return {"lift": lift, "values": min(runs)}
 
 
-def measured(network: str, size: int, target: str, repeats: int, *, chains: bool) -> dict[str, Any]:
+def measured(network: str, size: int, target: str, repeats: int, *, chains: bool, in_float: bool) -> dict[str, Any]:
     """Seconds of CPU time, medians, of both networks, and their ratios."""
-    dense = zoo.build_int8(network, size=size)
+    dense = zoo.build(network, size=size) if in_float else zoo.build_int8(network, size=size)
+    images = np.random.default_rng(1).standard_normal((4, 3, size, size)).astype(np.float32) if in_float else None
     models = {"dense": dense.SerializeToString(), "epitomes": woven(dense, chains=chains).SerializeToString()}
     times: dict[str, dict[str, list[float]]] = {kind: {} for kind in models}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(repeats):
             for kind, model in models.items():
-                parts, program = _compiled(model, target, Path(folder) / "p.pim")
+                parts, program = _compiled(model, target, Path(folder) / "p.pim", images)
                 for part, seconds in {**parts, **_values(program)}.items():
                     times[kind].setdefault(part, []).append(seconds)
     medians = {kind: {part: statistics.median(all_) for part, all_ in parts.items()} for kind, parts in times.items()}
@@ -126,8 +129,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--target", default="isaac")
     parser.add_argument("--chains", action="store_true", help="leave the operators that make weights in the model")
+    parser.add_argument("--float", action="store_true", help="a float network, which is quantised")
     args = parser.parse_args()
-    print(json.dumps(measured(args.network, args.size, args.target, args.repeats, chains=args.chains)))
+    how = {"chains": args.chains, "in_float": args.float}
+    print(json.dumps(measured(args.network, args.size, args.target, args.repeats, **how)))
 
 
 if __name__ == "__main__":
