@@ -54,6 +54,8 @@ class Found:
         positive. A channel with the factor 0 has no cells.
         """
         whole = self.factor * factor
+        if (whole > 0).all():
+            return Found(self.shape, self.index, whole)
         along = [-1, *[1] * (self.index.ndim - 1)]
         part = np.where((self.index < 0) | (whole == 0).reshape(along), -1, 0)
         row, column = np.divmod(self.index, self.shape[1])
