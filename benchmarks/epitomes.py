@@ -52,6 +52,7 @@ __all__ = [
     "Counts",
     "counts",
     "crossbars",
+    "lines",
     "narrowed",
     "paired_crossbars",
     "square_crossbars",
@@ -160,7 +161,8 @@ def _busy(program: Program) -> int:
     return sum(layers.values())
 
 
-def _lines(network: str, size: int, name: str, epitomes: Sequence[tuple[int, int]], wraps: bool) -> Iterator[str]:
+def lines(network: str, size: int, name: str, epitomes: Sequence[tuple[int, int]], *, wraps: bool) -> Iterator[str]:
+    """What is printed: dense, then for each epitome; ``name`` of a target, '' for the test machine."""
     backend = find_target(name) if name else square_crossbars(size)
     target, passes = backend.target(replication="none"), backend.passes()
     dense = counts(_network(network), target, passes)
@@ -188,7 +190,7 @@ def main() -> None:
         for line in widths(args.network, args.size, args.bits or WIDTHS, epitomes):
             print(line, flush=True)
         return
-    for line in _lines(args.network, args.size, args.target, epitomes, args.wraps):
+    for line in lines(args.network, args.size, args.target, epitomes, wraps=args.wraps):
         print(line, flush=True)
 
 

@@ -20,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 
 from pimc.epitomes.axes import Origin, cells_of
 from pimc.epitomes.found import LEAST, Found
+from pimc.epitomes.numbers import distinct
 from pimc.epitomes.values import recognise
 
 __all__ = ["WeightChains"]
@@ -45,15 +46,15 @@ _WASTE = 1.3
 
 @dataclass(frozen=True, eq=False)
 class _Traced:
-    """What a tensor's elements are: numbers of cells (-1: 0), and what those were multiplied with."""
+    """What a tensor's elements are: numbers of cells (-1: 0), and what those were multiplied with (None: 1)."""
 
     numbers: Array
-    factor: Array
+    factor: Array | None = None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether nothing was multiplied."""
-        return bool((self.factor == 1).all())
+    def factors(self) -> Array:
+        """What every element was multiplied with."""
+        return np.broadcast_to(np.ones(()), self.numbers.shape) if self.factor is None else self.factor
 
 
 class WeightChains:
@@ -140,8 +141,8 @@ class WeightChains:
             traced = trace.of(tensor)
             if traced is None:
                 return None
-            numbers, factor = (np.moveaxis(a, outputs, 0) for a in (traced.numbers, traced.factor))
-            each = _each(factor, numbers)
+            numbers = np.moveaxis(traced.numbers, outputs, 0)
+            each = _each(None if traced.factor is None else np.moveaxis(traced.factor, outputs, 0), numbers)
             if each is not None:
                 return _settled(weights, numbers, each, trace.origins)
         return None
@@ -212,11 +213,13 @@ class _Trace:
         if value is None:
             return None
         if not value.any() and tensor != self.stop:
-            return _Traced(np.full(value.shape, -1, np.int64), np.ones(value.shape))
-        numbers = self._next + np.arange(value.size).reshape(value.shape)
+            return _Traced(np.full(value.shape, -1, np.int32))
+        if self._next + value.size > np.iinfo(np.int32).max:
+            return None
+        numbers = np.arange(self._next, self._next + value.size, dtype=np.int32).reshape(value.shape)
         self.origins.append(Origin(self._next, value.shape))
         self._next += value.size
-        return _Traced(numbers, np.ones(value.shape))
+        return _Traced(numbers)
 
     def _moved(self, node: onnx.NodeProto, output: int) -> _Traced | None:
         data = [self.of(name) for name in _data(node)]
@@ -224,7 +227,9 @@ class _Trace:
         if any(d is None for d in data) or not self._is_filled_with_zero(node, rest):
             return None
         made = []
-        for fill, parts in ((-1, [d.numbers for d in data if d]), (1, [d.factor for d in data if d])):
+        plain = all(d.factor is None for d in data if d)
+        factors = [] if plain else [(1, [d.factors for d in data if d])]
+        for fill, parts in ((-1, [d.numbers for d in data if d]), *factors):
             inputs, changed = [*parts, *rest], onnx.NodeProto()
             changed.CopyFrom(node)
             if node.op_type == "Pad":
@@ -233,7 +238,7 @@ class _Trace:
             if results is None:
                 return None
             made.append(np.asarray(results[output]))
-        return _Traced(made[0], made[1])
+        return _Traced(*made)
 
     def _is_filled_with_zero(self, node: onnx.NodeProto, rest: list[Array | None]) -> bool:
         """Whether a Pad adds zeros, or what is there."""
@@ -246,7 +251,7 @@ class _Trace:
     def _rounded(self, node: onnx.NodeProto) -> _Traced | None:
         """An operator that does the same to every element, whatever it is."""
         data = self.of(node.input[0])
-        if data is None or not data.is_plain:
+        if data is None or data.factor is not None:
             return None
         parameters = [self.chains.value(name) for name in node.input[1:]]
         return data if all(p is not None and p.size == 1 for p in parameters) else None
@@ -266,20 +271,22 @@ class _Trace:
             return _dequantised(node, data, other)
         if not np.isfinite(other).all() or not other.all():
             return None
-        factor = data.factor * other if node.op_type == "Mul" else data.factor / other
+        if (other == 1).all():
+            return data
+        factor = data.factors * other if node.op_type == "Mul" else data.factors / other
         return _Traced(data.numbers, np.broadcast_to(factor, data.numbers.shape))
 
 
 def _dequantised(node: onnx.NodeProto, data: _Traced, scale: Array) -> _Traced | None:
     """One scale does the same to all; scales along an axis are factors."""
     if scale.size == 1:
-        return data if data.is_plain else None
+        return data if data.factor is None else None
     axis = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "axis"), 1)
     if scale.ndim != 1:
         return None
     along = [1] * data.numbers.ndim
     along[axis] = -1
-    return _Traced(data.numbers, data.factor * scale.astype(np.float64).reshape(along))
+    return _Traced(data.numbers, data.factors * scale.astype(np.float64).reshape(along))
 
 
 def _filling(node: onnx.NodeProto, rest: list[Array | None], fill: Array) -> list[Array | None]:
@@ -296,8 +303,10 @@ def _filling(node: onnx.NodeProto, rest: list[Array | None], fill: Array) -> lis
     return [rest[0], fill, *rest[2:]]
 
 
-def _each(factor: Array, numbers: Array) -> Array | None:
+def _each(factor: Array | None, numbers: Array) -> Array | None:
     """The factor of each output channel, where it has one for all its cells."""
+    if factor is None:
+        return np.ones(len(numbers))
     flat, held = factor.reshape(len(factor), -1), (numbers >= 0).reshape(len(factor), -1)
     first = flat[np.arange(len(flat)), held.argmax(axis=1)]
     first = np.where(held.any(axis=1), first, 1.0)
@@ -307,11 +316,11 @@ def _each(factor: Array, numbers: Array) -> Array | None:
 def _settled(weights: Array, numbers: Array, factor: Array, origins: list[Origin]) -> Found | None:
     """The epitome in a matrix, if it is one: it has fewer cells than weights and stands for them."""
     numbers = numbers.reshape(*numbers.shape, *[1] * (4 - numbers.ndim))
-    distinct = len(np.unique(numbers[numbers >= 0]))
-    if not distinct or numbers.size < LEAST * distinct:
+    used = distinct(numbers)
+    if not used or numbers.size < LEAST * used:
         return None
     shape, index = cells_of(numbers, origins)
-    if prod(shape) > _WASTE * distinct or 1 in shape:
+    if prod(shape) > _WASTE * used or 1 in shape:
         other = recognise(numbers + 1)
         if other is not None and other.size <= prod(shape):
             shape, index = other.shape, np.where(numbers < 0, -1, other.index)

@@ -12,6 +12,7 @@ are equal are wrapped: they make the same channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from pimc_isa.errors import PimcError
 
-__all__ = ["EpitomeError", "Sampler", "fold", "reconstruct", "tiled_index"]
+__all__ = ["EpitomeError", "Sampler", "cells_of_weights", "even_offsets", "fold", "reconstruct", "tiled_index"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, int, int, int]
@@ -68,10 +69,8 @@ class Sampler:
         room = np.array(epitome) - (block[0], weights[1], weights[2], block[1])
         if (room < 0).any():
             raise EpitomeError(f"blocks {block} of weights {weights} are larger than the epitome {epitome}")
-        offsets = np.empty((outputs, inputs, 4), np.int64)
-        offsets[:, :, 0] = (np.arange(outputs) * room[0] // max(1, outputs - 1))[:, None]
-        offsets[:, :, 1:] = np.arange(inputs)[:, None] * room[1:] // max(1, inputs - 1)
-        return cls(weights, epitome, block, offsets)
+        offsets = even_offsets((outputs, inputs), room.tolist())
+        return cls(weights, epitome, block, np.array(offsets, np.int64))
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -108,6 +107,19 @@ def _refuse_nothing(weights: Shape, epitome: Shape, block: tuple[int, int]) -> N
         raise EpitomeError(f"epitome {epitome} of weights {weights} in blocks {block}: give at least 1 of each")
 
 
+def even_offsets(blocks: tuple[int, int], room: Sequence[int]) -> list[list[tuple[int, ...]]]:
+    """Offsets of output x input blocks, in even steps over the ``room`` that is left beside one block along every axis.
+
+    The first axis is that of the outputs: output blocks go over it, input blocks over all others at once. Without room
+    for outputs all output blocks are the same: they are wrapped.
+    """
+    outer, inner = (max(1, n - 1) for n in blocks)
+    return [
+        [(m * room[0] // outer, *(n * each // inner for each in room[1:])) for n in range(blocks[1])]
+        for m in range(blocks[0])
+    ]
+
+
 def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int], *, wraps: bool = True) -> Array:
     """Cells of weights whose matrix is cut into tiles (rows, columns) that lie on those of the epitome in turn.
 
@@ -133,7 +145,20 @@ def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int], 
 
 def reconstruct(epitome: Array, index: Array) -> Array:
     """The weights that an epitome [p, q] stands for: its cells by ``index``, 0 where that is -1."""
+    if index.min(initial=0) >= 0:
+        return np.asarray(epitome.reshape(-1)[index])
     return np.where(index < 0, epitome.dtype.type(0), epitome.reshape(-1)[np.maximum(index, 0)])
+
+
+def cells_of_weights(weights: Array, index: Array, stored: tuple[int, int]) -> Array:
+    """A matrix [p, q] of the weights of each cell, of the last one where they differ; cells that nothing uses are 0."""
+    cells = np.zeros(stored, weights.dtype)
+    if index.min(initial=0) >= 0:
+        cells.reshape(-1)[index] = weights
+    else:
+        held = index >= 0
+        cells.reshape(-1)[index[held]] = weights[held]
+    return cells
 
 
 def fold(weights: Array, index: Array, stored: tuple[int, int]) -> Array:
@@ -141,9 +166,7 @@ def fold(weights: Array, index: Array, stored: tuple[int, int]) -> Array:
 
     Raises EpitomeError where weights of one cell differ, or where a weight that is not stored is not 0.
     """
-    held = index >= 0
-    epitome = np.zeros(stored, weights.dtype)
-    epitome.reshape(-1)[index[held]] = weights[held]
+    epitome = cells_of_weights(weights, index, stored)
     wrong = np.argwhere(reconstruct(epitome, index) != weights)
     if len(wrong):
         where = tuple(map(int, wrong[0]))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.epitomes.epitome import cells_of_weights, reconstruct
+from pimc.epitomes.numbers import distinct
 from pimc.epitomes.pack import matrix_of
 
 __all__ = ["LEAST", "Found"]
@@ -43,7 +45,7 @@ class Found:
     @property
     def cells(self) -> int:
         """Cells that some weight is."""
-        return len(np.unique(self.index[self.index >= 0]))
+        return distinct(self.index)
 
     def multiplied(self, factor: Array) -> Found:
         """The same cells for weights whose output channels are multiplied with factors [O] besides.
@@ -52,6 +54,8 @@ class Found:
         positive. A channel with the factor 0 has no cells.
         """
         whole = self.factor * factor
+        if (whole > 0).all():
+            return Found(self.shape, self.index, whole)
         along = [-1, *[1] * (self.index.ndim - 1)]
         part = np.where((self.index < 0) | (whole == 0).reshape(along), -1, 0)
         row, column = np.divmod(self.index, self.shape[1])
@@ -60,16 +64,13 @@ class Found:
 
     def stored(self, weights: Array) -> Array:
         """The stored matrix [p, q] of ``weights`` (ONNX's order), in their type; cells that nothing uses are 0."""
-        held = self.index >= 0
         if not (self.factor == 1).all():
             weights = (weights / self._along(weights)).astype(weights.dtype)
-        cells = np.zeros(self.shape, weights.dtype)
-        cells.reshape(-1)[self.index[held]] = weights[held]
-        return cells
+        return cells_of_weights(weights, self.index, self.shape)
 
     def rebuilt(self, cells: Array) -> Array:
         """The weights that a stored matrix stands for: the inverse of `stored`."""
-        values = np.where(self.index < 0, cells.dtype.type(0), cells.reshape(-1)[np.maximum(self.index, 0)])
+        values = reconstruct(cells, self.index)
         if (self.factor == 1).all():
             return values
         return (values * self._along(values)).astype(cells.dtype)

@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from pimc.epitomes.windows import Vote
 
-__all__ = ["Overlap", "blocks_of_zeros", "cuts_of", "overlap_of"]
+__all__ = ["Overlap", "blocks_of_zeros", "closed", "cuts_of", "overlap_of"]
 
 Array = npt.NDArray[Any]
 
 MOST_CUTS = 512
 """Blocks along an axis; weights with more are no epitome in blocks."""
+MOST_CLOSED = 96
+"""Cuts along an axis that images of cuts may add up to."""
 ZEROS = 8
 """Channels that are 0 next to each other, in both directions, to be a block."""
 MARGIN = 8
@@ -82,6 +84,24 @@ def cuts_of(overlaps: Sequence[Overlap], zeros: Array, axis: int, least_bits: fl
         if len(chosen) < MOST_CUTS and not any(first < cut < last for cut in chosen):
             chosen.add((first + last) // 2)
     return np.array(sorted(chosen))
+
+
+def closed(cuts: Array, overlaps: Sequence[Overlap], axis: int) -> Array:
+    """The cuts and all that they are moved to, over and over; as they are where that makes many.
+
+    Blocks that repeat with a period, but out of step from channel to channel, are cut alike only so.
+    """
+    size, found, pending = int(cuts[-1]), set(cuts.tolist()), cuts.tolist()
+    steps = {step for overlap in overlaps if (step := overlap.by[axis])}
+    while pending:
+        cut = pending.pop()
+        for at in {cut + step for step in steps} | {cut - step for step in steps}:
+            if 0 < at < size and at not in found:
+                found.add(at)
+                pending.append(at)
+        if len(found) > MOST_CLOSED:
+            return cuts
+    return np.array(sorted(found))
 
 
 def blocks_of_zeros(values: Array) -> Array:

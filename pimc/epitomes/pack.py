@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.epitomes.numbers import parted, ranks
+
 __all__ = ["matrix_of"]
 
 Array = npt.NDArray[Any]
@@ -21,20 +23,14 @@ def matrix_of(part: Array, row: Array, column: Array) -> tuple[tuple[int, int], 
 
     Rows and columns of a part that no weight is in are left out. Cells are row * q + column, i32, -1 for none.
     """
-    parts = np.unique(part[part >= 0])
-    held = [np.nonzero(part == n) for n in parts]
-    places = [(_dense(row[at]), _dense(column[at])) for at in held]
+    held = list(parted(part))
+    places = [(ranks(row.reshape(-1)[at]), ranks(column.reshape(-1)[at])) for at in held]
     sizes = [(int(r.max()) + 1, int(c.max()) + 1) for r, c in places]
     shape, corners = _packed(sizes)
-    cells = np.full(part.shape, -1, np.int32)
+    cells = np.full(part.size, -1, np.int32)
     for at, (r, c), (top, left) in zip(held, places, corners, strict=True):
         cells[at] = (top + r) * shape[1] + left + c
-    return shape, cells
-
-
-def _dense(numbers: Array) -> Array:
-    """The same order, without gaps."""
-    return np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape)
+    return shape, cells.reshape(part.shape)
 
 
 def _packed(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], list[tuple[int, int]]]:

@@ -14,9 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Patch", "patches_of", "voiced"]
+from pimc.epitomes.epitome import EpitomeError
+
+__all__ = ["MOST_PATCHES", "Patch", "TooManyPatchesError", "patches_of", "voiced"]
 
 Array = npt.NDArray[Any]
+
+MOST_PATCHES = 1 << 14
+"""Of one layer. Networks' epitomes have tens to thousands; one with more would work in thousands of rounds."""
+
+
+class TooManyPatchesError(EpitomeError):
+    """An index in which nearly every channel is unlike every other: it can be folded, but to no purpose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +56,14 @@ def voiced(epitome: Array, index: Array) -> tuple[Array, Array]:
     return epitome, index
 
 
-def patches_of(index: Array, columns: int, groups: int = 1) -> tuple[list[Patch], Array]:
+def patches_of(index: Array, columns: int, groups: int = 1, most: int = MOST_PATCHES) -> tuple[list[Patch], Array]:
     """Patches that make every channel that is no copy, each weight in one of them; and the copies.
 
     ``index`` i32 [outputs, kernel rows, kernel columns, input channels of a group] into an epitome of so many
     ``columns``. Inputs are numbered as in the window's vector: kernel row, kernel column, channel of all groups.
     Channels whose cells lie alike, some columns further on, are in the same patches; a row that one column needs with
     several inputs is in as many. Copies, i32 [outputs]: the channel that each is a copy of, -1 for those that are made.
+    Raises TooManyPatchesError where there are more than ``most``, as soon as that is known.
     """
     cells = index.reshape(len(index), -1)
     base, lies = _from_first_column(cells, columns)
@@ -63,13 +73,21 @@ def patches_of(index: Array, columns: int, groups: int = 1) -> tuple[list[Patch]
         own = alike.setdefault((channel * groups // len(cells), lies[channel].tobytes()), {})
         if own.setdefault(start, channel) != channel:
             copies[channel] = own[start]
-    patches = []
+    if len(alike) > most:
+        raise _too_many(most)
+    patches: list[Patch] = []
     for (group, _), channels in alike.items():
         some, starts = np.array(list(channels.values())), np.array(list(channels))
         for shift, rows, inputs in _by_column(lies[some[0]], columns):
             elements = _elements(inputs, index.shape[3], groups, group)
             patches += [Patch(rows[use], elements[use], starts + shift, some) for use in _once_each(rows)]
+            if len(patches) > most:
+                raise _too_many(most)
     return patches, copies
+
+
+def _too_many(most: int) -> TooManyPatchesError:
+    return TooManyPatchesError(f"the epitome's index is in more than {most} patches\nleave the layer dense")
 
 
 def _from_first_column(cells: Array, columns: int) -> tuple[Array, Array]:

@@ -214,10 +214,10 @@ def _tables(placed: Iterable[Placed], shape: tuple[int, int], copies: Array) -> 
 
 
 def _with_modes(placed: Sequence[Placed], outputs: int) -> Iterator[tuple[tuple[int, int], Patch]]:
-    """With the round whether it overwrites or adds; a patch that does both becomes two."""
+    """With the round, in order, whether it overwrites or adds; a patch that does both becomes two."""
     first = np.full(outputs, np.iinfo(np.int64).max)
-    for number, patch in placed:
-        np.minimum.at(first, patch.channels, number)
+    for number, patch in reversed(placed):  # they are in order
+        first[patch.channels] = number
     for number, patch in placed:
         before = first[patch.channels] < number
         for mode, here in ((OVERWRITE, ~before), (ADD, before)):

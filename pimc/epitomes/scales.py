@@ -98,16 +98,24 @@ def _cells(found: Found, stored: Array, together: Array) -> tuple[Array, Cells]:
 def _together(index: Array) -> Array:
     """For each output channel the first of those that it shares cells with, directly or through others."""
     flat = index.reshape(len(index), -1)
-    size = int(index.max(initial=-1)) + 2  # the last one stands for what is not stored
-    first = np.arange(len(flat))
-    while True:
-        least = np.full(size, len(flat))
-        np.minimum.at(least, flat, np.broadcast_to(first[:, None], flat.shape))
-        least[-1] = len(flat)
-        found = np.minimum(first, least[flat].min(axis=1))
-        if (found == first).all():
-            return first
-        first = found
+    first = list(range(len(flat)))
+    last = np.full(int(index.max(initial=-1)) + 2, -1)  # channel that each cell was met in; the last one: not stored
+    for channel, cells in enumerate(flat):
+        met = np.flatnonzero(np.bincount(last[cells] + 1, minlength=2)[1:])
+        for root in {_root(first, int(other)) for other in met}:
+            low, high = sorted((root, _root(first, channel)))
+            first[high] = low
+        last[cells] = channel
+        last[-1] = -1
+    return np.array([_root(first, channel) for channel in range(len(flat))])
+
+
+def _root(first: list[int], channel: int) -> int:
+    """The first of the channels that one is known to go together with."""
+    while first[channel] != channel:
+        first[channel] = first[first[channel]]
+        channel = first[channel]
+    return channel
 
 
 def signal_to_noise(weights: Array, made: Array) -> float:

@@ -12,7 +12,7 @@ and a full comparison; here blocks follow from where equal runs end instead of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -22,7 +22,8 @@ import numpy.typing as npt
 from pimc.epitomes.factors import Scaled, scaled
 from pimc.epitomes.found import LEAST, Found
 from pimc.epitomes.likely import is_likely
-from pimc.epitomes.overlap import blocks_of_zeros, cuts_of, overlap_of
+from pimc.epitomes.numbers import distinct
+from pimc.epitomes.overlap import Overlap, blocks_of_zeros, closed, cuts_of, overlap_of
 from pimc.epitomes.pack import matrix_of
 from pimc.epitomes.place import placed
 from pimc.epitomes.windows import BITS, REPEATED, Repeats
@@ -170,21 +171,30 @@ def _blocks(values: Array, tolerance: float, repeats: Repeats, zeros: Array) -> 
     votes = repeats.votes(int(np.clip(COMPARED // values.size, FEWEST, MOST)))
     overlaps = [overlap_of(values, tolerance, repeats.entropy, vote) for vote in votes]
     overlaps = [o for o in overlaps if o.equal.any()]
-    best = _as_it_is(values)
-    for few in (True, False):
-        cuts = [cuts_of(overlaps, zeros, axis, BITS, few=few) for axis in (0, 1)]
+    best, least = _as_it_is(values), values.size * FINER
+    for cuts in _cuts(overlaps, zeros):
         if (len(cuts[0]) - 1) * (len(cuts[1]) - 1) > MOST_BLOCKS:
             break
-        part, place = placed(values, tolerance, overlaps, (cuts[0], cuts[1]), BITS)
-        made = _matrix(part, place)
-        if few or _cells(made) * FINER <= _cells(best):
-            best = made
+        made = _matrix(*placed(values, tolerance, overlaps, cuts, BITS))
+        if _cells(made) * FINER <= least:
+            best, least = made, _cells(made)
     return best
+
+
+def _cuts(overlaps: Sequence[Overlap], zeros: Array) -> Iterator[tuple[Array, Array]]:
+    """Few cuts along outputs and inputs, then more: at every end, and wherever the few are moved to."""
+    outputs, inputs = (cuts_of(overlaps, zeros, axis, BITS, few=True) for axis in (0, 1))
+    yield outputs, inputs
+    all_outputs, all_inputs = (cuts_of(overlaps, zeros, axis, BITS, few=False) for axis in (0, 1))
+    yield all_outputs, all_inputs
+    moved = closed(outputs, overlaps, 0), closed(inputs, overlaps, 1)
+    if len(moved[0]) > len(outputs) or len(moved[1]) > len(inputs):
+        yield moved
 
 
 def _cells(made: tuple[tuple[int, int], Array]) -> int:
     """Cells that some weight is."""
-    return len(np.unique(made[1][made[1] >= 0]))
+    return distinct(made[1])
 
 
 def _matrix(part: Array, place: Array) -> tuple[tuple[int, int], Array]:

@@ -65,7 +65,7 @@ class Repeats:
     @property
     def any(self) -> bool:
         """Whether enough windows repeat for a search; quick, for it is all that most layers need."""
-        return any(len(h) > len(np.unique(h)) * (1 + REPEATED) for h, _ in self._sampled)
+        return any(_has_repeats(h) for h, _ in self._sampled)
 
     def votes(self, most: int) -> list[Vote]:
         """Displacements between windows that repeat, the most frequent first."""
@@ -122,6 +122,12 @@ class Repeats:
         kept = tuple(at[varied] for at in chosen)
         places = np.stack([*kept[:axis], kept[-1], *kept[axis:-1]], axis=1)
         return hashes[kept], places
+
+
+def _has_repeats(hashes: Array) -> bool:
+    """Whether enough of them are equal to others."""
+    ordered = np.sort(hashes)
+    return bool(len(hashes) > (np.count_nonzero(np.diff(ordered)) + 1) * (1 + REPEATED))
 
 
 def _keys(vectors: Array) -> Array:

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.found import LEAST, Found
 from pimc.frontend.epitomes import Choice, Layer, found_in, layers_of
+from pimc.frontend.epitomes_outputs import wrap_weights
 from pimc.frontend.source import Array, attributes, input_at
 
 __all__ = ["Held", "hold", "still_held"]
@@ -44,6 +45,7 @@ def hold(model: onnx.ModelProto, choice: Choice) -> dict[str, Held]:
     """
     if choice.is_off:
         return {}
+    wrap_weights(model, choice)
     holder = _Holder(model)
     for layer in list(layers_of(model)):
         made = found_in(layer, holder.chains) if choice.wants(layer) else None

@@ -9,20 +9,24 @@ weights go together in a round depends on the size of crossbars (`pimc.epitomes.
 are computed once and copied (output channel wrapping). All that follows asks the op: cuts, copies and intervals come
 from the epitome's size and the rounds, cells and centres are the epitome's.
 
-A layer stays dense where that takes no more crossbars, where no tile holds its epitome, and where a plan says so
-(``folded = false``). An epitome may be cut by rows into a chain of tiles if every one of them makes every channel.
+A layer stays dense where that takes no more crossbars, where no tile holds its epitome, where nearly every channel
+would need rounds of its own, and where a plan says so (``folded = false``). An epitome may be cut by rows into a chain
+of tiles if every one of them makes every channel.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from pimc.analysis.cut import base_cut
 from pimc.analysis.facts import Resources, facts_of, split
-from pimc.epitomes.patches import patches_of, voiced
+from pimc.epitomes.patches import TooManyPatchesError, patches_of, voiced
 from pimc.epitomes.rounds import Size, Tables, merged, unmerged
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv, RoundPlan
@@ -57,11 +61,14 @@ class FoldEpitomes(Pass):
     def apply(self, graph: Graph, target: Target) -> Graph:
         """Decide for every layer that has an epitome. Raises PassError where a plan asks for what cannot be."""
         graph = graph.copy()
+        noted = json.loads(graph.meta.get("epitomes", "{}"))
         for op in list(graph.of(Conv)):
             if op.epitome is not None:
-                _Layer(graph, op, target, self).decide()
+                noted[op.name] = noted.get(op.name, {}) | _Layer(graph, op, target, self).decide()
             elif op.name in self.forced:
                 raise PassError(f"plan: [{self.name}] layer {op.name} has no epitome\nleave it out")
+        if noted:
+            graph.meta["epitomes"] = json.dumps(noted, sort_keys=True)
         return graph
 
 
@@ -76,8 +83,8 @@ class _Layer:
         self.flow, self.array = flow_of(graph, op, target), target.machine.array
         self.across = outputs_per_array(self.flow.columns, self.array)
 
-    def decide(self) -> None:
-        """Change the op: folded, or not."""
+    def decide(self) -> dict[str, Any]:
+        """Change the op: folded, or not. For reports: crossbars of one copy, dense and as it is held; its rounds."""
         wanted = self.step.forced.get(self.op.name, self.saved > 0)
         folded = self._folded() if wanted else None
         if folded is None and self.step.forced.get(self.op.name):
@@ -85,15 +92,22 @@ class _Layer:
                 f"plan: [{self.step.name}] the epitome of layer {self.op.name} needs more crossbars, memory or rounds "
                 "than a chain of tiles has\nleave it dense (folded = false)"
             )
-        self.graph.update(folded or replace(self.op, folded=False))
+        made = folded or replace(self.op, folded=False)
+        self.graph.update(made)
+        held = self.dense if made.rounds is None else self.dense - self.saved
+        return {"arrays": [self.dense, held], "rounds": None if made.rounds is None else made.rounds.count}
+
+    @property
+    def dense(self) -> int:
+        """Crossbars of one copy of the weights."""
+        outputs, *taps = self.graph.constants[self.op.weights].shape
+        return arrays_for(self.op.groups, prod(taps), outputs // self.op.groups, self.flow.columns, self.array)
 
     @property
     def saved(self) -> int:
         """Crossbars of one copy that are saved."""
-        facts, columns = facts_of(self.graph, self.op), self.flow.columns
-        dense = arrays_for(facts.groups, facts.k, facts.n, columns, self.array)
         p, q = self.epitome.shape
-        return dense - arrays_for(1, p, q, columns, self.array)
+        return self.dense - arrays_for(1, p, q, self.flow.columns, self.array)
 
     def _folded(self) -> Conv | None:
         """The op in rounds, its tables among the graph's constants; ``None`` where that is too large."""
@@ -116,7 +130,11 @@ class _Layer:
         """The rounds, unless there are more than programs may have."""
         (p, q), groups = self.epitome.shape, self.op.groups
         merge = merged if self.step.merge else unmerged
-        tables = merge(*patches_of(self.index, q, groups), Size(p, q, self.array.rows, self.across))
+        try:
+            patches, copies = patches_of(self.index, q, groups)
+        except TooManyPatchesError:
+            return None
+        tables = merge(patches, copies, Size(p, q, self.array.rows, self.across))
         size = len(tables.patches) * max(q, p * -(-q // self.across))
         return None if beyond("rounds", "", tables.count) or beyond("patches", "", size) else tables
 

@@ -19,10 +19,10 @@ def summary(program: Program) -> dict[str, Any]:
 
     ``quantisation``: how the quantised model compares with the float one it was made of; None for one that came
     quantised. ``epitomes``: by layer the shape of the stored matrix, the weights it stands for, signal to noise of
-    weights quantised so and what that is below scales by channel, dB; None where none was found. ``weight_bits``: bits
-    of weights by layer, None where nobody chose them. ``clipping``: the
-    share of each layer's sums that its converters clip on the calibration images, the worst first; None where no range
-    was chosen from images.
+    weights quantised so and what that is below scales by channel, dB; the crossbars of one copy, dense and as it is
+    held, and its rounds (None: left dense); None where no epitome was found. ``weight_bits``: bits of weights by layer,
+    None where nobody chose them. ``clipping``: the share of each layer's sums that its converters clip on the
+    calibration images, the worst first; None where no range was chosen from them.
     """
     tiles = [t for t in program.tiles if t.kind == "tile"]
     return {

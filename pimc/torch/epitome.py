@@ -14,25 +14,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pimc.epitomes.epitome import even_offsets
+
 __all__ = ["EpitomeConv2d", "even_offsets"]
 
 Offset = tuple[int, int, int, int]
-
-
-def even_offsets(blocks: tuple[int, int], room: Offset) -> list[list[Offset]]:
-    """Offsets (output, input, row, column) of output x input blocks, in even steps over the ``room`` left.
-
-    Output blocks go over the epitome's outputs, input blocks over its inputs and its kernel plane. Without room for
-    outputs all output blocks are the same: they are wrapped.
-    """
-    outer, inner = (max(1, n - 1) for n in blocks)
-    return [
-        [
-            (m * room[0] // outer, n * room[1] // inner, n * room[2] // inner, n * room[3] // inner)
-            for n in range(blocks[1])
-        ]
-        for m in range(blocks[0])
-    ]
 
 
 class EpitomeConv2d(nn.Module):  # type: ignore[misc]  # torch is an extra, and without it has no types
@@ -69,7 +55,7 @@ class EpitomeConv2d(nn.Module):  # type: ignore[misc]  # torch is an extra, and 
         room = tuple(e - b for e, b in zip(epitome, (*self.block, *kernel), strict=True))
         if min(room) < 0:
             raise ValueError(f"an epitome of {epitome} has no block of {(*self.block, *kernel)}; make it larger")
-        given = even_offsets(blocks, (room[0], room[1], room[2], room[3])) if offsets is None else offsets
+        given = even_offsets(blocks, room) if offsets is None else offsets
         self.offsets = [[tuple(int(n) for n in offset) for offset in row] for row in given]
         self._refuse_offsets(blocks, room)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups

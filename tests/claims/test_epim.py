@@ -158,6 +158,15 @@ def test_a_layer_on_isaac() -> None:
     np.testing.assert_array_equal(Executor(program).run({"input": x}).outputs["output"], want)
 
 
+@pytest.mark.parametrize("case", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
+def test_the_page_has_what_the_compiler_gives(case: int, epitomes: ModuleType) -> None:
+    """``python benchmarks/epitomes_page.py --write`` makes it; the fixture lets scripts be found."""
+    made = importlib.import_module("epitomes_page")
+    text = made.PAGE.read_text(encoding="utf-8")
+    assert text.startswith(made.HEAD)
+    assert made.section(*made.CASES[case]) in text
+
+
 @pytest.mark.slow
 def test_resnet50_on_isaac(epitomes: ModuleType) -> None:
     """2,260 crossbars in place of 6,260, and every logit what the graph makes of the image."""

@@ -74,10 +74,13 @@ def woven(model: onnx.ModelProto, epitomes: Sequence[tuple[Array, Array]], calib
 
 
 def lossless(name: str, rows: int) -> tuple[Target, Any]:
-    """A target with crossbars of so many rows, whose conversions lose nothing, and its passes."""
+    """A target with crossbars of so many rows (0: its own), whose conversions lose nothing, and its passes."""
     short, *signed = name.split()
     options: dict[str, Any] = {"ranges": "wide"} if short in ("cascade", "neural-pim") else {}
-    changed: dict[str, Any] = {"array.rows": rows, **({"array.converter_bits": 20} if short == "raella" else {})}
+    changed: dict[str, Any] = {
+        **({"array.rows": rows} if rows else {}),
+        **({"array.converter_bits": 20} if short == "raella" else {}),
+    }
     if signed:
         options["signed"] = "on"
     return driver.choose(short, **options, **changed)

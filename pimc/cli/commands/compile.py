@@ -268,7 +268,7 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
 
 
 def _epitomes(layers: dict[str, dict[str, Any]]) -> str:
-    """How many layers have epitomes, and what the same scale for many channels costs in the worst of them."""
+    """How many layers have epitomes, what folding saves, and what a scale for many channels costs in the worst."""
     from pimc.cli.output import counted
 
     cells = sum(p * q for p, q in (layer["stored"] for layer in layers.values()))
@@ -276,6 +276,11 @@ def _epitomes(layers: dict[str, dict[str, Any]]) -> str:
     lost = {name: layer["lost_db"] for name, layer in layers.items() if layer["lost_db"] is not None}
     worst = max(lost, key=lambda name: lost[name], default="")
     text = f"epitomes: {counted(len(layers), 'layer')}, {weights / cells:.3g} weights for each cell that is stored"
+    folded = [layer for layer in layers.values() if layer["rounds"] is not None]
+    if folded:
+        dense, held = (sum(layer["arrays"][n] for layer in folded) for n in (0, 1))
+        rounds = counted(max(layer["rounds"] for layer in folded), "round")
+        text += f"; {len(folded)} folded: {counted(held, 'array')} for {dense}, at most {rounds}"
     return text + (f"; against scales by channel at most {lost[worst]:.2g} dB, in {worst}" if worst else "")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pimc.epitomes.epitome import cells_of_weights
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.move import laid_out, rearranged
 from pimc.frontend.lower.spatial import flattened
@@ -49,9 +50,8 @@ class Taps:
         """Fields of an op: the epitome and its index; nothing where there is none."""
         if self.index is None:
             return {}
-        cells, held = np.zeros(self.stored, np.int8), self.index >= 0
-        cells.reshape(-1)[self.index[held]] = self.values[held]
-        return {"epitome": cells, "index": self.index.astype(np.int32)}
+        cells = cells_of_weights(self.values, self.index, self.stored)
+        return {"epitome": cells, "index": np.ascontiguousarray(self.index, np.int32)}
 
 
 @dataclass(frozen=True)

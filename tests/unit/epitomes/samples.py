@@ -67,6 +67,24 @@ def evenly(weights: Shape, epitome: Shape, block: tuple[int, int]) -> Sample:
     return sampled(weights, epitome, block, offset)
 
 
+def tiled(weights: Shape, stored: tuple[int, int], tile: int) -> Sample:
+    """Square tiles of the matrix of kernel rows, columns and inputs x outputs, on those of an epitome in turn."""
+    outputs, inputs, *kernel = weights
+    rows = inputs * kernel[0] * kernel[1]
+    places = [(down, across) for across in range(0, stored[1], tile) for down in range(0, stored[0], tile)]
+    numbers = np.empty((outputs, rows), np.int64)
+    count = 0
+    for n in range(0, outputs, tile):
+        for k in range(0, rows, tile):
+            down, across = places[count % len(places)]
+            count += 1
+            part = numbers[n : n + tile, k : k + tile]
+            row, column = np.arange(part.shape[1]), np.arange(part.shape[0])[:, None]
+            part[:] = (across + column) * stored[0] + down + row
+    grid = numbers.reshape(outputs, *kernel, inputs).transpose(0, 3, 1, 2)
+    return Sample(np.ascontiguousarray(grid), (stored[1], stored[0], 1, 1))
+
+
 def at_random(seed: int) -> Sample:
     """A layer of a few thousand weights with blocks anywhere in an epitome, the last ones short."""
     rng = np.random.default_rng(seed)

@@ -188,3 +188,13 @@ def test_long_chains_are_no_danger() -> None:
     found = WeightChains(chain_model((nodes, {"v0": E}))).found("w")
     assert found is not None
     assert found.cells == E.size
+
+
+@pytest.mark.parametrize("shape", [(120, 90, 1, 1), (60, 45, 2, 2)])
+def test_large_layers_keep_the_axes_of_their_source(shape: tuple[int, ...]) -> None:
+    """More weights than numpy's iterators buffer, in kernels of one column: its unravel_index fails (numpy #31980)."""
+    chain = [node("Gather", "E i", "g", axis=0), node("Gather", "g j", "w", axis=1)]
+    held = {"E": random(*shape), "i": np.arange(2 * shape[0]) % shape[0], "j": np.arange(2 * shape[1]) // 2}
+    found = WeightChains(chain_model((chain, held))).found("w")
+    assert found is not None
+    assert found.shape == (shape[1] * shape[2] * shape[3], shape[0])

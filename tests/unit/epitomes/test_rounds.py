@@ -12,7 +12,7 @@ import pytest
 
 from pimc.epitomes import rounds as module
 from pimc.epitomes.epitome import tiled_index
-from pimc.epitomes.patches import Patch, patches_of, voiced
+from pimc.epitomes.patches import Patch, TooManyPatchesError, patches_of, voiced
 from pimc.epitomes.rounds import Size, Tables, merged, unmerged
 from tests.properties.epitome_nets import random_index
 
@@ -199,3 +199,13 @@ def _wrong(seed: int) -> bool:
         return done(tables, size) != wanted(index, size, groups) or not written(tables)
     except AssertionError:
         return True
+
+
+def test_an_index_of_channels_unlike_each_other_is_refused_before_its_patches_are_made() -> None:
+    """Every channel has patches of its own, one for each column at least."""
+    index = np.random.default_rng(0).integers(0, 16 * 8, (32, 1, 1, 64)).astype(np.int32)
+    patches, _ = patches_of(index, 8)
+    assert len(patches_of(index, 8, most=len(patches))[0]) == len(patches) > 32 * 8
+    for most in (len(patches) - 1, 31):
+        with pytest.raises(TooManyPatchesError, match=f"more than {most} patches\nleave the layer dense"):
+            patches_of(index, 8, most=most)

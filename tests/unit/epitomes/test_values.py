@@ -9,7 +9,7 @@ import pytest
 
 from pimc.epitomes.found import Found
 from pimc.epitomes.values import recognise
-from tests.unit.epitomes.samples import Array, Sample, Shape, at_random, evenly
+from tests.unit.epitomes.samples import Array, Sample, Shape, at_random, evenly, tiled
 
 KNOWN: list[tuple[Shape, Shape, tuple[int, int]]] = [
     ((64, 64, 3, 3), (32, 48, 3, 3), (32, 16)),
@@ -42,6 +42,17 @@ def test_known_samplers(weights: Shape, epitome: Shape, block: tuple[int, int], 
     if kind != "scaled":
         assert np.array_equal(found.rebuilt(found.stored(made)), made)
         assert (found.factor == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["f32", "s8", "s3"])
+def test_tiles_that_repeat_out_of_step(kind: str) -> None:
+    """18 tiles down, 4 in the epitome: the next channels' begin with its third, and cuts follow from others' images."""
+    sample = tiled((128, 128, 3, 3), (256, 64), 64)
+    made = sample.weights(kind, 2)
+    found = recognise(made)
+    assert found is not None
+    assert (found.cells, found.size) == (sample.used, sample.matrix) == (256 * 64, 256 * 64)
+    assert np.array_equal(found.rebuilt(found.stored(made)), made)
 
 
 def test_cells_and_weights_by_plain_loops() -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import pimc_backends.isaac as isaac
+from pimc.epitomes import patches
 from pimc.epitomes.epitome import Sampler, reconstruct
 from pimc.ir.files import read_graph, write_graph
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.ir.text import parse_graph, print_graph
 from pimc.ir.verify import problems, verify
+from pimc.passes import fold_epitomes
 from pimc.passes.base import PassError, options_of
 from pimc.passes.fold_epitomes import FoldEpitomes
 from pimc.passes.manager import run_passes
@@ -275,3 +277,17 @@ def test_what_is_found_sound_is_not_what_takes_its_place() -> None:
     assert len(list(problems(graph, "quantised"))) == 1
     graph.constants[op.weights] = reconstruct(graph.constants[op.epitome], graph.constants[op.index])
     assert not list(problems(graph, "quantised"))
+
+
+def test_a_layer_whose_channels_are_all_unlike_stays_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would save crossbars; the passes do not even look for rounds, and a plan cannot ask for it."""
+    net = Net((3, 3, 64), 1)
+    graph = net.finish(net.conv(net.x, 64))
+    index = np.random.default_rng(0).integers(0, 64 * 32, (64, 3, 3, 64)).astype(np.int32)
+    attach(graph, "v1", index, (64, 32))
+    monkeypatch.setattr(fold_epitomes, "merged", None)
+    monkeypatch.setattr(patches.patches_of, "__defaults__", (1, 1 << 10))
+    assert conv(folded(graph), "v1").folded is False
+    plan = PlanFile({}, {"fold-epitomes": {"v1": {"folded": True}}})
+    with pytest.raises(PassError, match="needs more crossbars, memory or rounds"):
+        folded(graph, plan=plan)
