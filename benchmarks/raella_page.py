@@ -196,8 +196,8 @@ def _trained(runs: Mapping[str, Any]) -> str:
     ]
     return f"""## Measured on networks with trained weights
 
-Nothing recorded: each a run of programs on photographs, slices of weights chosen by their error (`choose-slices`), conversions, pulses and
-the charge of cells counted as they come. Accuracy is on a page of its own (`raella-accuracy.md`).
+Nothing recorded: each a run of programs on photographs, slices of weights chosen by their error (`choose-slices`), inputs of all layers
+driven alike (`--set signed=off`), conversions, pulses and the charge of cells counted as they come. Accuracy is on a page of its own (`raella-accuracy.md`).
 
 {table(columns, rows)}"""
 

@@ -22,7 +22,7 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
 from pimc.passes.base import NOT_AN_OPTION, Decisions, Pass, PassError
 from pimc.passes.choose_flows import ChooseFlows, flow_of
-from pimc.passes.choose_slices import ChooseSlices, gaussian_windows, refuse_inputs, sampled_layer, seen_windows
+from pimc.passes.choose_slices import ChooseSlices, refuse_inputs, sampled_layers
 from pimc.passes.target import Target
 from pimc.progress import tell
 from pimc_isa.flow import Flow
@@ -59,14 +59,10 @@ class ChooseInputs(Pass):
         ways = {op.name: _ways(graph, op, target) for op in graph.of(Conv) if op.name not in self.forced}
         open_ = {name: flows for name, flows in ways.items() if len(flows) > 1}
         otherwise = "drive all alike: signed=off or signed=on"
-        look = open_ and self.inputs == "images"
-        seen = seen_windows(graph, target, "how inputs are driven", otherwise) if look else {}
-        for n, (name, flows) in enumerate(open_.items(), 1):
+        sampled = sampled_layers(graph, target, list(open_), self.inputs, ("how inputs are driven", otherwise))
+        for n, (op, layer) in enumerate(sampled, 1):
             tell(f"inputs of layer {n} of {len(open_)}")
-            op = graph[name]
-            assert isinstance(op, Conv)
-            vectors = seen[name] if seen else gaussian_windows(graph, op)
-            layer = sampled_layer(graph, op, vectors, flow_of(graph, op, target), target)
+            flows = open_[op.name]
             made = outcomes(layer, list(flows.values()), op.x_zero, target.machine)
             chosen = least_energy(dict(zip(flows, made, strict=True)), self.budget)
             graph.update(replace(op, flow=chosen))

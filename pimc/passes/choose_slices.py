@@ -13,7 +13,7 @@ forces a layer's flow, here or in choose-flows; where nothing is left to search,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ from pimc.progress import tell
 from pimc_isa import numerics
 from pimc_isa.flow import Flow, normal_form
 
-__all__ = ["ChooseSlices", "gaussian_windows", "refuse_inputs", "sampled_layer", "seen_windows"]
+__all__ = ["ChooseSlices", "refuse_inputs", "sampled_layer", "sampled_layers"]
 
 Array = npt.NDArray[Any]
 #: Multiply-accumulates of one slice of one layer, which limits how many windows are looked at.
@@ -76,24 +76,30 @@ class ChooseSlices(Pass):
         if last := open_.pop(layers[-1].name, None) if layers else None:
             graph.update(replace(layers[-1], flow=last[max(last, key=lambda each: (len(each), each))]))
         otherwise = "give all the same with --passes=-choose-slices"
-        look = open_ and self.inputs == "images"
-        seen = seen_windows(graph, target, "slices of weights", otherwise) if look else {}
-        for n, (name, flows) in enumerate(open_.items(), 1):
+        sampled = sampled_layers(graph, target, list(open_), self.inputs, ("slices of weights", otherwise))
+        for n, (op, layer) in enumerate(sampled, 1):
             tell(f"slices of layer {n} of {len(open_)}")
-            op = graph[name]
-            assert isinstance(op, Conv)
-            vectors = seen[name] if seen else gaussian_windows(graph, op)
-            layer = sampled_layer(graph, op, vectors, flow_of(graph, op, target), target)
-            noisy = replace(layer, noise=self.noise)
+            flows, noisy = open_[op.name], replace(layer, noise=self.noise)
             graph.update(replace(op, flow=flows[choose_slicing(noisy, flows, self.budget).slices]))
         return graph
 
 
-def seen_windows(graph: Graph, target: Target, what: str, otherwise: str) -> dict[str, Array]:
-    """A sample of every layer's windows. Raises PassError without calibration data.
+def sampled_layers(
+    graph: Graph, target: Target, names: Sequence[str], inputs: str, about: tuple[str, str]
+) -> Iterator[tuple[Conv, SlicedLayer]]:
+    """Layers on samples of their windows, of calibration images or Gaussian. Raises PassError without calibration data.
 
-    ``what`` is chosen from them, ``otherwise``: how to do without a choice.
+    ``about``: what is chosen from them, and how to do without a choice.
     """
+    seen = _seen_windows(graph, target, *about) if names and inputs == "images" else {}
+    for name in names:
+        op = graph[name]
+        assert isinstance(op, Conv)
+        vectors = seen[name] if seen else _gaussian_windows(graph, op)
+        yield op, sampled_layer(graph, op, vectors, flow_of(graph, op, target), target)
+
+
+def _seen_windows(graph: Graph, target: Target, what: str, otherwise: str) -> dict[str, Array]:
     missing = [port.name for port in graph.inputs if port.name not in graph.calibration]
     if missing:
         raise PassError(
@@ -109,7 +115,7 @@ def refuse_inputs(name: str, inputs: str) -> None:
         raise PassError(f"{name} has no inputs '{inputs}'\nuse images or gaussian")
 
 
-def gaussian_windows(graph: Graph, op: Conv) -> Array:
+def _gaussian_windows(graph: Graph, op: Conv) -> Array:
     """Windows of seeded noise around the zero point, which is four deviations from the codes' further end."""
     groups, k, _ = gemm_matrix(graph.constants[op.weights], op.groups).shape
     noise = np.random.default_rng(0).standard_normal((_MOST, groups, k), np.float32)

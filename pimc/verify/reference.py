@@ -106,7 +106,7 @@ class Reference:
         if node is None:
             return False
         again = node.op_type == "QuantizeLinear" and self.moved(node.input[0])
-        return again or node.op_type in {*_MOVING, "DequantizeLinear"}
+        return again or node.op_type == "DequantizeLinear" or node.op_type in _MOVING
 
     def tolerance(self, tensor: str, dtype: np.dtype[Any]) -> Tolerance:
         """Return the allowance for a tensor: none, but for floats and what onnxruntime itself may compute in float."""

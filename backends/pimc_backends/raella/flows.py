@@ -44,12 +44,16 @@ def usual_slicing(widest: int = 4) -> tuple[int, ...]:
     """4-2-2, with which most layers of the paper end; where cells are narrower, slices as wide as they are."""
     if widest >= max(SPECULATED):
         return SPECULATED
-    return tuple(min(widest, _BITS - at) for at in range(0, _BITS, widest))
+    return _pieces(_BITS, widest)
 
 
 def speculated_slices(dac_bits: int) -> tuple[int, ...]:
     """Those of the paper, cut where DACs are narrower."""
-    return tuple(min(dac_bits, width - at) for width in SPECULATED for at in range(0, width, dac_bits))
+    return tuple(piece for width in SPECULATED for piece in _pieces(width, dac_bits))
+
+
+def _pieces(width: int, widest: int) -> tuple[int, ...]:
+    return tuple(min(widest, width - at) for at in range(0, width, widest))
 
 
 def flow_name(slicing: tuple[int, ...], speculates: bool, signed: bool = False) -> str:

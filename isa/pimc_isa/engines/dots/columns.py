@@ -37,7 +37,6 @@ class ColumnLayer(AnalogLayer):
         self._matrices: dict[tuple[int, int], Array] = {}
         blocks = [each for block in self.form.blocks for each in (block, *block.refinement)]
         self._keys: dict[tuple[int, ...], int] = {}
-        self._converters = {c: converter(c, self.scale) for b in blocks if (c := b.conversion) is not None}
         self._inputs_kept = 1 if all(map(_alone, blocks)) else len(self.form.input_slices)
         self.held = 12 + self._inputs_kept * len(self.weights.slices) * (2 if self.weights.bipolar else 1)
 
@@ -82,7 +81,7 @@ class ColumnLayer(AnalogLayer):
         if _alone(block) and c is not None:
             strays = self._strays(read, i, j, sides[0], only is not None)
             weight = weight * (1 if c.ranged else c.step)
-            count_codes(read.sums(i, j, sides), strays, self._converters[c], weight, total, only, flags)
+            count_codes(read.sums(i, j, sides), strays, converter(c, self.scale), weight, total, only, flags)
             return
         value = self._noisy_value(block, read, sides, only is not None)
         ends = flags_of(block, value)

@@ -63,6 +63,16 @@ def test_the_extreme_is_exact() -> None:
     assert abs(x @ edge.codes[0].astype(np.int64)).max() > 1 << 24, "beyond what float32 holds"
 
 
+@pytest.mark.parametrize("slices", [(4, 4), (2, 2, 4)])
+def test_columns_whose_costs_outgrow_64_bits(slices: tuple[int, ...]) -> None:
+    """Costs are real numbers there: the centre is the best as far as these tell."""
+    weights = np.clip(np.random.default_rng(7).normal(-20, 30, (1, 3000, 3)), -128, 127).astype(np.int8)
+    for n, found in enumerate(best_centres(weights, slices, 3000)[0, 0].tolist()):
+        costs = {c: cost(weights[0, :, n], slices, c) for c in range(-127, 128)}
+        assert max(costs.values()) > 1 << 62
+        assert costs[found] == pytest.approx(min(costs.values()), rel=1e-12)
+
+
 def test_the_example_of_the_talk() -> None:
     """Weights 15, 10, 14 with centre 13 are 2, -3, 1; inputs 4, 2, 1: 91 + 3."""
     weights = np.array([15, 10, 14]).reshape(1, 3, 1)
