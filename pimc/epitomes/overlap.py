@@ -156,14 +156,25 @@ def _long_runs(equal: Array, least: int) -> Array:
         return equal
     if equal.shape[1] < least:
         return np.zeros_like(equal)
-    sums = np.concatenate([np.zeros((len(equal), 1), np.int64), np.cumsum(equal, axis=1)], axis=1)
-    starts = sums[:, least:] - sums[:, :-least] == least
+    whole = _narrowed(equal, least)
     found = np.zeros_like(equal)
-    marks = np.zeros((len(equal), equal.shape[1] + 1), np.int64)
-    marks[:, : starts.shape[1]] += starts
-    marks[:, least : least + starts.shape[1]] -= starts
-    found[:] = np.cumsum(marks, axis=1)[:, :-1] > 0
+    found[:, : whole.shape[1]] = whole
+    reach = 1
+    while reach < least:  # each entry of a run that starts here, in steps that double
+        step = min(reach, least - reach)
+        found[:, step:] |= found[:, :-step].copy()
+        reach += step
     return found
+
+
+def _narrowed(equal: Array, least: int) -> Array:
+    """Where runs of at least so many start, or go on for so many more."""
+    whole, held = equal, 1
+    while held < least:
+        step = min(held, least - held)
+        whole = whole[:, :-step] & whole[:, step:]
+        held += step
+    return whole
 
 
 def _cover(ends: dict[tuple[int, int], int]) -> set[int]:

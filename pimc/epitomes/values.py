@@ -12,6 +12,7 @@ and a full comparison; here blocks follow from where equal runs end instead of a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
@@ -40,6 +41,8 @@ FINER = 1.05
 """How many times fewer cells there must be for blocks to be cut at every end: finer blocks need more rounds."""
 PLENTY = 2
 """Weights per cell from which on no other view is tried."""
+PLACES = 32
+"""Weights of a channel that tell most from all others."""
 MOST_BLOCKS = 10_000
 """Blocks of a layer, above which it is none in blocks."""
 
@@ -85,11 +88,11 @@ def _up_to_factors(weights: Array) -> Found | None:
 
 
 def _codes(weights: Array) -> Array:
-    """Whole numbers that are equal where weights are."""
+    """Unsigned numbers that are equal where weights are, 0 where they are 0."""
     if weights.dtype.kind == "f":
         plain = np.ascontiguousarray(weights + weights.dtype.type(0))  # one zero
-        return plain.view(f"u{plain.itemsize}").astype(np.uint64)
-    return weights.astype(np.int64).astype(np.uint64)
+        return plain.view(f"u{plain.itemsize}")
+    return np.ascontiguousarray(weights).view(f"u{weights.dtype.itemsize}")
 
 
 class _Lines:
@@ -101,14 +104,16 @@ class _Lines:
         for axis in (0, 1):
             kept, number = _distinct(self.left, axis)
             self.maps.append(number)
-            self.left = np.take(self.left, kept, axis=axis)
+            if len(kept) < self.left.shape[axis]:
+                self.left = np.take(self.left, kept, axis=axis)
 
     def spread(self, index: Array) -> Array:
         """The index of all weights from that of those left."""
         for axis in (1, 0):
-            whole = np.take(index, np.maximum(self.maps[axis], 0), axis=axis)
-            np.moveaxis(whole, axis, 0)[self.maps[axis] < 0] = -1
-            index = whole
+            number = self.maps[axis]
+            if not np.array_equal(number, np.arange(index.shape[axis])):
+                index = np.take(index, np.maximum(number, 0), axis=axis)
+                np.moveaxis(index, axis, 0)[number < 0] = -1
         return index
 
 
@@ -117,18 +122,34 @@ def _distinct(weights: Array, axis: int) -> tuple[Array, Array]:
 
     Channels are merged only where chance does not make them equal.
     """
-    flat = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1) + weights.dtype.type(0)  # one zero
-    sure = flat.size > 0 and flat.shape[1] * Repeats(_codes(flat).reshape(*flat.shape, 1, 1)).entropy >= BITS
-    seen: dict[bytes, int] = {}
-    kept: list[int] = []
-    number = np.full(len(flat), -1, np.int64)
-    for n in np.flatnonzero(flat.any(axis=1)):
-        key = flat[n].tobytes() if sure else b"%d" % n
-        if key not in seen:
-            seen[key] = len(kept)
-            kept.append(int(n))
-        number[n] = seen[key]
-    return np.array(kept, np.int64), number
+    lines = np.moveaxis(weights, axis, 0)
+    apart = _unlike_all(lines)
+    if apart.all():
+        return np.arange(len(lines)), np.arange(len(lines))
+    others = np.flatnonzero(~apart)
+    flat = lines[others].reshape(len(others), -1) + weights.dtype.type(0)  # one zero
+    sure = flat.shape[1] * Repeats(_codes(flat).reshape(*flat.shape, 1, 1)).entropy >= BITS
+    first: dict[bytes, int] = {}
+    same = np.arange(len(lines))
+    for n, line in zip(others[flat.any(axis=1)].tolist(), flat[flat.any(axis=1)], strict=True):
+        same[n] = first.setdefault(line.tobytes(), n) if sure else n
+    same[others[~flat.any(axis=1)]] = -1
+    kept = np.flatnonzero(same == np.arange(len(lines)))
+    number = np.full(len(lines) + 1, -1)
+    number[kept] = np.arange(len(kept))
+    return kept, number[same]
+
+
+def _unlike_all(lines: Array) -> Array:
+    """Channels that differ from 0 and from all others in a few places that are the same for all; others may too."""
+    rest = lines[0].size
+    if not rest:
+        return np.zeros(len(lines), bool)
+    places = np.unravel_index(np.linspace(0, rest - 1, PLACES).astype(np.int64), lines.shape[1:])
+    some = np.ascontiguousarray(lines[:, *places]) + lines.dtype.type(0)
+    keys = [row.tobytes() for row in some]
+    count = Counter(keys)
+    return np.asarray(some.any(axis=1) & np.array([count[key] == 1 for key in keys]))
 
 
 def _searched(weights: Array, codes: Array, tolerance: float) -> tuple[tuple[int, int], Array]:

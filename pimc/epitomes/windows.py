@@ -6,9 +6,10 @@ measured). So windows are as long as it takes for chance to be improbable, by th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,15 @@ BITS = 32
 SAMPLE = 1 << 16
 """About so many windows are looked at: those whose hash ends in zeros, so that equal ones are chosen alike."""
 
+VALUES = 1 << 13
+"""About so many values are looked at for their entropy."""
 LONGEST = 24
 REPEATED = 0.04
 """Share of windows that repeat, below which nothing is searched."""
 
 _RNG = np.random.default_rng(20231112)
 _ODD = _RNG.integers(0, 2**63, LONGEST, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_FIRST = int(_RNG.integers(0, 2**63)) * 2 + 1
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,22 @@ class Vote:
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """Repetitions in values [O, I, kh, kw], by ``codes``: whole numbers, equal where values are (nearly) equal."""
+    """Repetitions in values [O, I, kh, kw], by ``codes``: unsigned numbers, equal where values are (nearly) equal."""
 
     codes: Array
 
     @cached_property
     def entropy(self) -> float:
         """Bits that it says of two values that they are equal, 0 to 20."""
-        flat = self.codes.reshape(-1)
-        some = flat[:: max(1, flat.size // SAMPLE)]
-        counts = np.unique(some, return_counts=True)[1].astype(np.float64)
-        n = max(2, some.size)
+        counts = np.unique(self._some, return_counts=True)[1].astype(np.float64)
+        n = max(2, self._some.size)
         return float(np.clip(-np.log2(max((counts * (counts - 1)).sum() / (n * (n - 1)), 2.0**-20)), 0.01, 20))
+
+    @cached_property
+    def _some(self) -> Array:
+        """Values from all over."""
+        flat = self.codes.reshape(-1)
+        return flat[:: max(1, flat.size // VALUES)]
 
     @cached_property
     def length(self) -> int:
@@ -101,28 +109,43 @@ class Repeats:
     @cached_property
     def _sampled(self) -> list[tuple[Array, Array]]:
         """Hashes of windows along inputs and along outputs, with their positions."""
-        return [self._along(axis) for axis in (1, 0) if self.codes.shape[axis] >= self.length]
+        return [self._along(axis) for axis in (1, 0) if self.codes.size and self.codes.shape[axis] >= self.length]
 
     def _along(self, axis: int) -> tuple[Array, Array]:
-        """Hashes and positions of windows along an axis, without those of one value."""
-        moved = np.moveaxis(self.codes, axis, -1)
-        count = moved.shape[-1] - self.length + 1
-        hashes = np.zeros((*moved.shape[:-1], count), np.uint64)
-        for n in range(self.length):
-            hashes += moved[..., n : n + count] * _ODD[n]
+        """Hashes and positions of windows along an axis, without those of one value.
+
+        Of many windows, first those are taken that begin with one of some values: most are never hashed.
+        """
+        stride = prod(self.codes.shape[axis + 1 :])
+        shape = list(self.codes.shape)
+        shape[axis] -= self.length - 1
+        flat = np.ascontiguousarray(self.codes).reshape(-1)
+        starts = self.codes[tuple(map(slice, shape))]
+        rank, last = self._first_values(SAMPLE / starts.size)
+        at = np.unravel_index(np.flatnonzero(rank(starts) <= last), shape)
+        first = np.ravel_multi_index(at, self.codes.shape)
+        windows = [flat[first + n * stride] for n in range(self.length)]
+        hashes = np.zeros(len(first), np.uint64)
+        varied = np.zeros(len(first), bool)
+        for value, odd in zip(windows, _ODD, strict=False):
+            hashes += value.astype(np.uint64) * odd
+            varied |= value != windows[0]
         hashes ^= hashes >> np.uint64(31)
         hashes *= _ODD[0]
         hashes ^= hashes >> np.uint64(29)
-        mask = np.uint64((1 << max(0, int(np.ceil(np.log2(hashes.size / SAMPLE))))) - 1)
-        chosen = np.nonzero((hashes & mask) == 0) if mask else np.nonzero(np.ones(hashes.shape, bool))
-        varied = np.zeros(len(chosen[0]), bool)
-        start = moved[chosen]
-        for n in range(1, self.length):
-            varied |= moved[(*chosen[:-1], chosen[-1] + n)] != start
-        kept = tuple(at[varied] for at in chosen)
-        places = np.stack([*kept[:axis], kept[-1], *kept[axis:-1]], axis=1)
-        return hashes[kept], places
+        mask = np.uint64((1 << max(0, int(np.log2(max(1, hashes.size) / SAMPLE)))) - 1)
+        chosen = varied & ((hashes & mask) == 0)
+        return hashes[chosen], np.stack([along[chosen] for along in at], axis=1)
 
+    def _first_values(self, share: float) -> tuple[Callable[[Array], Array], Any]:
+        """An order of values without sense, and where it ends for about a ``share`` of them; 0 comes last."""
+        kind = self.codes.dtype.type
+
+        def rank(values: Array) -> Array:
+            return np.asarray(values * kind(_FIRST & np.iinfo(kind).max) - kind(1))
+
+        order = np.sort(rank(self._some))
+        return rank, order[min(len(order) - 1, int(len(order) * share))]
 
 def _has_repeats(hashes: Array) -> bool:
     """Whether enough of them are equal to others."""
