@@ -146,7 +146,7 @@ def _unlike_all(lines: Array) -> Array:
     if not rest:
         return np.zeros(len(lines), bool)
     places = np.unravel_index(np.linspace(0, rest - 1, PLACES).astype(np.int64), lines.shape[1:])
-    some = np.ascontiguousarray(lines[:, *places]) + lines.dtype.type(0)
+    some = np.ascontiguousarray(lines[(slice(None), *places)]) + lines.dtype.type(0)
     keys = [row.tobytes() for row in some]
     count = Counter(keys)
     return np.asarray(some.any(axis=1) & np.array([count[key] == 1 for key in keys]))

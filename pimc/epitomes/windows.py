@@ -147,6 +147,7 @@ class Repeats:
         order = np.sort(rank(self._some))
         return rank, order[min(len(order) - 1, int(len(order) * share))]
 
+
 def _has_repeats(hashes: Array) -> bool:
     """Whether enough of them are equal to others."""
     ordered = np.sort(hashes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from pimc.frontend.epitomes import Structure, note_epitomes
+from pimc.frontend.epitomes.structure import Structure, note_epitomes
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.host import HostBuilder, ports
 from pimc.frontend.host_cost import count_operations

@@ -11,7 +11,7 @@ import onnx
 
 from pimc.frontend.build import HEAD, Built
 from pimc.frontend.calibration import calibration_arrays
-from pimc.frontend.epitomes import EXACT
+from pimc.frontend.epitomes.structure import EXACT
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_graph
 from pimc.frontend.macs import chip_macs, host_macs

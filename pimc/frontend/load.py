@@ -13,8 +13,8 @@ from pimc.epitomes.scales import Precision
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
-from pimc.frontend.epitomes import EXACT, Choice
-from pimc.frontend.epitomes_int8 import fold_chains, structures
+from pimc.frontend.epitomes.integers import fold_chains, structures
+from pimc.frontend.epitomes.structure import EXACT, Choice
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float

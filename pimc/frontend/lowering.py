@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 
-from pimc.frontend.epitomes import Structure
+from pimc.frontend.epitomes.structure import Structure
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.integers import known_integers
 from pimc.frontend.moving import is_movement

@@ -10,7 +10,7 @@ import onnx
 from pimc.epitomes.codes import FEWEST, MOST
 from pimc.epitomes.scales import Precision
 from pimc.epitomes.shifts import Blocks
-from pimc.frontend.epitomes import Layer, layers_of
+from pimc.frontend.epitomes.structure import Layer, layers_of
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.names import heirs_of, meant
 from pimc.frontend.options import QuantiserOptions, WeightFit, WeightScales

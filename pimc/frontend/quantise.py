@@ -21,8 +21,8 @@ import onnx
 from pimc.epitomes.scales import Precision
 from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range, widen_averages
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
-from pimc.frontend.epitomes import OFF, Choice
-from pimc.frontend.epitomes_float import Held, hold, still_held
+from pimc.frontend.epitomes.floats import Held, hold, still_held
+from pimc.frontend.epitomes.structure import OFF, Choice
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
 from pimc.frontend.moving import MOVING

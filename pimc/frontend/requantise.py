@@ -15,8 +15,8 @@ from onnx import numpy_helper
 
 from pimc.epitomes.codes import MOST
 from pimc.epitomes.scales import Precision, Quantised, quantised_cells, quantised_weights
-from pimc.frontend.epitomes import Layer, Structure, layers_of
-from pimc.frontend.epitomes_float import Held
+from pimc.frontend.epitomes.floats import Held
+from pimc.frontend.epitomes.structure import Layer, Structure, layers_of
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.source import Array, input_at
 

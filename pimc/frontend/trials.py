@@ -13,7 +13,7 @@ import onnx
 
 from pimc.epitomes.codes import MOST
 from pimc.epitomes.scales import Precision
-from pimc.frontend.epitomes import EXACT, Choice, layers_of
+from pimc.frontend.epitomes.structure import EXACT, Choice, layers_of
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.load import lowered, opened, settle
 from pimc.frontend.options import QuantiserOptions

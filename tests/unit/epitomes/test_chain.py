@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from pimc.epitomes.chain import WeightChains
+from pimc.frontend.epitomes.chain import WeightChains
 from tests.unit.frontend.float_models import Array, float_model, random, run
 
 E = random(16, 12, 3, 3)

@@ -6,13 +6,14 @@ import numpy as np
 import onnx
 import pytest
 
-from pimc.epitomes import chain, values
+from pimc.epitomes import values
 from pimc.epitomes.axes import Origin, cells_of
-from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.overlap import Overlap
 from pimc.epitomes.pack import matrix_of
 from pimc.epitomes.place import placed
 from pimc.epitomes.values import recognise
+from pimc.frontend.epitomes import chain
+from pimc.frontend.epitomes.chain import WeightChains
 from tests.unit.epitomes.samples import Array, evenly
 from tests.unit.epitomes.test_chain import CHAINS, chain_model
 

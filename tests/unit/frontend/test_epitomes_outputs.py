@@ -11,8 +11,8 @@ import pytest
 
 import pimc
 from pimc.frontend import load_model
-from pimc.frontend.epitomes import Choice
-from pimc.frontend.epitomes_outputs import wrap_weights
+from pimc.frontend.epitomes.outputs import wrap_weights
+from pimc.frontend.epitomes.structure import Choice
 from pimc.ir.ops import Conv
 from tests.unit.frontend.float_models import float_model, random, run
 from tests.unit.frontend.test_epitomes import IMAGES, node

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pimc.epitomes.chain import WeightChains
-from pimc.frontend.epitomes import Choice, layers_of
+from pimc.frontend.epitomes.chain import WeightChains
+from pimc.frontend.epitomes.structure import Choice, layers_of
 from pimc.frontend.source import Array, attributes, input_at
 
 __all__ = ["wrap_weights"]

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.found import Found
 from pimc.epitomes.values import recognise
+from pimc.frontend.epitomes.chain import WeightChains
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.source import Array, attributes, input_at
 from pimc.ir.graph import Graph

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.found import LEAST, Found
-from pimc.frontend.epitomes import Choice, Layer, found_in, layers_of
-from pimc.frontend.epitomes_outputs import wrap_weights
+from pimc.frontend.epitomes.chain import WeightChains
+from pimc.frontend.epitomes.outputs import wrap_weights
+from pimc.frontend.epitomes.structure import Choice, Layer, found_in, layers_of
 from pimc.frontend.source import Array, attributes, input_at
 
 __all__ = ["Held", "hold", "still_held"]

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from pimc.epitomes.chain import WeightChains
 from pimc.epitomes.found import Found
 from pimc.epitomes.values import recognise
-from pimc.frontend.epitomes import Choice, Layer, Structure, found_in, layers_of
+from pimc.frontend.epitomes.chain import WeightChains
+from pimc.frontend.epitomes.structure import Choice, Layer, Structure, found_in, layers_of
 from pimc.frontend.source import DEQUANTISE, Array, Source
 
 __all__ = ["fold_chains", "structures"]
