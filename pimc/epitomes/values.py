@@ -145,8 +145,8 @@ def _unlike_all(lines: Array) -> Array:
     rest = lines[0].size
     if not rest:
         return np.zeros(len(lines), bool)
-    places = np.unravel_index(np.linspace(0, rest - 1, PLACES).astype(np.int64), lines.shape[1:])
-    some = np.ascontiguousarray(lines[(slice(None), *places)]) + lines.dtype.type(0)
+    at = np.unravel_index(np.linspace(0, rest - 1, PLACES).astype(np.int64), lines.shape[1:])
+    some = np.ascontiguousarray(lines[:, at[0], at[1], at[2]]) + lines.dtype.type(0)
     keys = [row.tobytes() for row in some]
     count = Counter(keys)
     return np.asarray(some.any(axis=1) & np.array([count[key] == 1 for key in keys]))

@@ -148,6 +148,20 @@ def test_wrapped_channels_are_copies() -> None:
     assert merged(patches, copies, Size(12, 2, 12, 2)).count == 2
 
 
+def test_tables_say_what_they_make() -> None:
+    def tables(columns: list[list[int]], copies: list[int]) -> Tables:
+        heads = np.array([[n, 0] for n in range(len(columns))], np.int32).reshape(-1, 2)
+        goes = np.array(columns, np.int32).reshape(-1, 2)
+        return Tables(heads, np.zeros_like(goes), goes, np.array(copies, np.int32))
+
+    found = tables([[0, -1], [-1, 2]], [-1, 0, -1])
+    assert found.count == 2
+    assert found.makes().tolist() == [True, False, True]
+    assert found.complete
+    assert not tables([[1, -1]], [-1, 1]).complete
+    assert tables([], [-1]).count == 0
+
+
 def test_a_channel_of_nothing_reads_a_cell_of_nothing() -> None:
     index = np.array([[0, 1], [-1, -1], [-1, -1]], np.int32).reshape(3, 1, 1, 2)
     epitome = np.array([[3, 4]], np.int8)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pimc_backends.isaac as isaac
-from pimc.epitomes import patches
+from pimc.epitomes import checks, patches
 from pimc.epitomes.epitome import Sampler, reconstruct
 from pimc.ir.files import read_graph, write_graph
 from pimc.ir.graph import Graph
@@ -229,6 +229,13 @@ def swapped(array: Array) -> Array:
     return array
 
 
+def exchanged(array: Array) -> Array:
+    """Two word lines of the first patch have each other's inputs; all others keep theirs."""
+    two = np.flatnonzero(array[0] >= 0)[:2]
+    array[0, two] = array[0, two[::-1]]
+    return array
+
+
 def twice(graph: Graph, op: Conv) -> None:
     """Every patch, and the first one once more."""
     assert op.rounds is not None
@@ -252,6 +259,7 @@ FAULTS: list[tuple[str, Callable[[Graph, Conv], Any], str]] = [
     ("the tables have", rounds_(count=1), "fold-epitomes"),
     ("in chains of () links", rounds_(chains=()), "fold-epitomes"),
     ("do not put together", put("rows", swapped), "fold-epitomes"),
+    ("do not put together", put("rows", exchanged), "fold-epitomes"),
     ("do not put together", put("columns", swapped), "fold-epitomes"),
     ("do not put together", put("copies", at((1,), 0)), "fold-epitomes"),
     ("do not put together", twice, "fold-epitomes"),
@@ -277,6 +285,28 @@ def test_what_is_found_sound_is_not_what_takes_its_place() -> None:
     assert len(list(problems(graph, "quantised"))) == 1
     graph.constants[op.weights] = reconstruct(graph.constants[op.epitome], graph.constants[op.index])
     assert not list(problems(graph, "quantised"))
+
+
+def test_what_was_found_sound_is_known_while_it_lives() -> None:
+    known, arrays = checks._Sound(), (np.zeros(2), np.zeros(3))
+    known.add(arrays, 1)
+    assert known.knows(arrays, 1)
+    assert not known.knows(arrays, 2)
+    assert not known.knows((arrays[0], np.zeros(3)), 1)
+
+
+def test_limits_are_asked_for_the_tables_on_all_crossbars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of inputs are held for each of the crossbars side by side."""
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(fold_epitomes, "beyond", lambda kind, _, size: asked.append((kind, size)))
+    graph = folded(network(1), target=chip(machine=small_crossbars(32, 16)))
+    op = conv(graph, "v1")
+    assert op.rounds is not None
+    tables = [graph.constants[name] for name in (op.rounds.patches, op.rounds.rows, op.rounds.columns)]
+    across = op.rounds.across
+    assert tables[2].shape[1] > 2 * across
+    held = tables[1].size * -(-tables[2].shape[1] // across)
+    assert ("patches", max(held, tables[2].size)) in asked
 
 
 def test_a_layer_whose_channels_are_all_unlike_stays_dense(monkeypatch: pytest.MonkeyPatch) -> None:
