@@ -64,8 +64,10 @@ def quantised_cells(found: Found, weights: Array, how: Precision | None = None) 
 
 def quantised_weights(weights: Array, how: Precision) -> Quantised:
     """Quantise weights [O, I, ...] that are all cells of their own."""
-    values, places = weights.astype(np.float64).reshape(-1), places_of(weights.shape)
-    set_of = places[1] if how.per_channel else np.zeros(values.size, np.int64)
+    values = weights.astype(np.float64).reshape(-1)
+    places = (np.zeros(0, np.int64),) * 2 if how.blocks is None else places_of(weights.shape)
+    channels = np.arange(len(weights)) if how.per_channel else np.zeros(len(weights), np.int64)
+    set_of = np.repeat(channels, values.size // max(1, len(weights)))
     cells = Cells(values, np.ones(values.size), set_of, len(weights) if how.per_channel else 1)
     codes, steps = _quantised(cells, places, how)
     made, scale = codes.reshape(weights.shape), np.broadcast_to(steps, len(weights)).astype(np.float32)
@@ -85,12 +87,12 @@ def _quantised(cells: Cells, places: tuple[Array, Array], how: Precision) -> tup
 
 def _cells(found: Found, stored: Array, together: Array) -> tuple[Array, Cells]:
     """The numbers of the used cells, and these: they stand for weights by the squares of their channels' factors."""
-    held = found.index >= 0
-    outputs = np.broadcast_to(np.arange(len(found.index)).reshape(-1, *[1] * (found.index.ndim - 1)), held.shape)[held]
-    cells = found.index[held]
-    counts = np.bincount(cells, np.square(found.factor)[outputs], stored.size)
-    set_of = np.zeros(stored.size, np.int64)
-    set_of[cells] = together[outputs]
+    rows = found.index.reshape(len(found.index), -1)
+    set_of = np.zeros(stored.size + 1, np.int64)  # the last one: not stored
+    for cells, group in zip(rows, together, strict=True):
+        set_of[cells] = group
+    squares = None if (found.factor == 1).all() else np.repeat(np.square(found.factor), rows.shape[1])
+    counts = np.bincount(rows.reshape(-1) + 1, squares, stored.size + 1)[1:].astype(np.float64)
     used = np.flatnonzero(counts)
     return used, Cells(stored[used], counts[used], set_of[used], len(together))
 

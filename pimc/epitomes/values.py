@@ -57,7 +57,7 @@ def recognise(weights: Array) -> Found | None:
     if kernel.size < 2 or not is_likely(kernel) or not np.isfinite(kernel).all() or not kernel.any():
         return None
     found = _exact(kernel)
-    other = _up_to_factors(kernel) if kernel.dtype.kind == "f" else None
+    other = _up_to_factors(kernel) if kernel.dtype.kind == "f" and not _is_plain(found, kernel) else None
     if other is not None and (found is None or other.size * LEAST <= found.size):
         found = other
     if found is None or found.ratio < LEAST:
@@ -73,6 +73,11 @@ def _exact(weights: Array) -> Found | None:
     if not found.size or found.ratio < LEAST:
         return None
     return found if np.array_equal(found.rebuilt(found.stored(weights)), weights) else None
+
+
+def _is_plain(found: Found | None, weights: Array) -> bool:
+    """Whether no stored cells seem to be multiples of others."""
+    return found is not None and not is_likely(found.stored(weights).T[:, :, None, None])
 
 
 def _up_to_factors(weights: Array) -> Found | None:
