@@ -97,20 +97,24 @@ def lower(
     hooks: Hooks | None = None,
     plan: str | Path | None = None,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = "exact",
 ) -> Graph:
     """Import a model (quantising it if it is float) and run the passes; returns the last graph.
 
-    ``plan`` is a file with decisions that are forced (`pimc.passes.plan_file`).
+    ``plan`` is a file with decisions that are forced (`pimc.passes.plan_file`); ``epitome`` as for `compile`.
     """
     from pimc.frontend import load_model
+    from pimc.frontend.planned import planned
     from pimc.passes.choose_ranges import needs_calibration
     from pimc.passes.manager import run_passes
-    from pimc.passes.plan_file import read_plan
+    from pimc.passes.plan_file import QUANTISE, read_plan
     from pimc_isa.extensions import load_extensions
 
     load_extensions()
-    forced = None if plan is None else read_plan(plan)
+    ours, forced = (None, None) if plan is None else read_plan(plan).split()
     hooks = hooks or Hooks()
+    if ours is not None:
+        quantiser = planned(ours.options.get(QUANTISE, {}), ours.decisions.get(QUANTISE, {}), quantiser)
     graph = load_model(
         model,
         calibration=calibration,
@@ -118,6 +122,7 @@ def lower(
         progress=hooks.progress,
         calibrate=needs_calibration(target, passes if forced is None else forced.passes(passes)),
         quantiser=quantiser,
+        epitome=epitome,
     )
     return run_passes(
         graph,
@@ -164,6 +169,7 @@ def compile(
     machine: str | Path | Machine | None = None,
     plan: str | Path | None = None,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = "exact",
     progress: Callable[[str], None] | None = None,
     hooks: Hooks | None = None,
 ) -> CompiledProgram:
@@ -177,14 +183,15 @@ def compile(
     weights needs; ``replication`` to the target's own. ``passes`` replaces passes of the target's pipeline, as text:
     ``map-weights{option=value}``. ``target_options`` are further options of the target's own, or fields of its machine
     (``array.rows``); ``machine`` is another machine, or a file with one; ``plan`` a file with decisions that are
-    forced. ``progress`` is told what is being done; ``hooks`` hears more. Raises PimcError if the model cannot be
+    forced. ``epitome``: whose epitomes are looked for, 'exact' (all layers'), 'off', or a file with layers' names, one
+    on each line. ``progress`` is told what is being done; ``hooks`` hears more. Raises PimcError if the model cannot be
     compiled.
     """
     hooks = hooks or Hooks(progress=progress)
     options: dict[str, Any] = {"chips": chips, "replication": replication, "ranges": ranges, "peripherals": peripherals}
     options |= target_options or {}
     chosen, steps = choose(target, passes, machine=machine, **options)
-    how: dict[str, Any] = {"hooks": hooks, "plan": plan, "quantiser": quantiser}
+    how: dict[str, Any] = {"hooks": hooks, "plan": plan, "quantiser": quantiser, "epitome": epitome}
     graph = lower(model, chosen, steps, calibration=calibration, input_shapes=input_shapes, **how)
     return emit(graph, chosen)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pimc.analysis.folded import FoldedLayer
 from pimc.analysis.ranges import Observed, block_sums
 from pimc.ir.evaluate import evaluate
 from pimc.ir.graph import Graph
@@ -105,13 +106,14 @@ class Watch:
     """Computes convolutions exactly, one row block at a time, and keeps what ranges are chosen from.
 
     ``block_rows``: rows of one conversion. ``images`` in all. ``coded`` by op name: weights whose row blocks' sums the
-    converters see; other ops' weights are taken as they are.
+    converters see; other ops' weights are taken as they are. ``folded`` by op name: those that work in rounds.
     """
 
     block_rows: int
     images: int
     layers: dict[str, _Layer] = field(default_factory=dict)
     coded: Mapping[str, Coded] = field(default_factory=dict)
+    folded: Mapping[str, FoldedLayer] = field(default_factory=dict)
 
     def __call__(self, op: Conv, x: Array, w: Array) -> Array:
         """i32 sums of (x - zero point) * w, as `pimc.ir.evaluate` wants them."""
@@ -119,13 +121,16 @@ class Watch:
         matrix = gemm_matrix(w, op.groups)
         coded = self.coded.get(op.name)
         centre = None if coded is None else coded.centre
+        folded = self.folded.get(op.name)
         positions = len(x) * op.shape[0] * op.shape[1]
         every = _every(op, matrix, positions * math.ceil(self.images / len(x)), self.block_rows)
         total = np.empty((positions, op.shape[2]), np.int32)
         for where, vectors in windows(op, x):
             sums = block_sums(vectors, matrix, self.block_rows)
             total[where] = sums[:, 0] if sums.shape[1] == 1 else sums.sum(axis=1, dtype=np.float64)
-            if centre is not None:
+            if folded is not None:
+                sums = folded.sums(vectors)
+            elif centre is not None:
                 uncentre(sums, vectors, centre, self.block_rows)
             seen.largest = max(seen.largest, int(max(sums.max(), -sums.min())))
             seen.kept.append(vectors[-where.start % every :: every].copy())
@@ -165,15 +170,19 @@ def observe(
     """
     given = len(next(iter(inputs.values()))) if inputs else 1
     images = max(1, min(given, int(MACS / max(1, _macs(graph)))))
-    coded = {op.name: Coded.of(graph, op) for op in graph.of(Conv)}
-    watch = Watch(block_rows, images, coded=coded)
+    coded = {op.name: Coded.of(graph, op) for op in graph.of(Conv) if op.rounds is None}
+    folded = {op.name: FoldedLayer.of(graph, op, block_rows) for op in graph.of(Conv) if op.rounds is not None}
+    watch = Watch(block_rows, images, coded=coded, folded=folded)
     batch = max(1, int(4e7 / max(1, _elements(graph))))
     for first in range(0, images, batch):
         last = min(first + batch, images)
         tell(f"calibration image {last} of {images}")
         evaluate(graph, {name: array[first:last] for name, array in inputs.items()}, keep=False, sums=watch)
+    read = block_rows, input_slices, slices
     return {
-        op.name: _observed(graph, op, coded[op.name], watch.layers[op.name], block_rows, input_slices, slices)
+        op.name: _in_rounds(graph, op, folded[op.name], watch.layers[op.name], input_slices, slices)
+        if op.name in folded
+        else _observed(graph, op, coded[op.name], watch.layers[op.name], *read)
         for op in graph.of(Conv)
     }
 
@@ -213,6 +222,21 @@ def _observed(
     multiplier = np.broadcast_to(graph.constants[op.multiplier], op.shape[2:]).astype(np.float64)
     line = _largest_line(vectors, coded.field(block_rows), block_rows, input_slices, slices)
     return Observed(sums, seen.largest, line, multiplier)
+
+
+def _in_rounds(
+    graph: Graph,
+    op: Conv,
+    folded: FoldedLayer,
+    seen: _Layer,
+    input_slices: tuple[tuple[int, int], ...],
+    slices: tuple[int, ...],
+) -> Observed:
+    """Of a layer with an epitome; what a round rounds after its codes are scaled is not looked at."""
+    vectors = np.concatenate(seen.kept)
+    multiplier = np.broadcast_to(graph.constants[op.multiplier], op.shape[2:]).astype(np.float64)
+    line = folded.largest_line(vectors[:: max(1, len(vectors) // 256)], input_slices, slices)
+    return Observed(folded.sums(vectors), seen.largest, line, multiplier)
 
 
 def _some_sums(vectors: Array, matrix: Array, outputs: Array, block_rows: int) -> npt.NDArray[np.float32]:

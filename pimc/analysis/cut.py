@@ -6,6 +6,7 @@ enter and leave over the tile's links. Copying data matters: replication gains a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -53,6 +54,8 @@ def channel_unit(facts: Facts, res: Resources) -> int:
     """Output channels that should stay together: a crossbar's worth."""
     if not facts.is_conv:
         return 1
+    if facts.rounds is not None:
+        return facts.shape[2]
     if facts.groups == 1:
         return outputs_per_array(res.flow(facts).columns, res.machine.array)
     columns = res.flow(facts).columns
@@ -81,6 +84,8 @@ def arrays_per_tile(facts: Facts, cut: Cut, res: Resources) -> int:
     chans = max(b - a for a, b in parts_of(facts, cut.parts, res))
     rows = max(b - a for a, b in split(facts.k, cut.chain, res.machine.array.rows))
     columns, array = res.flow(facts).columns, res.machine.array
+    if facts.rounds is not None:
+        return arrays_for(1, rows, facts.n, columns, array)
     if facts.groups == 1:
         return arrays_for(1, rows, chans, columns, array)
     return arrays_for(max(1, chans // facts.n), rows, min(facts.n, chans), columns, array)
@@ -160,9 +165,11 @@ def base_cut(facts: Facts, res: Resources, depth: tuple[int, ...]) -> Cut | None
     return best if best is None else fill(facts, best, res)
 
 
-def _chains(facts: Facts, res: Resources) -> range:
+def _chains(facts: Facts, res: Resources) -> Sequence[int]:
     if not facts.is_conv:
         return range(1, 2)
+    if facts.rounds is not None:
+        return facts.rounds.chains
     blocks = -(-facts.k // res.machine.array.rows)
     return range(1, min(blocks, 3 + 2 * -(-blocks // res.machine.tile.arrays)) + 1)
 
@@ -223,7 +230,8 @@ def row_cycles(facts: Facts, cut: Cut, res: Resources) -> int:
     vector = -(-width * part * max(facts.taps, 1) // res.machine.tile.vector_lanes)
     if not facts.is_conv:
         return max(1, vector)
-    return max(vector, -(-width // cut.copies) * res.flow(facts).interval_cycles)
+    rounds = 1 if facts.rounds is None else facts.rounds.count
+    return max(vector, -(-width // cut.copies) * rounds * res.flow(facts).interval_cycles)
 
 
 def lag_cycles(facts: Facts, res: Resources) -> int:

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from pimc.ir.graph import Graph
-from pimc.ir.ops import Geometry, Op, Reach
+from pimc.ir.ops import Geometry, Op, Reach, RoundPlan
 from pimc_isa.element import U8, Element
 from pimc_isa.errors import FlowError
 from pimc_isa.flow import Flow
@@ -64,6 +64,7 @@ class Facts:
     readers: int = 1  # ops that each get the result over channels of their own
     tables: int = 0  # tables that are applied in this op's tiles
     flow: str | None = None  # that reads its crossbars, once it is chosen
+    bits: int | None = None  # of its weights' codes, where they are known to be few
 
     def __hash__(self) -> int:
         """Made once: searches ask for the same facts again and again."""
@@ -114,6 +115,11 @@ class Facts:
         return self.geometry.reach
 
     @property
+    def rounds(self) -> RoundPlan | None:
+        """How it works with an epitome, which k and n are then those of; ``None`` where it does not."""
+        return self.geometry.rounds
+
+    @property
     def channelwise(self) -> bool:
         """Whether an output channel needs only the input channels of its own convolution group."""
         return not self.is_conv or self.groups > 1
@@ -124,6 +130,8 @@ class Facts:
             return self.reach.channels(index, chans)
         if not self.is_conv:
             return chans
+        if self.groups == 1:
+            return 0, self.in_shapes[index][2]
         per_group = self.in_shapes[index][2] // self.groups
         return chans[0] // self.n * per_group, -(-chans[1] // self.n) * per_group
 
@@ -156,6 +164,7 @@ def facts_of(graph: Graph, op: Op) -> Facts:
         max(1, _readers(graph, op.name)),
         _tables(graph, op.name),
         getattr(op, "flow", None),
+        getattr(op, "bits", None),
     )
 
 

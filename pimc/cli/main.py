@@ -17,6 +17,7 @@ from pimc.cli.commands.opt import opt
 from pimc.cli.commands.run import run
 from pimc.cli.commands.targets import targets
 from pimc.cli.commands.verify import verify
+from pimc.cli.commands.widths import widths
 from pimc.cli.group import Commands
 
 __all__ = ["app", "main"]
@@ -56,6 +57,7 @@ app.command("opt")(opt)
 app.command("run")(run)
 app.command("verify")(verify)
 app.command("compare")(compare)
+app.command("widths")(widths)
 app.command("explore", cls=GridCommand)(explore)
 app.command("disasm")(disasm)
 app.command("asm")(asm)

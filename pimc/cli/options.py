@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "Calibration",
+    "Epitome",
     "InputShape",
     "Json",
     "MachineFile",
@@ -18,6 +19,7 @@ __all__ = [
     "Quiet",
     "Set",
     "input_shapes",
+    "named_file",
     "target_options",
 ]
 
@@ -63,6 +65,22 @@ MachineFile = Annotated[
         "--machine", metavar="FILE.toml", help='Another machine; with extends = "isaac" only what differs is in it.'
     ),
 ]
+
+
+Epitome = Annotated[
+    str,
+    typer.Option(
+        "--epitome",
+        metavar="exact|off|FILE",
+        help="Epitomes that weights are made of: found and kept in all layers, in none, or in those that a file names, "
+        "a name or pattern on each line.",
+    ),
+]
+
+
+def named_file(epitome: str) -> Path | None:
+    """The file that ``--epitome`` names."""
+    return None if epitome in ("exact", "off") else Path(epitome)
 
 
 def target_options(texts: list[str] | None) -> dict[str, str | int | float]:

@@ -88,12 +88,37 @@ class Method(StrEnum):
     PERCENTILE = "percentile"
 
 
+class Scales(StrEnum):
+    """What a scale of weights is for."""
+
+    CHANNEL = "channel"
+    TENSOR = "tensor"
+
+
+class Fit(StrEnum):
+    """How a scale of weights follows from them."""
+
+    LARGEST = "largest"
+    SQUARES = "squares"
+
+
 class Quantiser:
     """What is decided of a float model's quantisation."""
 
-    def __init__(self, method: Method, percentile: float, keep_float: list[str] | None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        percentile: float,
+        keep_float: list[str] | None,
+        weight_bits: int | None,
+        weight_scales: Scales,
+        weight_fit: Fit,
+        weight_blocks: str,
+    ) -> None:
         self._given: dict[str, Any] = {"method": method.value, "percentile": percentile}
         self._given["keep_float"] = tuple(keep_float or ())
+        self._given |= {"weight_scales": weight_scales.value, "weight_fit": weight_fit.value}
+        self._given |= {"weight_bits": weight_bits, "weight_blocks": _block(weight_blocks)}
 
     @property
     def options(self) -> QuantiserOptions:
@@ -129,6 +154,14 @@ class _Group:
 
     def _parameters(self, kind: Any) -> list[inspect.Parameter]:
         return [inspect.Parameter(name, kind, default=default, annotation=a) for name, a, default in self.options]
+
+
+def _block(text: str) -> tuple[int, int] | None:
+    try:
+        rows, columns = (int(part) for part in text.split("x")) if text else (0, 0)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not of the form 128x32", param_hint="--weight-blocks") from None
+    return (rows, columns) if text else None
 
 
 def _text(metavar: str, text: str) -> Any:
@@ -168,6 +201,38 @@ with_quantiser = _Group(
                 typer.Option(metavar="NODE", help="A node that the host computes in float; repeatable."),
             ],
             None,
+        ),
+        (
+            "weight_bits",
+            Annotated[
+                int | None,
+                typer.Option(
+                    min=2,
+                    max=8,
+                    help="Bits of a float model's weights, the sign included; by layer in a plan file, [quantise].",
+                ),
+            ],
+            None,
+        ),
+        (
+            "weight_scales",
+            Annotated[Scales, typer.Option(help="A scale of weights for each channel, or for each layer.")],
+            Scales.CHANNEL,
+        ),
+        (
+            "weight_fit",
+            Annotated[Fit, typer.Option(help="Scales that hold the largest weight, or of the least squared error.")],
+            Fit.LARGEST,
+        ),
+        (
+            "weight_blocks",
+            Annotated[
+                str,
+                typer.Option(
+                    metavar="ROWSxCOLUMNS", help="Blocks of narrow weights whose scales may differ by powers of two."
+                ),
+            ],
+            "",
         ),
     ),
     Quantiser,

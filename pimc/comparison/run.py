@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,13 +59,14 @@ def compare(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     replication: str | None = None,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = "exact",
     progress: Say | None = None,
 ) -> Comparison:
     """Compare targets (``NAME`` or ``NAME:OPTION=VALUE``) on one network, each with the same area of tiles.
 
     ``area_mm2``: see `pimc.comparison.area`. Fidelity is measured on ``data`` (and accuracy with ``labels``), else on
-    ``images`` synthetic images; 0 images measure none. ``calibration``, ``input_shapes`` and ``quantiser`` are as for
-    `pimc.compile`.
+    ``images`` synthetic images; 0 images measure none. ``calibration``, ``input_shapes``, ``quantiser`` and ``epitome``
+    are as for `pimc.compile`.
     Raises PimcError: for targets or options that do not exist, a network that does not fit the area, unfit data.
     """
     from pimc.frontend import load_model
@@ -81,6 +83,7 @@ def compare(
         input_shapes=input_shapes,
         progress=progress,
         quantiser=quantiser,
+        epitome=epitome,
         calibrate=any(needs_calibration(v.target, v.passes) for v in variants),
     )
     area = common_area(graph, variants) if area_mm2 is None else area_mm2

@@ -5,7 +5,7 @@ from pimc.frontend.check import CheckReport, NodeReport, check_model
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.external import external_files
 from pimc.frontend.load import load_model
-from pimc.frontend.quantise import CalibrationMethod, QuantiserOptions
+from pimc.frontend.options import CalibrationMethod, QuantiserOptions
 
 __all__ = [
     "CalibrationMethod",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
+from pimc.frontend.epitomes.structure import Structure, note_epitomes
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.host import HostBuilder, ports
 from pimc.frontend.host_cost import count_operations
@@ -56,8 +57,12 @@ class Built:
     from_chip: set[str] = field(default_factory=set)
 
 
-def build(model: onnx.ModelProto) -> Built:
-    """Lower all that rules can take.
+def build(
+    model: onnx.ModelProto, found: Mapping[str, Structure] | None = None, bits: Mapping[str, int] | None = None
+) -> Built:
+    """Lower all that rules can take; ``found`` are epitomes of layers by the names of their 8-bit weights.
+
+    ``bits`` of codes, where they are known to be few, go by these names, too.
 
     What no rule takes runs on the host: behind the last layer with weights in one call, between layers in a call of
     its own for each 8-bit tensor that a unit reads.
@@ -65,7 +70,7 @@ def build(model: onnx.ModelProto) -> Built:
     source = Source(model)
     refused: dict[str, str] = {}
     while True:
-        built, large = _build(source, refused)
+        built, large = _build(source, refused, found or {}, bits or {})
         if not large:
             return built
         refused |= large
@@ -78,13 +83,15 @@ def quantised_on_host(built: Built) -> set[str]:
     return {node.name.removesuffix("_quant") for node in kinds}
 
 
-def _build(source: Source, refused: Mapping[str, str]) -> tuple[Built, dict[str, str]]:
+def _build(
+    source: Source, refused: Mapping[str, str], found: Mapping[str, Structure], bits: Mapping[str, int]
+) -> tuple[Built, dict[str, str]]:
     """Build a graph in which the ``refused`` tensors are the host's, and say which movements are too large."""
     qdq = _is_qdq(source)
     config = ort_config(signed=_is_signed(source, qdq=qdq))
     graph = Graph(source.model.graph.name or "model", "quantised", inputs=ports(source))
     graph.meta |= {"format": "qdq" if qdq else "qoperator", "ort_config": json.dumps(config)}
-    lw = Lowering(source, graph, HostBuilder(source, config))
+    lw = Lowering(source, graph, HostBuilder(source, config), found, bits)
     built = Built(graph, source, from_chip=lw.from_chip)
     _lower_all(lw, built, refused)
     graph.outputs = make_tail(lw)
@@ -93,6 +100,7 @@ def _build(source: Source, refused: Mapping[str, str]) -> tuple[Built, dict[str,
     if large:
         return built, large
     count_operations(graph)
+    note_epitomes(graph, lw.recognised)
     if lw.inexact:
         graph.meta["inexact"] = json.dumps(lw.inexact, sort_keys=True)
     return built, {}

@@ -10,11 +10,14 @@ from typing import Any
 import onnx
 
 from pimc.frontend.build import HEAD, Built
+from pimc.frontend.calibration import calibration_arrays
+from pimc.frontend.epitomes.structure import EXACT
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.load import Progress, quantised_graph
 from pimc.frontend.macs import chip_macs, host_macs
-from pimc.frontend.quantise import QuantiserOptions
+from pimc.frontend.options import QuantiserOptions
 from pimc.frontend.source import Source
+from pimc.ir.graph import Graph
 from pimc_isa.extensions import load_extensions
 
 __all__ = ["CheckReport", "NodeReport", "check_model"]
@@ -36,10 +39,14 @@ class NodeReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All nodes of the quantised model, and the error that compiling would give ('' if it compiles)."""
+    """All nodes of the quantised model, and the error that compiling would give ('' if it compiles).
+
+    ``graph``: what compiling would go on with, at stage 'quantised'.
+    """
 
     nodes: tuple[NodeReport, ...]
     error: str = ""
+    graph: Graph | None = None
 
     @property
     def supported(self) -> bool:
@@ -60,20 +67,27 @@ def check_model(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = EXACT,
+    calibrate: bool = False,
 ) -> CheckReport:
     """Report on every node; a float model is quantised first, as compiling would.
+
+    ``calibration``, ``calibrate``, ``quantiser`` and ``epitome`` as for `load_model`.
 
     Raises FrontendError only for what is no model or has open shapes; unsupported operators are reported.
     """
     load_extensions()
-    _, built = quantised_graph(source, calibration, input_shapes, progress or (lambda text: None), quantiser=quantiser)
+    say = progress or (lambda text: None)
+    read, built = quantised_graph(source, calibration, input_shapes, say, quantiser=quantiser, epitome=epitome)
+    if calibrate or calibration is not None:
+        built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
     macs, ahead = host_macs(built), _ahead_of_chip(built)
     nodes = [
         _report(built, number, node, macs, between=number in ahead)
         for number, node in enumerate(built.source.nodes)
         if node.op_type != "Constant" and not _makes_constants(built.source, node)
     ]
-    return CheckReport(tuple(nodes))
+    return CheckReport(tuple(nodes), graph=built.graph)
 
 
 def _makes_constants(source: Source, node: onnx.NodeProto) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimc.epitomes.scales import Precision
 from pimc.frontend.admit import admit_model, admit_quantised
 from pimc.frontend.build import Built, build, quantised_on_host
 from pimc.frontend.calibration import calibration_arrays
+from pimc.frontend.epitomes.integers import fold_chains, structures
+from pimc.frontend.epitomes.structure import EXACT, Choice
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.explicit import explicit_windows
 from pimc.frontend.fidelity import QuantisationFidelity, compare_with_float
@@ -18,9 +22,11 @@ from pimc.frontend.forms import settle_batch
 from pimc.frontend.halves import widen
 from pimc.frontend.macs import note_macs
 from pimc.frontend.mend import mend
+from pimc.frontend.options import QuantiserOptions
 from pimc.frontend.pairs import join_pairs
-from pimc.frontend.quantise import Prepared, QuantiserOptions, is_float, prepare, quantise
+from pimc.frontend.quantise import Prepared, is_float, prepare, quantise
 from pimc.frontend.read import read_model
+from pimc.frontend.requantise import Known, requantise
 from pimc.frontend.shapes import fix_input_shapes, model_inputs
 from pimc.frontend.splits import split_to_slices
 from pimc.frontend.transposed import untranspose
@@ -30,7 +36,7 @@ from pimc.ir.graph import Graph
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Progress", "load_model", "quantised_graph"]
+__all__ = ["Progress", "load_model", "lowered", "opened", "quantised_graph", "settle"]
 
 Progress = Callable[[str], None]
 
@@ -43,17 +49,21 @@ def load_model(
     progress: Progress | None = None,
     calibrate: bool = False,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = EXACT,
 ) -> Graph:
     """Read a model and return its graph at stage 'quantised'.
 
     ``calibration``: a path of a .npz file or a folder of pictures, arrays by input name, or one array, each with a
     batch axis, or a `PictureFolder`; used to quantise float models, and kept in the graph for passes that choose
     converter ranges. ``quantiser``: what a user decides of a float model's quantisation. ``calibrate``: the graph must
-    have such data; without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``progress``
-    is told what is being done. Raises FrontendError.
+    have such data; without any given it is random, with a warning. ``input_shapes`` fixes dynamic shapes. ``epitome``:
+    whose epitomes are looked for, 'exact' (all layers'), 'off', or a file with names of layers. ``progress`` is told
+    what is being done. Raises FrontendError.
     """
     say = progress or (lambda text: None)
-    read, built = quantised_graph(source, calibration, input_shapes, say, compare=True, quantiser=quantiser)
+    read, built = quantised_graph(
+        source, calibration, input_shapes, say, compare=True, quantiser=quantiser, epitome=epitome
+    )
     if calibrate or calibration is not None:
         built.graph.calibration = calibration_arrays(read.model, calibration, warn=not read.was_float)
     for port in built.graph.outputs:
@@ -97,48 +107,85 @@ def quantised_graph(
     *,
     compare: bool = False,
     quantiser: QuantiserOptions | None = None,
+    epitome: str | Path = EXACT,
 ) -> tuple[Quantised, Built]:
     """Read a model, quantise it if it is float, and lower it; ``compare`` the quantised model with the float one.
 
     Of a float model only what the chip computes is quantised: the rest is found out by lowering.
     """
+    choice = Choice.read(epitome)
     say("reading the model")
-    model, data, unbatched = _read(source, input_shapes)
+    model, data, unbatched = opened(source, input_shapes)
     if not is_float(model):
         if quantiser is not None and quantiser != QuantiserOptions():
             raise FrontendError("The model is quantised already: no method and no nodes to keep in float apply to it.")
         if join_pairs(model):
             data = None
-        read = _finished(model, data, unbatched=unbatched)
+        say("looking for epitomes")
+        folded = fold_chains(model, choice)
+        read = _finished(model, None if folded else data, unbatched=unbatched)
+        found = structures(read.model, choice, folded)
         say("lowering")
-        return read, build(read.model)
-    prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser)
-    keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
-    for _ in range(ROUNDS):
-        read, built = _lowered(quantise(prepared, say, keep), say, unbatched=unbatched)
-        fresh = quantised_on_host(built) - keep
-        if not fresh:
-            break
-        keep |= fresh
+        return read, build(read.model, found)
+    prepared = prepare(model, calibration, say, batch=not unbatched, options=quantiser, choice=choice)
+    settled = settle(prepared, say, unbatched=unbatched)
+    read, built = settled.read, settled.built
+    if settled.known.bits:
+        built.graph.meta["weight_bits"] = json.dumps(settled.known.widths, sort_keys=True)
     fidelity = None
     if compare and not is_float(read.model):
         fidelity = compare_with_float(model, read.model, prepared.arrays, say)
     return replace(read, was_float=True, fidelity=fidelity), built
 
 
+@dataclass(frozen=True)
+class Settled:
+    """A float model, quantised, and its graph; ``base`` is what it was before weights were quantised anew."""
+
+    base: onnx.ModelProto
+    read: Quantised
+    built: Built
+    known: Known
+
+
+def settle(prepared: Prepared, say: Progress, *, unbatched: bool) -> Settled:
+    """Quantise a float model; anew as long as operators turn out to be the host's, which stay in float then."""
+    keep = _kept_on_host(prepared, say) if prepared.asks_the_host else set[str]()
+    for _ in range(ROUNDS):
+        made = quantise(prepared, say, keep)
+        settled = Settled(made, *lowered(prepared, made, prepared.precisions, say, unbatched=unbatched))
+        fresh = quantised_on_host(settled.built) - keep
+        if not fresh:
+            break
+        keep |= fresh
+    return settled
+
+
+def lowered(
+    prepared: Prepared, made: onnx.ModelProto, precisions: Mapping[str, Precision], say: Progress, *, unbatched: bool
+) -> tuple[Quantised, Built, Known]:
+    """The quantised model ``made`` with these precisions of weights, and its graph; ``made`` stays as it is."""
+    import onnx
+
+    model = onnx.ModelProto()
+    model.CopyFrom(made)
+    known = requantise(model, prepared.model, prepared.held, precisions)
+    return *_lowered(model, say, known, unbatched=unbatched), known
+
+
 def _kept_on_host(prepared: Prepared, say: Progress) -> set[str]:
     """Nodes that the host computes, found on a draft of the quantised model."""
-    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, unbatched=False)[1])
+    return quantised_on_host(_lowered(quantise(prepared, say, draft=True), say, Known(), unbatched=False)[1])
 
 
-def _lowered(made: onnx.ModelProto, say: Progress, *, unbatched: bool) -> tuple[Quantised, Built]:
+def _lowered(made: onnx.ModelProto, say: Progress, known: Known, *, unbatched: bool) -> tuple[Quantised, Built]:
     admit_quantised(made)
     read = _finished(made, None, unbatched=unbatched)
     say("lowering")
-    return read, build(read.model)
+    return read, build(read.model, *known.by_weights(read.model))
 
 
-def _read(
+def opened(
     source: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None
 ) -> tuple[onnx.ModelProto, bytes | None, bool]:
     """The model in forms that the rest can work on, its bytes if they are those given, and whether it has no images."""

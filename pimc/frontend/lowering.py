@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
 
+from pimc.frontend.epitomes.structure import Structure
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.integers import known_integers
 from pimc.frontend.moving import is_movement
@@ -48,11 +50,23 @@ class Lowering:
 
     ``inexact`` says of tensors why onnxruntime may differ by one step; ``from_chip`` are the tensors that the host
     makes from values of the chip; ``order`` is how the operator being lowered reads a tensor of other than two or four
-    axes that the host makes for it; ``moved`` names the ONNX tensors that movements make, by value.
+    axes that the host makes for it; ``moved`` names the ONNX tensors that movements make, by value. ``epitomes`` are
+    those of layers by the tensors of their weights, ``recognised`` those that ops got, by op; ``bits`` are
+    those of weights' codes, by their tensor, where they are known.
     """
 
-    def __init__(self, source: Source, graph: Graph, host: HostSide) -> None:
+    def __init__(
+        self,
+        source: Source,
+        graph: Graph,
+        host: HostSide,
+        epitomes: Mapping[str, Structure] | None = None,
+        bits: Mapping[str, int] | None = None,
+    ) -> None:
         self.source = source
+        self.epitomes = epitomes or {}
+        self.bits = bits or {}
+        self.recognised: dict[str, Structure] = {}
         self.graph = graph
         self.host = host
         self.refs: dict[str, Ref] = {}

@@ -7,30 +7,34 @@ integers at every optimisation level and whichever tensors are outputs, so all o
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from pimc.epitomes.scales import Precision
 from pimc.frontend.adapt import after_quantiser, before_quantiser, kept_in_float, out_of_range, widen_averages
 from pimc.frontend.calibration import batches, calibration_arrays, image_count
+from pimc.frontend.epitomes.floats import Held, hold, still_held
+from pimc.frontend.epitomes.structure import OFF, Choice
 from pimc.frontend.errors import FrontendError
 from pimc.frontend.joins import join
 from pimc.frontend.moving import MOVING
+from pimc.frontend.names import kept
+from pimc.frontend.options import QuantiserOptions, WeightScales
+from pimc.frontend.precisions import precisions_of
 from pimc.frontend.read import convert_opset, opset_of
 from pimc.frontend.rewrites import rewrite
 from pimc.frontend.rules import ELEMENTWISE, RULES
 from pimc.frontend.shapes import free_batch, model_inputs
 
-__all__ = ["CalibrationMethod", "Prepared", "QuantiserOptions", "is_float", "prepare", "quantise"]
+__all__ = ["Prepared", "is_float", "prepare", "quantise"]
 
 UNWANTED = ["FusionGemm"]
 """Fusions of onnxslim that are left out: it reshapes the images of a batch into one; `join` does it without."""
@@ -72,32 +76,13 @@ def is_float(model: onnx.ModelProto) -> bool:
     return not kinds & _QUANTISED_MARKS and not any(k.startswith(("QLinear", "QGemm")) for k in kinds)
 
 
-class CalibrationMethod(StrEnum):
-    """How the range of an activation follows from the values it takes on calibration images."""
-
-    MINMAX = "minmax"
-    ENTROPY = "entropy"
-    PERCENTILE = "percentile"
-
-
-@dataclass(frozen=True)
-class QuantiserOptions:
-    """What a user decides of the quantisation of a float model.
-
-    ``method``: ranges hold all values, or cut outliers by the least loss of entropy, or all but a share of
-    (100 - ``percentile``) %. ``keep_float`` names nodes that are not quantised; the host computes them.
-    """
-
-    method: CalibrationMethod | str = CalibrationMethod.MINMAX
-    percentile: float = 99.999
-    keep_float: Sequence[str] = ()
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A float model as the quantiser takes it, the images it is calibrated on, and what comes back afterwards.
 
-    ``keep`` names its nodes that stay in float whatever happens; ``ranges`` are of its tensors, by what is quantised.
+    ``keep`` names its nodes that stay in float whatever happens; ``held`` are layers with epitomes, by their weights;
+    ``precisions`` of weights are not onnxruntime's, by the layer's node; ``ranges`` are of its tensors, by what is
+    quantised.
     """
 
     model: onnx.ModelProto
@@ -106,7 +91,14 @@ class Prepared:
     unread: dict[str, onnx.ValueInfoProto]
     options: QuantiserOptions
     keep: frozenset[str]
+    held: Mapping[str, Held] = field(default_factory=dict)
+    precisions: Mapping[str, Precision] = field(default_factory=dict)
     ranges: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether every output channel has a scale for its weights."""
+        return self.options.weight_scales == WeightScales.CHANNEL
 
     @property
     def asks_the_host(self) -> bool:
@@ -122,6 +114,12 @@ class Prepared:
         """The images of inputs that some node reads."""
         return {name: array for name, array in self.arrays.items() if name not in self.unread}
 
+    def feeds(self, images: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """These images, or the first of them, as many at a time as the model takes."""
+        several = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.model))
+        arrays = {name: array[:images] for name, array in self.read.items()}
+        return batches(arrays, None if several else 1)
+
 
 def prepare(
     model: onnx.ModelProto,
@@ -130,52 +128,22 @@ def prepare(
     *,
     batch: bool = True,
     options: QuantiserOptions | None = None,
+    choice: Choice | None = None,
 ) -> Prepared:
     """Clean a float model up. ``calibration`` as for `load_model`; ``say`` is told what is being done.
 
-    ``batch``: the model has an axis of images, which is opened where its operators allow it. Raises FrontendError.
+    ``batch``: the model has an axis of images, which is opened where its operators allow it. ``choice``: layers whose
+    epitomes are held. Raises FrontendError.
     """
     options = options or QuantiserOptions()
     arrays = calibration_arrays(model, calibration)
     say("cleaning up the float model")
     with _quiet():
-        clean = _clean(model, batch=batch)
-    keep = _kept(options.keep_float, model, clean)
+        clean, held = _clean(model, choice or Choice.read(OFF), batch=batch)
+    keep = kept(options.keep_float, model, clean)
     unread = _take_unread(model, clean)
-    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep)
-
-
-def _kept(names: Sequence[str], model: onnx.ModelProto, clean: onnx.ModelProto) -> frozenset[str]:
-    """Nodes of the clean model that compute what nodes of the user's do. Raises FrontendError for what is not there."""
-    made = {output: node for node in clean.graph.node for output in node.output}
-    given = {node.name: node for node in model.graph.node if node.name}
-    there = {node.name for node in clean.graph.node}
-    kept = set()
-    for name in names:
-        heirs = {name} & there or _heirs(given[name], model, made) if name in given else set()
-        if name not in given:
-            near = difflib.get_close_matches(name, given, 3, 0.4)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-            raise FrontendError(f"The model has no node {name!r} to be kept in float{hint}")
-        if not heirs:
-            raise FrontendError(f"Node {name!r} cannot be kept in float: it is folded into its neighbours.")
-        kept |= heirs
-    return frozenset(kept)
-
-
-def _heirs(node: onnx.NodeProto, model: onnx.ModelProto, made: dict[str, onnx.NodeProto]) -> set[str]:
-    """The node of the clean model into which ``node`` and those behind it were folded: BatchNormalization, mostly."""
-    kind, seen = node.op_type, set[str]()
-    while node.output[0] not in seen:
-        seen.add(node.output[0])
-        if node.output[0] in made:
-            heir = made[node.output[0]]
-            return {heir.name} if heir.op_type == kind else set()
-        readers = [n for n in model.graph.node if node.output[0] in n.input]
-        if len(readers) != 1:
-            return set()
-        node = readers[0]
-    return set()
+    precisions = precisions_of(options, model, clean)
+    return Prepared(clean, arrays, list(model_inputs(model)), unread, options, keep, held, precisions)
 
 
 def quantise(
@@ -189,7 +157,8 @@ def quantise(
     say("quantising")
     with _quiet():
         result = onnx.ModelProto()
-        result.CopyFrom(_Quantiser(prepared, say, per_channel=not draft).tried({*keep, *prepared.keep}))
+        quantiser = _Quantiser(prepared, say, per_channel=not draft and prepared.per_channel)
+        result.CopyFrom(quantiser.tried({*keep, *prepared.keep}))
     inputs = {v.name: v for v in result.graph.input} | prepared.unread
     del result.graph.input[:]
     result.graph.input.extend(inputs[v.name] for v in prepared.inputs)
@@ -204,21 +173,25 @@ def _take_unread(model: onnx.ModelProto, clean: onnx.ModelProto) -> dict[str, on
     return {v.name: v for v in model_inputs(model) if v.name not in read}
 
 
-def _clean(model: onnx.ModelProto, *, batch: bool) -> onnx.ModelProto:
-    """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch."""
+def _clean(model: onnx.ModelProto, choice: Choice, *, batch: bool) -> tuple[onnx.ModelProto, dict[str, Held]]:
+    """Constant folding, batch normalisation folded into convolutions, our rewrites, an open batch.
+
+    Epitomes are looked for first, because folding hides them; those are returned that are still there afterwards.
+    """
     work = onnx.ModelProto()
     work.CopyFrom(model)
     for value in model_inputs(work):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     if opset_of(work) < OPSET:
         convert_opset(work, OPSET)
+    held = hold(work, choice)
     slim = _slim(work)
     join(slim)
     rewrite(slim)
     again = _slim(slim)
     if batch:
         free_batch(again)
-    return _sorted(again)
+    return _sorted(again), still_held(again, held)
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -318,9 +291,8 @@ class _Quantiser:
             "entropy": {"num_bins": ENTROPY_BINS},
             "percentile": {"percentile": options.percentile, "symmetric": False},
         }
-        open_batch = all(v.type.tensor_type.shape.dim[0].dim_param for v in model_inputs(self.prepared.model))
         arrays = self.prepared.read
-        reader = _Reader(batches(arrays, None if open_batch else 1), image_count(arrays), self.say)
+        reader = _Reader(self.prepared.feeds(), image_count(arrays), self.say)
         calibrator = create_calibrator(
             path,
             kinds,

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from pimc.epitomes.checks import rounds_problems
+from pimc.epitomes.rounds import Tables
 from pimc.ir.graph import Graph
-from pimc.ir.ops import CellPlan, Conv, Mapping, Op, Part, Schedule
+from pimc.ir.ops import CellPlan, Conv, Mapping, Op, Part, RoundPlan, Schedule
 from pimc_isa.operands import Range
 
 __all__ = ["decision_problems", "placement_problems"]
@@ -17,6 +19,8 @@ __all__ = ["decision_problems", "placement_problems"]
 
 def decision_problems(graph: Graph, op: Op) -> Iterator[str]:
     """Yield what is wrong with the decisions an op carries; those not made yet are not looked at."""
+    if isinstance(op, Conv) and op.rounds and op.epitome and op.index:
+        yield from _rounds_problems(graph, op, op.rounds)
     if op.mapping and op.type is not None:
         yield from _mapping_problems(graph, op, op.mapping)
     if isinstance(op, Conv) and op.cells:
@@ -44,9 +48,13 @@ def placement_problems(graph: Graph) -> Iterator[str]:
                 yield f"%{op.name}: tiles {tile[where]} and {part.tile} are both at {where}"
 
 
-def weight_rows(graph: Graph, op: Conv) -> int:
-    """Rows of one convolution group: kernel positions times input channels."""
-    return math.prod(graph.constants[op.weights].shape[1:])
+def stored_matrix(graph: Graph, op: Conv) -> tuple[int, int, int]:
+    """Groups, rows and outputs of what crossbars hold: kernel positions times input channels, or an epitome."""
+    if op.rounds is not None and op.epitome is not None:
+        p, q = graph.constants[op.epitome].shape
+        return 1, p, q
+    outputs, *rows = graph.constants[op.weights].shape
+    return op.groups, math.prod(rows), outputs // op.groups
 
 
 def _covers(name: str, ranges: Sequence[Range], total: int) -> Iterator[str]:
@@ -62,22 +70,32 @@ def _mapping_problems(graph: Graph, op: Op, mapping: Mapping) -> Iterator[str]:
     yield from _covers("parts", mapping.parts, op.shape[2])
     if not isinstance(op, Conv):
         return
-    yield from _covers("chain", mapping.chain, weight_rows(graph, op))
+    yield from _covers("chain", mapping.chain, stored_matrix(graph, op)[1])
+    if op.rounds is not None and (len(mapping.parts) > 1 or len(mapping.chain) not in op.rounds.chains):
+        yield f"mapping: rounds go with one part, and a chain of {', '.join(map(str, op.rounds.chains))} links"
     if mapping.copies < 1 or mapping.arrays < 1:
         yield f"mapping: {mapping.copies} copies on {mapping.arrays} arrays"
 
 
+def _rounds_problems(graph: Graph, op: Conv, plan: RoundPlan) -> Iterator[str]:
+    assert op.index is not None
+    tables = Tables(*(graph.constants[name] for name in (plan.patches, plan.rows, plan.columns, plan.copies)))
+    if plan.count < 1 or tables.count != plan.count or not plan.chains or min(plan.chains) < 1:
+        yield f"rounds: {plan.count} rounds in chains of {plan.chains} links; the tables have {tables.count} rounds"
+    found = rounds_problems(tables, graph.constants[op.index], stored_matrix(graph, op)[1:], op.groups)
+    yield from (f"rounds: {problem}" for problem in found)
+
+
 def _cells_problems(graph: Graph, op: Conv, cells: CellPlan) -> Iterator[str]:
-    outputs = graph.constants[op.weights].shape[0]
-    rows, n = weight_rows(graph, op), outputs // op.groups
+    groups, rows, n = stored_matrix(graph, op)
     blocks = -(-rows // cells.block_rows) if cells.block_rows > 0 else 0
     if not blocks or not cells.slices or any(width < 1 for width in cells.slices):
         yield f"cells: slices {cells.slices} in blocks of {cells.block_rows} rows cannot be"
         return
     wanted = {
-        cells.codes: (op.groups, rows, n),
-        cells.polarity: (op.groups, blocks, n),
-        cells.centre: (op.groups, blocks, n),
+        cells.codes: (groups, rows, n),
+        cells.polarity: (groups, blocks, n),
+        cells.centre: (groups, blocks, n),
     }
     for name, shape in wanted.items():
         if graph.constants[name].shape != shape:

@@ -21,6 +21,7 @@ def _walk(value: Any) -> Iterator[str]:
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if is_constant(type(value), field.name):
-            yield item
+            if item is not None:
+                yield item
         elif dataclasses.is_dataclass(item):
             yield from _walk(item)

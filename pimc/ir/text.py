@@ -35,7 +35,15 @@ __all__ = ["IrTextError", "parse_graph", "print_graph"]
 
 Array = np.ndarray
 _HEAD = frozenset({"name", "inputs", "type"})
-_LAST = ("node", "views", "mapping", "cells", "placement", "schedule")  # where from, then decisions in their order
+_LAST = (
+    "node",
+    "views",
+    "rounds",
+    "mapping",
+    "cells",
+    "placement",
+    "schedule",
+)  # where from, then decisions in their order
 _SHORT = {
     "uint8": "u8",
     "int8": "s8",

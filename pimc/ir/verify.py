@@ -113,8 +113,9 @@ def _field_problems(graph: Graph, op: Op) -> Iterator[str]:
     for name, spec in specs.items():
         yield from spec.problems(op, name, getattr(op, name))
     for name, spec in specs.items():
-        if isinstance(spec, Constant):
-            yield from spec.array_problems(op, getattr(op, name), graph.constants[getattr(op, name)])
+        constant = getattr(op, name)
+        if isinstance(spec, Constant) and constant is not None:
+            yield from spec.array_problems(op, constant, graph.constants[constant])
 
 
 def _port_problems(graph: Graph) -> Iterator[str]:

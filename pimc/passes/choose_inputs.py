@@ -72,6 +72,6 @@ class ChooseInputs(Pass):
 def _ways(graph: Graph, op: Conv, target: Target) -> Mapping[str, Flow]:
     """The flows that read the same columns as the layer's own, as far as they can be tried."""
     own = flow_of(graph, op, target)
-    offered = [target.flow[name] for name in target.offers(facts_of(graph, replace(op, flow=None)))]
+    offered = [target.named(name) for name in target.offers(facts_of(graph, replace(op, flow=None)))]
     alike = [flow for flow in offered if (flow.slices, flow.bipolar) == (own.slices, own.bipolar)]
     return {flow.name: flow for flow in alike if can_try(flow)}

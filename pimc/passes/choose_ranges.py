@@ -101,10 +101,10 @@ def plans(graph: Graph, target: Target, mode: str) -> list[RangePlan]:
         )
     found = []
     for flow, rows in sorted({(op.flow or "", _rows(op)) for op in graph.of(Conv)}):
-        converter = converter_of(target.flow[flow], rows)
+        converter = converter_of(target.named(flow), rows)
         if converter is None:
             continue
-        micro = target.flow[flow]
+        micro = target.named(flow)
         seen = observe(graph, graph.calibration, rows, normal_form(micro).input_slices, micro.slices)
         layers = [op for op in graph.of(Conv) if (op.flow, _rows(op)) == (flow, rows)]
         for n, op in enumerate(layers, 1):

@@ -127,7 +127,7 @@ def _gaussian_windows(graph: Graph, op: Conv) -> Array:
 def _choices(graph: Graph, op: Conv, target: Target) -> Mapping[tuple[int, ...], str]:
     """Flows by slices: those that are offered and guarded as the layer's own."""
     own = flow_of(graph, op, target)
-    offered = [target.flow[name] for name in target.offers(facts_of(graph, replace(op, flow=None)))]
+    offered = [target.named(name) for name in target.offers(facts_of(graph, replace(op, flow=None)))]
     return {each.slices: each.name for each in offered if _kind(each) == _kind(own)}
 
 

@@ -10,6 +10,9 @@ A section for each pass holds its options, and below it a table for each op with
 
 `plan_text` writes what a graph's passes decided, whoever searched for it. Given back, it forces the same; a table that
 names only some numbers of a decision leaves the others as the pass made them.
+
+A section ``[quantise]`` is the front end's (`pimc.frontend.planned`): bits of a float model's weights, for all layers
+or in a table for each.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ from pimc.ir.graph import Graph
 from pimc.ir.ops import Op
 from pimc.passes.base import Decisions, Pass, PassError, options_of
 
-__all__ = ["PlanFile", "plan_text", "read_plan"]
+__all__ = ["QUANTISE", "WEIGHT_BITS", "PlanFile", "plan_text", "read_plan"]
+
+QUANTISE, WEIGHT_BITS = "quantise", "weight_bits"
+"""The section of the front end; in it, and in what a graph says of its origin (``meta``), bits of weights by layer."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,12 @@ class PlanFile:
             if name not in names:
                 raise PassError(f"the plan has a section for pass {name!r}; the passes are {', '.join(names)}")
         return tuple(_with_options(step, self.options.get(step.name, {})).told(self.decisions) for step in steps)
+
+    def split(self) -> tuple[PlanFile, PlanFile]:
+        """The front end's section, and the plan without it."""
+        ours = PlanFile(*({n: v for n, v in part.items() if n == QUANTISE} for part in (self.options, self.decisions)))
+        rest = PlanFile(*({n: v for n, v in part.items() if n != QUANTISE} for part in (self.options, self.decisions)))
+        return ours, rest
 
     def force(self, step: Pass, graph: Graph) -> None:
         """Put what is forced into the ops of a graph that ``step`` has just made, in place. Raises PassError."""
@@ -127,6 +139,8 @@ def plan_text(graph: Graph, passes: Sequence[Pass]) -> str:
 
 def _lines(graph: Graph, passes: Sequence[Pass]) -> Iterator[str]:
     yield f"# Decisions for {json.dumps(graph.name)}, as far as stage {graph.stage}\n"
+    for name, bits in sorted(json.loads(graph.meta.get(WEIGHT_BITS, "{}")).items()):
+        yield f"\n[{QUANTISE}.{json.dumps(name)}]\n{WEIGHT_BITS} = {bits}\n"
     for step in passes:
         options = {f.name: getattr(step, f.name) for f in options_of(step)}
         changed = {f.name: options[f.name] for f in options_of(step) if options[f.name] != f.default}

@@ -20,6 +20,7 @@ OWN: Mapping[str, str] = MappingProxyType(
         "choose-flows": "choose_flows:ChooseFlows",
         "choose-slices": "choose_slices:ChooseSlices",
         "choose-inputs": "choose_inputs:ChooseInputs",
+        "fold-epitomes": "fold_epitomes:FoldEpitomes",
         "map-weights": "map_weights:MapWeights",
         "slice-weights": "slice_weights:SliceWeights",
         "place": "place:Place",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pimc.analysis.calibrate import gemm_matrix
 from pimc.ir.graph import Graph
 from pimc.ir.ops import CellPlan, Conv
 from pimc.passes.base import Pass
@@ -44,7 +45,7 @@ class SliceWeights(Pass):
         done: dict[tuple[str, int, _Encoding], CellPlan] = {}
         for op in list(graph.of(Conv)):
             encoding = _Encoding.of(flow_of(graph, op, target), target.centre)
-            key = (op.weights, op.groups, encoding)
+            key = (_held(op), op.groups, encoding)
             if key not in done:
                 done[key] = _cells(graph, op, encoding, rows)
             graph.update(replace(op, cells=done[key]))
@@ -78,13 +79,16 @@ def centres_of(matrix: Array, slices: tuple[int, ...], rows: int, centre: str) -
     return encode_differential(matrix, slices, rows, centred=centre == "mean").centre
 
 
+def _held(op: Conv) -> str:
+    """The constant that crossbars hold: the weights, or the epitome of those that work in rounds."""
+    return op.weights if op.rounds is None or op.epitome is None else op.epitome
+
+
 def _cells(graph: Graph, op: Conv, encoding: _Encoding, rows: int) -> CellPlan:
-    weights = graph.constants[op.weights]
-    outputs = weights.shape[0]
-    matrix = weights.reshape(op.groups, outputs // op.groups, -1).transpose(0, 2, 1)
-    matrix = np.ascontiguousarray(matrix)
+    held = graph.constants[_held(op)]
+    matrix = gemm_matrix(held, op.groups) if op.rounds is None else held[None]
     coded = encoding.encode(matrix, rows)
-    stem = op.weights if op.groups == 1 else f"{op.weights}.g{op.groups}"
+    stem = _held(op) if op.groups == 1 else f"{_held(op)}.g{op.groups}"
     if f"{stem}.codes" in graph.constants:  # the same weights in a layer with other cells
         stem = f"{stem}.{op.flow}"
     names = [f"{stem}.codes", f"{stem}.polarity", f"{stem}.centre"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pimc.analysis.facts import Facts
+from pimc.epitomes.codes import FEWEST, MOST
 from pimc_isa.errors import PimcError
 from pimc_isa.flow import Flow
 from pimc_isa.machine import Machine
@@ -17,6 +18,7 @@ __all__ = [
     "RANGES",
     "REPLICATIONS",
     "SIGNED",
+    "Narrow",
     "Offer",
     "Target",
     "TargetError",
@@ -44,9 +46,17 @@ class TargetError(PimcError):
     """A target that does not exist, or an option of it that cannot be."""
 
 
+#: The flow for weights of so many bits, sign included; None where the usual one has no more columns.
+Narrow = Callable[[int], Flow | None]
+
+
 def every_flow(facts: Facts, target: Target) -> tuple[str, ...]:
-    """Every layer is offered all flows of the chip, and takes the one that its target names for convolutions."""
-    return tuple(dict.fromkeys((target.conv_flow, *target.flow)))
+    """Every layer is offered all flows of the chip, and takes the one that its target names for convolutions.
+
+    A layer whose weights are known to have few bits takes the flow for these, where there is one.
+    """
+    narrow = target.narrow(facts.bits) if target.narrow is not None and facts.bits is not None else None
+    return tuple(dict.fromkeys((*([narrow.name] if narrow else ()), target.conv_flow, *target.flow)))
 
 
 def few(names: Iterable[str], most: int = 6) -> str:
@@ -73,6 +83,8 @@ class Target:
 
     ``signed``: whether layers may be given flows that drive their inputs in two passes ('best'; see `choose_inputs`);
     'off' and 'on' are what ``conv_flow`` says.
+
+    ``narrow`` makes flows for weights of fewer than 8 bits, when a layer has such; ``None``: the target has none.
     """
 
     name: str
@@ -87,6 +99,7 @@ class Target:
     offer: Offer = every_flow
     centre: str = "mean"
     signed: str = "off"
+    narrow: Narrow | None = None
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
@@ -111,13 +124,27 @@ class Target:
 
     @cached_property
     def flow(self) -> dict[str, Flow]:
-        """Flows by name."""
+        """Flows by name, but for those of narrow weights."""
         return {f.name: f for f in self.flows}
+
+    def find(self, name: str) -> Flow | None:
+        """The flow of this name, one for narrow weights too."""
+        if name in self.flow or self.narrow is None:
+            return self.flow.get(name)
+        made = (self.narrow(bits) for bits in range(FEWEST, MOST + 1) if name.endswith(f"-w{bits}"))
+        return next((flow for flow in made if flow is not None and flow.name == name), None)
+
+    def named(self, name: str) -> Flow:
+        """The same. Raises TargetError for a flow that it does not have."""
+        found = self.find(name)
+        if found is None:
+            raise TargetError(f"target {self.name} has no flow {name!r}; it has {', '.join(self.flow)}")
+        return found
 
     def offers(self, facts: Facts) -> tuple[str, ...]:
         """Names of the flows that a layer may have, the target's choice first. Raises TargetError for a bad offer."""
         names = self.offer(facts, self)
-        unknown = [name for name in names if name not in self.flow]
+        unknown = [name for name in names if self.find(name) is None]
         if unknown or not names:
             what = f"flow {unknown[0]!r}, which it does not have" if unknown else "no flow"
             raise TargetError(f"target {self.name} offers layer {facts.name} {what}; it has {few(self.flow)}")

@@ -18,8 +18,11 @@ def summary(program: Program) -> dict[str, Any]:
     """Return target, tiles, chips, arrays, instructions, the share of conversions proved exact, and of multiplications.
 
     ``quantisation``: how the quantised model compares with the float one it was made of; None for one that came
-    quantised. ``clipping``: the share of each layer's sums that its converters clip on the calibration images, the
-    worst first; None where no range was chosen from images.
+    quantised. ``epitomes``: by layer the shape of the stored matrix, the weights it stands for, signal to noise of
+    weights quantised so and what that is below scales by channel, dB; the crossbars of one copy, dense and as it is
+    held, and its rounds (None: left dense); None where no epitome was found. ``weight_bits``: bits of weights by layer,
+    None where nobody chose them. ``clipping``: the share of each layer's sums that its converters clip on the
+    calibration images, the worst first; None where no range was chosen from them.
     """
     tiles = [t for t in program.tiles if t.kind == "tile"]
     return {
@@ -34,6 +37,8 @@ def summary(program: Program) -> dict[str, Any]:
         "conversions_proved": conversions_proved(program),
         "crossbar_macs_share": json.loads(program.meta.get("crossbar_macs_share", "null")),
         "quantisation": json.loads(program.meta.get("quantisation", "null")),
+        "epitomes": json.loads(program.meta.get("epitomes", "null")),
+        "weight_bits": json.loads(program.meta.get("weight_bits", "null")),
         "clipping": clipping(program),
     }
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from pimc.analysis.connect import connect
-from pimc.analysis.facts import facts_of, is_fused
+from pimc.analysis.facts import Facts, facts_of, is_fused
 from pimc.analysis.wires import need_of
+from pimc.epitomes.rounds import Tables
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, Max, MaxPool, Min, Mul, Op, Part, Relay, Sub, Sum, TwoInputs
 from pimc.passes.target import Target, TargetError
@@ -18,7 +19,7 @@ from pimc_backends.kit.host import host_tiles
 from pimc_backends.kit.tilecode import TileCode, all_rows, up_to
 from pimc_isa import instructions as isa
 from pimc_isa.element import I32
-from pimc_isa.operands import Elementwise, Group, Requant, RowExpr, Slab, Table, View, Weights
+from pimc_isa.operands import Elementwise, Group, Range, Requant, Rounds, RowExpr, Slab, Table, View, Weights
 from pimc_isa.program import Program, Tile
 
 __all__ = ["WRITERS", "Emitter", "emit", "next_row", "writes"]
@@ -38,6 +39,7 @@ class Emitter:
         self.graph, self.target = graph, target
         self.tensors: dict[str, Array] = {}
         self.weights: dict[str, Weights] = {}
+        self.rounds: dict[str, Rounds] = {}
         self.tiles: dict[int, TileCode] = {}
         self.ops = [op for op in graph.ops() if not (op.is_host or op.is_virtual)]
         self.dtypes = {op.name: op.type.dtype for op in graph.ops() if op.type is not None}
@@ -59,7 +61,9 @@ class Emitter:
                     self.tile(op, part)
         tiles = (host, *(self._finished(code) for _, code in sorted(self.tiles.items())), *islands)
         self.tensors["reference"] = np.frombuffer(self.graph.reference, np.uint8)
-        flows = tuple(f for f in self.target.flows if any(g.flow == f.name for t in tiles for g in t.groups))
+        read = {g.flow for t in tiles for g in t.groups}
+        narrow = sorted(read - set(self.target.flow))
+        flows = tuple(self.target.named(name) for name in (*self.target.flow, *narrow) if name in read)
         return Program(
             machine=self.target.machine,
             tiles=tiles,
@@ -70,6 +74,7 @@ class Emitter:
             outputs=self.graph.outputs,
             tensors=self.tensors,
             meta={"target": self.target.name, "network": self.graph.name, **self.graph.meta},
+            rounds=tuple(self.rounds.values()),
         )
 
     def tile(self, op: Op, part: Part) -> None:
@@ -149,18 +154,30 @@ class Emitter:
             )
             for field in ("codes", "polarity", "centre"):
                 self.tensors[f"{name}.{field}"] = self.graph.constants[getattr(cells, field)]
-        first, last = part.chans[0] // facts.n, -(-part.chans[1] // facts.n)
-        outputs = (
-            (0, facts.n) if last - first > 1 else (part.chans[0] - first * facts.n, part.chans[1] - first * facts.n)
-        )
+        outputs, groups = _held(facts, part)
         v_max, gain = op.scale or (0.0, 1.0)
-        copies, zero = op.mapping.copies, self._driven_zero(op)
-        return Group("g", name, op.flow, part.rows_k, outputs, (first, last), copies, v_max, gain, zero=zero)
+        copies, zero, rounds = op.mapping.copies, self._driven_zero(op), self._rounds(op, part)
+        return Group("g", name, op.flow, part.rows_k, outputs, groups, copies, v_max, gain, rounds, zero)
+
+    def _rounds(self, op: Conv, part: Part) -> str:
+        """The name of the rounds of a tile's rows; '' where the layer has none."""
+        if op.rounds is None:
+            return ""
+        assert op.mapping is not None
+        first, last = part.rows_k
+        name = f"r{self.number[op.name]}" + (f".{first}" if len(op.mapping.chain) > 1 else "")
+        if name not in self.rounds:
+            names = op.rounds.patches, op.rounds.rows, op.rounds.columns, op.rounds.copies
+            tables = Tables(*(self.graph.constants[each] for each in names)).within((first, last))
+            inputs = op.kernel[0] * op.kernel[1] * self.facts[op.name].in_shapes[0][2]
+            self.rounds[name] = Rounds(name, inputs, (0, op.shape[2]), tables.count)
+            self.tensors |= tables.named(name)
+        return name
 
     def _driven_zero(self, op: Conv) -> int:
         """The part of the inputs' zero point that the crossbars take off: all of it, or nothing."""
         assert op.flow is not None
-        return op.x_zero if self.target.flow[op.flow].signed else 0
+        return op.x_zero if self.target.named(op.flow).signed else 0
 
     def elementwise(self, op: TwoInputs, part: Part, code: TileCode) -> None:
         """Receive both operands, combine, send."""
@@ -237,6 +254,15 @@ class Emitter:
 
     def _finished(self, code: TileCode) -> Tile:
         return code.tile()
+
+
+def _held(facts: Facts, part: Part) -> tuple[Range, Range]:
+    """The outputs of the weights that a tile holds, and the convolution groups."""
+    if facts.rounds is not None:
+        return (0, facts.n), (0, 1)
+    first, last = part.chans[0] // facts.n, -(-part.chans[1] // facts.n)
+    one = part.chans[0] - first * facts.n, part.chans[1] - first * facts.n
+    return (0, facts.n) if last - first > 1 else one, (first, last)
 
 
 def next_row(code: TileCode) -> RowExpr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,15 +13,24 @@ from pimc.analysis.modulo import Dataflow, lossless, schedule
 from pimc.passes.base import Pass
 from pimc.passes.choose_flows import ChooseFlows
 from pimc.passes.choose_ranges import ChooseRanges
+from pimc.passes.fold_epitomes import FoldEpitomes
 from pimc.passes.map_weights import MapWeights
 from pimc.passes.place import Place
 from pimc.passes.schedule_rows import ScheduleRows
 from pimc.passes.slice_weights import SliceWeights
-from pimc.passes.target import Target, TargetError
+from pimc.passes.target import Narrow, Target, TargetError
 from pimc_isa.flow import Flow, check_flow
 from pimc_isa.machine import Machine, load_machine
 
-__all__ = ["analog_pipeline", "encoding_of", "make_target", "packaged_machine", "scheduled_flow", "widened"]
+__all__ = [
+    "analog_pipeline",
+    "encoding_of",
+    "make_target",
+    "narrow_flows",
+    "packaged_machine",
+    "scheduled_flow",
+    "widened",
+]
 
 
 @cache
@@ -68,7 +77,8 @@ def make_target(
 ) -> Target:
     """A target with a scheduled flow, and further ones of ``more`` dataflows by name; ``options`` are of `Target`.
 
-    ``written`` flows are taken as they are. ``ranges='wide'`` gives it converters and cells that lose nothing. Raises
+    Flows for narrow weights are of the same dataflow, where its slices are as wide as the cells. ``written`` flows are
+    taken as they are. ``ranges='wide'`` gives it converters and cells that lose nothing. Raises
     FlowError for a written flow that the machine cannot run.
     """
     dataflows = {flow: dataflow, **(more or {})}
@@ -77,8 +87,33 @@ def make_target(
         machine = widened(machine, *dataflows.values())
     for text in written:
         check_flow(text, machine)
+    options.setdefault("narrow", narrow_flows(flow, dataflows[flow], machine))
     flows = (*(scheduled_flow(known, each, machine) for known, each in dataflows.items()), *written)
     return Target(name, machine, flows, flow, ranges=ranges, **options)
+
+
+def narrow_flows(name: str, dataflow: Dataflow, machine: Machine) -> Narrow | None:
+    """Flows ``NAME-wBITS`` of a dataflow for weights of fewer bits, as far as these take fewer slices.
+
+    Pairs of columns hold the sign, so their slices need a bit less. None where slices are of given widths.
+    """
+    return None if dataflow.weight_slicing else _Narrow(name, dataflow, machine)
+
+
+@dataclass(frozen=True)
+class _Narrow:
+    """What makes them; a value, so that targets can go to other processes."""
+
+    name: str
+    dataflow: Dataflow
+    machine: Machine
+
+    def __call__(self, bits: int) -> Flow | None:
+        """The flow for weights of ``bits`` bits; None where it would have no fewer slices."""
+        fewer = replace(self.dataflow, weight_bits=max(1, bits - self.dataflow.bipolar))
+        if len(fewer.slices) >= len(self.dataflow.slices):
+            return None
+        return scheduled_flow(f"{self.name}-w{bits}", fewer, self.machine)
 
 
 def encoding_of(encoder: str, bipolar: str = "pairs") -> str:
@@ -105,5 +140,5 @@ def widened(machine: Machine, *dataflows: Dataflow) -> Machine:
 
 
 def analog_pipeline() -> tuple[Pass, ...]:
-    """The passes, in order: cuts need the flow, cells the cut's row blocks, ranges the cells."""
-    return (ChooseFlows(), MapWeights(), SliceWeights(), Place(), ChooseRanges(), ScheduleRows())
+    """The passes, in order: rounds need the flow, cuts the rounds, cells the cut's row blocks, ranges the cells."""
+    return (ChooseFlows(), FoldEpitomes(), MapWeights(), SliceWeights(), Place(), ChooseRanges(), ScheduleRows())

@@ -83,7 +83,7 @@ def design(point: Mapping[str, int], assumptions: Mapping[str, str] | None = Non
     target = published()
     machine = _machine(target.machine, point, chosen)
     flow = _flow(machine, point["D"])
-    return replace(target, machine=machine, flows=(flow,), conv_flow=flow.name)
+    return replace(target, machine=machine, flows=(flow,), conv_flow=flow.name, narrow=None)
 
 
 def _flow(machine: Machine, dac_bits: int) -> Flow:

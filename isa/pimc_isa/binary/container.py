@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ Array = np.ndarray
 KEY = "pimc"
 RESERVED = "pimc."  # names of the tensors that hold the streams
 NO_DIGEST = "0" * 64
+WORTH_SHARING = 1 << 10
+"""Bytes of a tensor, from which on one that repeats another is not written again."""
 
 
 class _GroupHeader(msgspec.Struct, omit_defaults=True):
@@ -139,6 +141,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     nodes: tuple[str, ...]
     tiles: tuple[TileHeader, ...]
     rounds: tuple[Rounds, ...] = ()
+    same: dict[str, str] = {}  # tensors that are not in the file, and those whose bytes are theirs
 
 
 class _Version(msgspec.Struct):
@@ -168,13 +171,34 @@ def from_bytes(data: bytes, where: str = "program") -> Program:
 
 def _parts(program: Program) -> Iterable[bytes | memoryview]:
     """Header and data, ready to be written one after the other."""
-    header, streams = _pack(program)
-    tensors = {**program.tensors, **streams}
+    same = _repeated(program.tensors)
+    header, streams = _pack(program, same)
+    tensors = {name: array for name, array in program.tensors.items() if name not in same} | streams
     first = header_of(tensors, {KEY: _canonical(header)})
     digest = hashlib.sha256(first)
     for chunk in chunks(tensors):
         digest.update(chunk)
     return [first.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), *chunks(tensors)]
+
+
+def _repeated(tensors: Mapping[str, Array]) -> dict[str, str]:
+    """Tensors that another one before them equals, and that one: layers may share weights. Small ones do not count."""
+    known: dict[tuple[str, tuple[int, ...], bytes], list[str]] = {}
+    same = {}
+    for name, array in tensors.items():
+        if array.nbytes >= WORTH_SHARING:
+            some = array.reshape(-1)[:: max(1, array.size // 64)].tobytes()
+            like = known.setdefault((array.dtype.str, array.shape, some), [])
+            first = next((other for other in like if _bytes(array) == _bytes(tensors[other])), None)
+            if first is None:
+                like.append(name)
+            else:
+                same[name] = first
+    return same
+
+
+def _bytes(array: Array) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _canonical(header: Header) -> str:
@@ -186,7 +210,7 @@ def _canonical(header: Header) -> str:
     return msgspec.json.encode(typed, order="deterministic").decode()
 
 
-def _pack(program: Program) -> tuple[Header, dict[str, Array]]:
+def _pack(program: Program, same: dict[str, str] | None = None) -> tuple[Header, dict[str, Array]]:
     clash = next((name for name in program.tensors if name.startswith(RESERVED)), None)
     if clash:
         raise ProgramError(f"tensor '{clash}': names that start with '{RESERVED}' are reserved")
@@ -205,6 +229,7 @@ def _pack(program: Program) -> tuple[Header, dict[str, Array]]:
         tuple(packer.names),
         tiles,
         program.rounds,
+        same or {},
     )
     return header, packer.tensors()
 
@@ -321,6 +346,9 @@ def _unpack(header: Header, tensors: dict[str, Array], where: str) -> Program:
     if missing:
         raise ProgramError(f"{where}: the program's streams are missing: {', '.join(sorted(missing))}")
     unpacker = _Unpacker(header, streams, where)
+    if not header.same.keys().isdisjoint(tensors) or not tensors.keys() >= set(header.same.values()):
+        raise ProgramError(f"{where}: the program's header is damaged: tensors that repeat others are not there once")
+    tensors |= {name: tensors[first] for name, first in header.same.items()}
     return Program(
         machine=machine_from_dict(header.machine, where),
         tiles=unpacker.tiles(),

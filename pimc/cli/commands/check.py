@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pimc.cli.group import NO
-from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
+from pimc.cli.options import Calibration, Epitome, InputShape, Json, Quiet, input_shapes
 from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
 
 if TYPE_CHECKING:
     from pimc.frontend import CheckReport
+    from pimc.passes.base import Pass
+    from pimc.passes.target import Target
 
 __all__ = ["check"]
 
@@ -34,6 +37,8 @@ def check(
     calibration: Calibration = None,
     pictures: Pictures,
     quantiser: Quantiser,
+    epitome: Epitome = "exact",
+    target: Annotated[str, typer.Option(help="The chip on whose crossbars epitomes are folded.")] = "isaac",
     input_shape: InputShape = None,
     every: Annotated[
         bool, typer.Option("--all", help="List every node, not only those that are not on the chip.")
@@ -43,6 +48,9 @@ def check(
 ) -> None:
     """Say for every node where it would run: on the chip, as a table, on the host, or not at all, and why.
 
+    Layers whose weights are epitomes are listed with the weights for each stored cell, and what becomes of them on a
+    target: the crossbars that one copy takes, and the rounds that a position then takes.
+
     Exit code 0 if the model compiles, 1 if it does not.
 
     Examples:
@@ -50,21 +58,29 @@ def check(
       pimc check net.onnx
 
       pimc check float.onnx --calibration images.npz --all
+
+      pimc check net.onnx --target raella
     """
     from dataclasses import asdict
 
-    from pimc.cli.output import print_json, progress
+    from pimc import driver
+    from pimc.cli.output import print_json, progress, say
     from pimc.frontend import check_model
+    from pimc.passes.choose_ranges import needs_calibration
 
     shapes = input_shapes(input_shape)
-    with progress("reading the model", quiet=quiet) as say:
+    chosen, steps = driver.choose(target)
+    with progress("reading the model", quiet=quiet) as tell:
         report = check_model(
             model,
             calibration=pictures.calibration(calibration),
             input_shapes=shapes,
-            progress=say,
+            progress=tell,
             quantiser=quantiser.options,
+            epitome=epitome,
+            calibrate=needs_calibration(chosen, steps),
         )
+        epitomes = _folded(report, chosen, steps)
     if json:
         values = {
             "supported": report.supported,
@@ -73,11 +89,17 @@ def check(
             "unsupported_nodes": sum(n.where == "unsupported" for n in report.nodes),
             "on_chip_macs_fraction": report.on_chip_macs_fraction,
             "error": report.error or None,
+            "target": target,
+            "epitomes": epitomes or None,
             "by_node": [asdict(n) for n in report.nodes],
         }
         print_json(values)
     else:
         _print(report, every)
+        _print_epitomes(epitomes, target)
+        verdict = "this model compiles" if report.supported else f"this model does not compile: {report.error}"
+        for line in verdict.split("\n"):
+            say(line)
     raise typer.Exit(0 if report.supported else NO)
 
 
@@ -96,6 +118,34 @@ def _print(report: CheckReport, every: bool) -> None:
             macs = sum(n.macs for n in nodes)
             say(f"{counted(len(nodes), 'node')} {words}" + (f", {quantity(macs, 'MAC')}" if macs else ""))
     say(f"{percent(report.on_chip_macs_fraction)} of the multiplications on crossbars")
-    verdict = "this model compiles" if report.supported else f"this model does not compile: {report.error}"
-    for line in verdict.split("\n"):
-        say(line)
+
+
+def _folded(report: CheckReport, target: Target, steps: Sequence[Pass]) -> dict[str, dict[str, Any]]:
+    """The layers with epitomes: shapes, weights, and what a target does with them, as the program's summary has it."""
+    from json import loads
+
+    from pimc.passes.fold_epitomes import FoldEpitomes
+    from pimc.passes.manager import run_passes
+
+    graph = report.graph
+    if graph is None or "epitomes" not in graph.meta or not report.supported:
+        return {}
+    if any(isinstance(step, FoldEpitomes) for step in steps):
+        graph = run_passes(graph, steps, target, stop_after=FoldEpitomes.name)
+    found: dict[str, dict[str, Any]] = loads(graph.meta["epitomes"])
+    return found
+
+
+def _print_epitomes(layers: dict[str, dict[str, Any]], target: str) -> None:
+    from pimc.cli.output import print_table
+
+    rows = []
+    for name, layer in layers.items():
+        p, q = layer["stored"]
+        dense, held = layer.get("arrays", ("-", "-"))
+        rounds = layer.get("rounds")
+        row = f"{p}x{q}", f"{layer['weights'] / (p * q):.3g}", str(dense), str(held), str(rounds or "dense")
+        rows.append([name, *row])
+    if rows:
+        heads = ["layer", "stored", "weights per cell", f"arrays on {target}", "folded", "rounds"]
+        print_table("epitomes", heads, rows, left=1)

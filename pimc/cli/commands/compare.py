@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pimc.cli.commands.compile import Replication
-from pimc.cli.options import Calibration, InputShape, Json, Quiet, input_shapes
+from pimc.cli.options import Calibration, Epitome, InputShape, Json, Quiet, input_shapes
 from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def compare(
     calibration: Calibration = None,
     pictures: Pictures,
     quantiser: Quantiser,
+    epitome: Epitome = "exact",
     input_shape: InputShape = None,
     replication: Annotated[
         Replication | None, typer.Option(help="How spare crossbars hold further copies of weights.")
@@ -75,6 +76,7 @@ def compare(
             seed=seed,
             calibration=pictures.calibration(calibration),
             quantiser=quantiser.options,
+            epitome=epitome,
             input_shapes=input_shapes(input_shape),
             replication=None if replication is None else replication.value,
             progress=say,

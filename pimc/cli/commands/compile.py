@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimc.cli.options import Calibration, InputShape, Json, MachineFile, Quiet, Set, input_shapes, target_options
+from pimc.cli.options import (
+    Calibration,
+    Epitome,
+    InputShape,
+    Json,
+    MachineFile,
+    Quiet,
+    Set,
+    input_shapes,
+    named_file,
+    target_options,
+)
 from pimc.cli.shared import Pictures, Quantiser, with_pictures, with_quantiser
 
 if TYPE_CHECKING:
@@ -65,6 +76,7 @@ def compile_command(
     calibration: Calibration = None,
     pictures: Pictures,
     quantiser: Quantiser,
+    epitome: Epitome = "exact",
     input_shape: InputShape = None,
     chips: Annotated[
         int | None, typer.Option(min=1, help="Number of chips (default: what one copy of the weights needs).")
@@ -137,8 +149,9 @@ def compile_command(
     shapes = input_shapes(input_shape)
     if output is None and emit is Emit.PIM and not stop_after:
         output = Path(f"{model.stem}.pim")
-    judge_output(output, calibration, machine, plan, model=model)
-    judge_output(write_plan, calibration, machine, plan, model=model)
+    read = (calibration, machine, plan, named_file(epitome))
+    judge_output(output, *read, model=model)
+    judge_output(write_plan, *read, model=model)
     times: dict[str, float] = {}
     printed: list[str] = []
     with progress("reading the model", quiet=quiet) as say:
@@ -158,7 +171,7 @@ def compile_command(
         }
         chosen, steps = driver.choose(target, passes, machine=machine, **options)
         images = pictures.calibration(calibration)
-        how: dict[str, Any] = {"hooks": hooks, "plan": plan, "quantiser": quantiser.options}
+        how: dict[str, Any] = {"hooks": hooks, "plan": plan, "quantiser": quantiser.options, "epitome": epitome}
         graph = driver.lower(model, chosen, steps, calibration=images, input_shapes=shapes, **how)
         if write_plan is not None:
             write_text(write_plan, plan_text(graph, steps))
@@ -242,12 +255,42 @@ def _print_summary(values: dict[str, Any], layers: list[LayerReport] | None) -> 
     text = f"conversions proved exact: {percent(proved)}" if proved < 1 else "all conversions proved exact"
     share = values["crossbar_macs_share"]
     typer.echo(text + (f", {percent(share)} of the multiplications on crossbars" if share is not None else ""))
+    if values["epitomes"]:
+        typer.echo(_epitomes(values["epitomes"]))
+    if values["weight_bits"]:
+        typer.echo(_widths(values["weight_bits"]))
     if values["clipping"] is not None:
         typer.echo(_clipping(values["clipping"]))
     if values["quantisation"]:
         from pimc.frontend.fidelity import QuantisationFidelity
 
         typer.echo(f"against the float model: {QuantisationFidelity(**values['quantisation'])}")
+
+
+def _epitomes(layers: dict[str, dict[str, Any]]) -> str:
+    """How many layers have epitomes, what folding saves, and what a scale for many channels costs in the worst."""
+    from pimc.cli.output import counted
+
+    cells = sum(p * q for p, q in (layer["stored"] for layer in layers.values()))
+    weights = sum(layer["weights"] for layer in layers.values())
+    lost = {name: layer["lost_db"] for name, layer in layers.items() if layer["lost_db"] is not None}
+    worst = max(lost, key=lambda name: lost[name], default="")
+    text = f"epitomes: {counted(len(layers), 'layer')}, {weights / cells:.3g} weights for each cell that is stored"
+    folded = [layer for layer in layers.values() if layer["rounds"] is not None]
+    if folded:
+        dense, held = (sum(layer["arrays"][n] for layer in folded) for n in (0, 1))
+        rounds = counted(max(layer["rounds"] for layer in folded), "round")
+        text += f"; {len(folded)} folded: {counted(held, 'array')} for {dense}, at most {rounds}"
+    return text + (f"; against scales by channel at most {lost[worst]:.2g} dB, in {worst}" if worst else "")
+
+
+def _widths(layers: dict[str, int]) -> str:
+    """How many layers have weights of how many bits."""
+    from pimc.cli.output import counted
+
+    widths = sorted(set(layers.values()), reverse=True)
+    parts = (f"{bits} bits in {counted(list(layers.values()).count(bits), 'layer')}" for bits in widths)
+    return f"weights: {', '.join(parts)}"
 
 
 def _clipping(layers: dict[str, float]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from pimc.epitomes.epitome import cells_of_weights
 from pimc.frontend.errors import NotOnChipError
 from pimc.frontend.lower.move import laid_out, rearranged
 from pimc.frontend.lower.spatial import flattened
@@ -26,6 +28,33 @@ SAME_SCALE = 0.01
 
 
 @dataclass(frozen=True)
+class Taps:
+    """Weights, and the index of their cells in an epitome: always of one shape, turned and cut alike."""
+
+    values: Array
+    index: Array | None = None
+    stored: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, lw: Lowering, operand: Operand, axis: int) -> Taps:
+        """The centred weights of a layer, with what is known of them."""
+        values, known = centred(operand, axis), lw.epitomes.get(operand.tensor)
+        fits = known is not None and known.index.shape == values.shape and values.dtype == np.int8
+        return cls(values, known.index, known.shape) if known is not None and fits else cls(values)
+
+    def turned(self, change: Callable[[Array], Array]) -> Taps:
+        """Both, changed in the same way."""
+        return Taps(change(self.values), None if self.index is None else change(self.index), self.stored)
+
+    def constants(self) -> dict[str, Array]:
+        """Fields of an op: the epitome and its index; nothing where there is none."""
+        if self.index is None:
+            return {}
+        cells = cells_of_weights(self.values, self.index, self.stored)
+        return {"epitome": cells, "index": np.ascontiguousarray(self.index, np.int32)}
+
+
+@dataclass(frozen=True)
 class Factors:
     """Of a Gemm's product and of its bias."""
 
@@ -35,7 +64,8 @@ class Factors:
 
 def convolution(lw: Lowering, unit: Unit) -> Ref:
     """Conv on N x C x H x W; weights O x I/groups x kh x kw become O x kh x kw x I/groups."""
-    w = centred(unit.operand(1), 0)
+    taps = Taps.of(lw, unit.operand(1), 0)
+    w = taps.values
     if w.ndim != 4:
         return _other_axes(lw, unit, w)
     x = lw.image(unit.operand(0), padded=True)
@@ -45,7 +75,8 @@ def convolution(lw: Lowering, unit: Unit) -> Ref:
     window = sliding(unit.attributes, w.shape[2:], *x.shape[:2], x.pads)
     shape = (*window.size, w.shape[0])
     like = image_like(shape, output_offset(unit, 0))
-    return _emit(lw, unit, x, like, w.transpose(0, 2, 3, 1), groups=groups, **window.fields())
+    taps = taps.turned(lambda w: w.transpose(0, 2, 3, 1))
+    return _emit(lw, unit, x, like, taps, groups=groups, **window.fields())
 
 
 def _other_axes(lw: Lowering, unit: Unit, w: Array) -> Ref:
@@ -58,7 +89,7 @@ def _other_axes(lw: Lowering, unit: Unit, w: Array) -> Ref:
         raise NotOnChipError(f"weights {list(w.shape)} in {groups} groups on a map of {x.shape[2]} channels")
     window = sliding(dict(flat.attributes), w.shape[2:], *x.shape[:2])
     like = Ref("", (*window.size, w.shape[0]), "CHW", flat.result_dims(*window.size), output_offset(unit, 0))
-    return _emit(lw, flat.unit, x, like, w.transpose(0, 2, 3, 1), groups=groups, **window.fields())
+    return _emit(lw, flat.unit, x, like, Taps(w.transpose(0, 2, 3, 1)), groups=groups, **window.fields())
 
 
 def gemm(lw: Lowering, unit: Unit) -> Ref:
@@ -66,8 +97,8 @@ def gemm(lw: Lowering, unit: Unit) -> Ref:
     given = unit.attributes
     if given.get("transA", 0):
         raise NotOnChipError("Gemm with transA")
-    w = centred(unit.operand(1), 0 if given.get("transB", 0) else 1)
-    rows = w if given.get("transB", 0) else w.T
+    taps = Taps.of(lw, unit.operand(1), 0 if given.get("transB", 0) else 1)
+    rows = taps if given.get("transB", 0) else taps.turned(np.transpose)
     return _dense(lw, unit, rows, Factors(float(given.get("alpha", 1.0)), float(given.get("beta", 1.0))))
 
 
@@ -78,12 +109,13 @@ def matmul(lw: Lowering, unit: Unit) -> Ref:
         raise NotOnChipError("both factors change from image to image; crossbars hold constant weights")
     value = operand.value
     assert value is not None
-    w = centred(operand, value.ndim - 1)
+    taps = Taps.of(lw, operand, value.ndim - 1)
+    w = taps.values
     if w.ndim > 2:
         return _side_by_side(lw, unit, w)
     if w.ndim != 2:
         raise NotOnChipError(f"the constant factor has {w.ndim} axes, not two")
-    return _dense(lw, unit, w.T, Factors())
+    return _dense(lw, unit, taps.turned(np.transpose), Factors())
 
 
 def _side_by_side(lw: Lowering, unit: Unit, w: Array) -> Ref:
@@ -101,26 +133,28 @@ def _side_by_side(lw: Lowering, unit: Unit, w: Array) -> Ref:
     x = rearranged(lw, x, flat, unit.node, lambda n: n.reshape(count, rows, k).transpose(1, 0, 2))
     like = Ref("", (1, rows, count * outputs), "HWC", (rows, count * outputs), output_offset(unit, 0))
     taps = w.reshape(count, k, outputs).transpose(0, 2, 1).reshape(count * outputs, 1, 1, k)
-    made = _emit(lw, unit, x, like, taps, kernel=(1, 1), groups=count, hidden=".parts")
+    made = _emit(lw, unit, x, like, Taps(taps), kernel=(1, 1), groups=count, hidden=".parts")
     result = tensor_like((*outer, rows, outputs), made.offset, "HWC")
     name = "" if unit.after else unit.output.tensor
     return rearranged(lw, made, result, unit.node, lambda n: n.reshape(rows, count, outputs).transpose(1, 0, 2), name)
 
 
-def _dense(lw: Lowering, unit: Unit, w: Array, factors: Factors) -> Ref:
+def _dense(lw: Lowering, unit: Unit, w: Taps, factors: Factors) -> Ref:
     """A matrix product: a window over the whole map where the map was flattened, else one position at a time."""
     x = lw.ref(unit.operand(0))
     h, wd, c = x.shape
-    outputs, k = w.shape
+    outputs, k = w.values.shape
     offset = output_offset(unit, 0)
     if x.dims == (h * wd * c,) == (k,):
-        taps = w.reshape(outputs, c, h, wd).transpose(0, 2, 3, 1) if x.order == "CHW" else w.reshape(outputs, h, wd, c)
+        first = x.order == "CHW"
+        taps = w.turned(lambda a: a.reshape(outputs, c, h, wd) if first else a.reshape(outputs, h, wd, c))
+        taps = taps.turned(lambda a: a.transpose(0, 2, 3, 1)) if first else taps
         like = Ref("", (1, 1, outputs), "CHW", (outputs,), offset)
         return _emit(lw, unit, x, like, taps, factors=factors, kernel=(h, wd))
     positions_last = x.order == "HWC" or h * wd == 1
     if positions_last and x.dims[-1] == c == k and math.prod(x.dims[:-1]) == h * wd:
         like = Ref("", (h, wd, outputs), "HWC", (*x.dims[:-1], outputs), offset)
-        return _emit(lw, unit, x, like, w.reshape(outputs, 1, 1, k), factors=factors, kernel=(1, 1))
+        return _emit(lw, unit, x, like, w.turned(lambda a: a.reshape(outputs, 1, 1, k)), factors=factors, kernel=(1, 1))
     raise NotOnChipError(f"a product of {list(x.dims)} with {k} x {outputs} weights")
 
 
@@ -159,7 +193,7 @@ def _emit(
     unit: Unit,
     x: Ref,
     like: Ref,
-    taps: Array,
+    weights_of: Taps,
     *,
     kernel: tuple[int, int],
     factors: Factors | None = None,
@@ -167,6 +201,7 @@ def _emit(
     **window: Any,
 ) -> Ref:
     source, weights, out = unit.operand(0), unit.operand(1), unit.output
+    taps = weights_of.values
     if taps.dtype != np.int8:
         x, taps = _in_halves(lw, unit, x, taps, int(window.get("groups", 1)))
     if weights.scale is None or weights.scale.size not in (1, taps.shape[0]):
@@ -188,7 +223,7 @@ def _emit(
     bias = _bias(lw, unit, products, taps.shape[0], factors)
     if unit.inexact or unit.output.tensor in lw.inexact or cuts_range(unit, lo, hi):
         bias = _without_wrapping(bias, taps, multiplier)
-    return lw.emit(
+    made = lw.emit(
         Conv,
         unit,
         (x,),
@@ -202,8 +237,13 @@ def _emit(
         y_zero=out.one_zero + like.offset,
         lo=lo,
         hi=hi,
+        bits=lw.bits.get(weights.tensor),
+        **weights_of.constants(),
         **window,
     )
+    if weights_of.index is not None:
+        lw.recognised[made.value] = lw.epitomes[weights.tensor]
+    return made
 
 
 def _without_wrapping(bias: Array, taps: Array, multiplier: Array) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pimc.ir.ops.base import OPS, Evaluation, Geometry, InferError, Op, TensorOp, TensorType
 from pimc.ir.ops.conv import Conv
-from pimc.ir.ops.decided import CellPlan, Mapping, Part, Schedule
+from pimc.ir.ops.decided import CellPlan, Mapping, Part, RoundPlan, Schedule
 from pimc.ir.ops.elementwise import Add, Max, Min, Mul, Sub, Sum, TwoInputs
 from pimc.ir.ops.host import HostCall
 from pimc.ir.ops.moves import Concat, Lut, Move, Pick, Relay
@@ -40,6 +40,7 @@ __all__ = [
     "Piece",
     "Reach",
     "Relay",
+    "RoundPlan",
     "Schedule",
     "Segment",
     "Sub",

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pimc.ir.ops.decided import Mapping as Cut
-from pimc.ir.ops.decided import Part, Schedule
+from pimc.ir.ops.decided import Part, RoundPlan, Schedule
 from pimc.ir.ops.reach import Reach
-from pimc.ir.ops.specs import constant, limit, scale, zero_point
+from pimc.ir.ops.specs import constant, limit, optional, scale, zero_point
 from pimc_isa.element import U8, Element, element
 from pimc_isa.operands import View, Window
 
@@ -69,8 +69,8 @@ class Geometry:
     """What an op's tiles need of its inputs: a window of all inputs but those in ``whole``, which are needed whole.
 
     ``taps`` of the window that cost time. ``k`` weight rows and ``n`` outputs of one of ``groups`` convolution groups;
-    0 where there are no weights. ``sums``: there are i32 sums beside the 8-bit result. ``reach``: of a movement of
-    data, which has no window.
+    0 where there are no weights. Those of a layer that works in ``rounds`` are its epitome's. ``sums``: there are i32
+    sums beside the 8-bit result. ``reach``: of a movement of data, which has no window.
     """
 
     window: Window = ROW
@@ -81,6 +81,7 @@ class Geometry:
     sums: bool = False
     whole: tuple[int, ...] = ()
     reach: Reach | None = None
+    rounds: RoundPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def required(hook: _Hook) -> _Hook:
     return hook
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(constant, limit, scale, zero_point))
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(constant, limit, optional, scale, zero_point)
+)
 class _Declared:
     """Makes subclasses frozen dataclasses; apart from `Op` because type checkers do not see fields of this class."""
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from pimc.epitomes.checks import epitome_problems
+from pimc.epitomes.codes import least_bits
 from pimc.ir.ops.base import TILED, Array, Constants, Evaluation, Geometry, InferError, Shape, TensorOp, single
-from pimc.ir.ops.decided import CellPlan
-from pimc.ir.ops.specs import constant, limit, zero_point
+from pimc.ir.ops.decided import CellPlan, RoundPlan
+from pimc.ir.ops.specs import ANY, constant, limit, optional, width, zero_point
 from pimc.ir.ops.windows import padded, positions
 from pimc_isa import numerics
 from pimc_isa.operands import Window
+
+if TYPE_CHECKING:
+    from pimc.ir.graph import Graph
 
 __all__ = ["Conv", "convolve"]
 
@@ -21,12 +26,20 @@ class Conv(TensorOp, op="q.conv"):
     """Convolution or matrix product with constant weights (QLinearConv, QGemm, QLinearMatMul), requantised.
 
     ``weights`` s8 [O, kh, kw, I/groups]; ``multiplier`` f32 [O] or [1]; ``bias`` i32 [O] without the zero-point term.
+    ``epitome`` s8 [p, q] (word lines, columns) and ``index`` i32 [O, kh, kw, I/groups], where they are known: the cell
+    (row * q + column) of each weight, -1 for one that is 0 and not stored (see `pimc.epitomes`). ``folded``: whether
+    crossbars hold the epitome in place of the weights, in ``rounds``; ``None``: nobody has asked, or there is none.
+    ``bits``: codes in the weights and in the epitome are from -(2**(bits-1) - 1) to 2**(bits-1) - 1; ``None``: any of
+    8 bits.
     ``scale``: v_max and gain of the flow's ranged conversions (see `pimc_isa.operands.Group`), ``None``: not ranged.
     """
 
     weights: str = constant(np.int8)
     multiplier: str = constant(np.float32, per_channel=True)
     bias: str = constant(np.int32, per_channel=True)
+    epitome: str | None = optional(np.int8, (ANY, ANY), default=None)
+    index: str | None = optional(np.int32, (ANY, ANY, ANY, ANY), default=None)
+    bits: int | None = width(default=None)
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -39,6 +52,8 @@ class Conv(TensorOp, op="q.conv"):
     cells: CellPlan | None = None
     flow: str | None = None
     scale: tuple[float, float] | None = None
+    folded: bool | None = None
+    rounds: RoundPlan | None = None
 
     decides: ClassVar[frozenset[str]] = TILED | {"cells", "flow"}
 
@@ -60,9 +75,27 @@ class Conv(TensorOp, op="q.conv"):
         return (*positions(self.window, shape[:2]), outputs)
 
     def geometry(self, shapes: Sequence[Shape], constants: Constants) -> Geometry:
-        """Windows, and the weights of each convolution group."""
+        """Windows, and the weights of each convolution group, or those that are stored in place of all groups'."""
+        if self.rounds is not None and self.epitome is not None:
+            p, q = constants[self.epitome].shape
+            return Geometry(self.window, 1, p, q, sums=True, rounds=self.rounds)
         k = shapes[0][2] // self.groups * self.kernel[0] * self.kernel[1]
         return Geometry(self.window, 1, k, self.shape[2] // self.groups, self.groups, sums=True)
+
+    def problems(self, graph: Graph) -> Iterator[str]:
+        """The weights fit their bits, and are those that the epitome stands for; rounds put them together."""
+        for name in (self.weights, self.epitome):
+            if name is not None and self.bits is not None and least_bits(graph.constants[name]) > self.bits:
+                yield f"@{name} has codes of more than {self.bits} bits"
+        if (self.epitome is None) != (self.index is None):
+            yield "has an epitome without an index, or an index without an epitome"
+        elif self.epitome is not None and self.index is not None:
+            held = (graph.constants[name] for name in (self.weights, self.epitome, self.index))
+            yield from epitome_problems(*held)
+        elif self.rounds is not None:
+            yield "works in rounds, but has no epitome"
+        if bool(self.folded) != (self.rounds is not None):
+            yield f"has folded={self.folded}, {'and' if self.rounds else 'but no'} rounds"
 
     def evaluate(self, x: list[Array], run: Evaluation) -> Array:
         """Sums, requantised."""

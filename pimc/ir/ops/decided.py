@@ -1,4 +1,4 @@
-"""What passes decide of an op: the values of its fields ``mapping``, ``cells``, ``placement`` and ``schedule``."""
+"""What passes decide of an op: the values of ``rounds``, ``mapping``, ``cells``, ``placement`` and ``schedule``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pimc.ir.ops.specs import NAMED
 from pimc_isa.operands import Range
 
-__all__ = ["CellPlan", "Mapping", "Part", "Schedule"]
+__all__ = ["CellPlan", "Mapping", "Part", "RoundPlan", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,25 @@ class CellPlan:
     slices: tuple[int, ...]
     block_rows: int
     bipolar: bool = False
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """How a layer with an epitome works on a position in ``count`` rounds; dense where it has none.
+
+    The four tables of `pimc_isa.operands.Rounds` for all rows of the epitome, merged for crossbars of ``height`` word
+    lines that hold ``across`` outputs. ``chains``: into how many links of a chain its rows may be cut, so that every
+    link makes every channel.
+    """
+
+    patches: str = field(metadata=NAMED)
+    rows: str = field(metadata=NAMED)
+    columns: str = field(metadata=NAMED)
+    copies: str = field(metadata=NAMED)
+    count: int
+    height: int
+    across: int
+    chains: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ANY", "NAMED", "Constant", "Spec", "constant", "is_constant", "limit", "scale", "specs_of", "zero_point"]
+from pimc.epitomes.codes import FEWEST, MOST
+
+__all__ = [
+    "ANY",
+    "NAMED",
+    "Constant",
+    "Spec",
+    "constant",
+    "is_constant",
+    "limit",
+    "optional",
+    "scale",
+    "specs_of",
+    "width",
+    "zero_point",
+]
 
 _KEY = "spec"
 
@@ -30,11 +45,15 @@ class Spec(ABC):
 
 @dataclass(frozen=True)
 class Constant(Spec):
-    """The field names a constant of the graph: of ``dtype``, with one of ``shapes`` or one number per channel."""
+    """The field names a constant of the graph: of ``dtype``, with one of ``shapes`` or one number per channel.
+
+    An ``optional`` one may be None.
+    """
 
     dtype: type | None = None
     shapes: tuple[tuple[int, ...], ...] = ()
     per_channel: bool = False
+    optional: bool = False
 
     def problems(self, op: Any, name: str, value: Any) -> Iterator[str]:
         """A name alone is never wrong; see `array_problems`."""
@@ -77,6 +96,15 @@ class _Scale(Spec):
             yield f"{name}={value} is not a positive number"
 
 
+@dataclass(frozen=True)
+class _Width(Spec):
+    """A number of bits of weights, or None."""
+
+    def problems(self, op: Any, name: str, value: Any) -> Iterator[str]:
+        if value is not None and not FEWEST <= value <= MOST:
+            yield f"{name}={value} is outside {FEWEST}..{MOST}"
+
+
 NAMED = {_KEY: Constant()}
 """Metadata of a plain dataclass's field with the name of a constant."""
 
@@ -84,6 +112,11 @@ NAMED = {_KEY: Constant()}
 def constant(dtype: type | None = None, *shapes: tuple[int, ...], per_channel: bool = False) -> Any:
     """Declare a field with the name of a constant; ``shapes`` are those it may have (none: any)."""
     return dataclasses.field(metadata={_KEY: Constant(dtype, shapes, per_channel)})
+
+
+def optional(dtype: type, *shapes: tuple[int, ...], default: None) -> Any:
+    """Declare a field with the name of a constant, or with None."""
+    return dataclasses.field(default=default, metadata={_KEY: Constant(dtype, shapes, optional=True)})
 
 
 def zero_point(*, default: int | None = None) -> Any:
@@ -99,6 +132,11 @@ def limit(*, default: int, above: str = "") -> Any:
 def scale() -> Any:
     """Declare a field with the scale of a tensor."""
     return _field(_Scale(), None)
+
+
+def width(*, default: None) -> Any:
+    """Declare a field with the bits of weights' codes, or with None."""
+    return dataclasses.field(default=default, metadata={_KEY: _Width()})
 
 
 def _field(spec: Spec, default: Any) -> Any:

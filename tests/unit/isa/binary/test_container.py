@@ -261,3 +261,33 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         check=True,
     )
     assert int(ran.stdout) < 12_000  # kB
+
+
+def test_tensors_that_repeat_others_are_in_the_file_once(every: Program, tmp_path: Path) -> None:
+    """Of one type, shape and value; what differs in any of these, or is small, is kept."""
+    large = np.arange(2048, dtype=np.uint8)
+    other = large.copy()
+    other[1] += 1  # not among the values that are looked at first
+    added = {"a": large, "b": large.copy(), "c": other, "d": large.view(np.int8), "e": large.reshape(2, -1)}
+    program = dataclasses.replace(every, tensors={**every.tensors, **added, "f": large[:8], "g": large[:8], "h": other})
+    data = to_bytes(program)
+    equal(from_bytes(data), program)
+    assert to_bytes(from_bytes(data)) == data
+    save(program, tmp_path / "p.pim")
+    there = safetensors.numpy.load_file(tmp_path / "p.pim").keys()
+    assert {*"abcdefgh"} & there == {*"acdefg"}
+
+
+@pytest.mark.parametrize("same", [{"w1.codes": "w1.centre"}, {"x": "nowhere"}])
+def test_a_header_that_shares_what_is_not_there_is_refused(
+    every: Program, same: dict[str, str], tmp_path: Path
+) -> None:
+    header, streams = container._pack(every, same)
+    data = tensorfile.header_of({**every.tensors, **streams}, {"pimc": container._canonical(header)})
+    digest = hashlib.sha256(data)
+    for chunk in tensorfile.chunks({**every.tensors, **streams}):
+        digest.update(chunk)
+    data = data.replace(b"0" * 64, digest.hexdigest().encode(), 1)
+    data += b"".join(tensorfile.chunks({**every.tensors, **streams}))
+    with pytest.raises(ProgramError, match="tensors that repeat others are not there once"):
+        from_bytes(data)

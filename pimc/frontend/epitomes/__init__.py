@@ -1,0 +1,1 @@
+"""Epitomes in ONNX models: looked for in the operators that make weights, in weights, and behind layers."""
