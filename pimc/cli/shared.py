@@ -209,7 +209,7 @@ with_quantiser = _Group(
                 typer.Option(
                     min=2,
                     max=8,
-                    help="Bits of a float model's weights, the sign included; by layer in a plan file, [quantise].",
+                    help="Bits of a float model's weights, the sign included; by layer in a plan file (quantise).",
                 ),
             ],
             None,

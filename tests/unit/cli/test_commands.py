@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
+from pimc.cli.main import app
 from pimc_isa.binary.container import load
 from pimc_models import fashion
 from tests.unit.cli.conftest import Files
 from tests.unit.cli.run import pimc
 
-COMMANDS = ("compile", "check", "run", "verify", "compare", "explore", "disasm", "asm", "targets", "demo")
+FIRST = ("compile", "check", "opt", "run", "verify", "compare", "widths")
+COMMANDS = (*FIRST, "explore", "disasm", "asm", "targets", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -23,6 +28,20 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert done.code == 0
     assert f"pimc {command}" in done.out or command == "demo"
     assert "--json" in done.out
+
+
+def test_help_loses_no_words_in_brackets() -> None:
+    """Words in brackets are styles to what draws help: those that are no style vanish."""
+    group: Any = typer.main.get_command(app)
+    texts = [text for one in group.commands.values() for text in (one.help, *(_help(each) for each in one.params))]
+    assert len(texts) > 100
+    known = {"bold", "dim", "/bold", "/dim"}
+    said = [tag for text in texts for tag in re.findall(r"(?<!\\)\[([a-z/][^\[\]]*)\]", text or "")]
+    assert not set(said) - known
+
+
+def _help(parameter: Any) -> str:
+    return str(getattr(parameter, "help", "") or "")
 
 
 def test_help_lists_the_commands_in_order_of_use() -> None:
