@@ -84,7 +84,7 @@ class Sampler:
 
     def matrix(self, epitome: Array) -> Array:
         """The stored matrix [p, q] of an epitome of this sampler's shape."""
-        return np.ascontiguousarray(epitome.reshape(self.epitome[0], -1).T)
+        return np.ascontiguousarray(epitome.reshape(self.stored[::-1]).T)
 
     def index(self) -> Array:
         """The stored cell of every weight: i32 [outputs, kernel rows, kernel columns, input channels]."""
@@ -146,8 +146,8 @@ def tiled_index(weights: Shape, stored: tuple[int, int], tile: tuple[int, int], 
 def reconstruct(epitome: Array, index: Array) -> Array:
     """The weights that an epitome [p, q] stands for: its cells by ``index``, 0 where that is -1."""
     if index.min(initial=0) >= 0:
-        return np.asarray(epitome.reshape(-1)[index])
-    return np.where(index < 0, epitome.dtype.type(0), epitome.reshape(-1)[np.maximum(index, 0)])
+        return np.asarray(epitome.ravel()[index])
+    return np.where(index < 0, epitome.dtype.type(0), epitome.ravel()[np.maximum(index, 0)])
 
 
 def cells_of_weights(weights: Array, index: Array, stored: tuple[int, int]) -> Array:

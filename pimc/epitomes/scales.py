@@ -92,7 +92,7 @@ def _cells(found: Found, stored: Array, together: Array) -> tuple[Array, Cells]:
     for cells, group in zip(rows, together, strict=True):
         set_of[cells] = group
     squares = None if (found.factor == 1).all() else np.repeat(np.square(found.factor), rows.shape[1])
-    counts = np.bincount(rows.reshape(-1) + 1, squares, stored.size + 1)[1:].astype(np.float64)
+    counts = np.bincount(rows.ravel() + 1, squares)[1:].astype(np.float64)
     used = np.flatnonzero(counts)
     return used, Cells(stored[used], counts[used], set_of[used], len(together))
 
