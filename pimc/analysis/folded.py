@@ -44,8 +44,7 @@ class FoldedLayer:
     def of(cls, graph: Graph, op: Conv, block_rows: int) -> FoldedLayer:
         """From the constants of an op that works in rounds, and of its cells if it has them."""
         assert op.rounds is not None
-        plan, outputs = op.rounds, op.shape[2]
-        tables = Tables(*(graph.constants[name] for name in (plan.patches, plan.rows, plan.columns, plan.copies)))
+        tables, outputs = op.rounds.tables(graph.constants), op.shape[2]
         held = _held(graph, op, block_rows)
         depth = graph.constants[op.weights].shape[3]
         return cls(tuple(_reads(tables, held, block_rows)), outputs, depth)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pimc.epitomes.windows import BITS, LONGEST, REPEATED
+from pimc.epitomes.factors import DROPPED
+from pimc.epitomes.windows import BITS, LONGEST, REPEATED, entropy_of
 
 __all__ = ["is_likely"]
 
@@ -32,10 +33,6 @@ SMALL = 1 << 13
 LINE = 16
 """Weights of a channel that are compared."""
 
-DROPPED = 9
-"""Lowest bits of ratios that rounding may change, see `pimc.epitomes.factors`."""
-
-
 _ODD = np.random.default_rng(7).integers(0, 2**63, LONGEST, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
@@ -47,7 +44,7 @@ def is_likely(weights: Array) -> bool:
     if weights.size < SMALL:
         return True
     rng = np.random.default_rng(weights.shape)
-    entropy = _entropy(weights.reshape(-1)[rng.integers(0, weights.size, 1024)])
+    entropy = entropy_of(weights.reshape(-1)[rng.integers(0, weights.size, 1024)], 0.1, 16)
     length = int(np.clip(np.ceil((BITS + MORE) / entropy), 2, LONGEST))
     if length > LONG:
         length = int(np.clip(np.ceil(BITS / entropy), LONG, LONGEST))
@@ -55,13 +52,6 @@ def is_likely(weights: Array) -> bool:
         return True
     axes = [axis for axis in (1, 0) if weights.shape[axis] > length]
     return any(_windows_repeat(_drawn(weights, axis, length + 1, rng), length) for axis in axes)
-
-
-def _entropy(values: Array) -> float:
-    """Bits that it says of two values that they are equal."""
-    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
-    share = (counts * (counts - 1)).sum() / (len(values) * (len(values) - 1))
-    return float(np.clip(-np.log2(max(share, 2.0**-16)), 0.1, 16))
 
 
 def _drawn(weights: Array, axis: int, length: int, rng: np.random.Generator) -> Array:

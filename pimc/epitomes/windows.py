@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BITS", "LONGEST", "REPEATED", "Repeats", "Vote"]
+__all__ = ["BITS", "LONGEST", "REPEATED", "Repeats", "Vote", "entropy_of"]
 
 Array = npt.NDArray[Any]
 
@@ -55,9 +55,7 @@ class Repeats:
     @cached_property
     def entropy(self) -> float:
         """Bits that it says of two values that they are equal, 0 to 20."""
-        counts = np.unique(self._some, return_counts=True)[1].astype(np.float64)
-        n = max(2, self._some.size)
-        return float(np.clip(-np.log2(max((counts * (counts - 1)).sum() / (n * (n - 1)), 2.0**-20)), 0.01, 20))
+        return entropy_of(self._some, 0.01, 20)
 
     @cached_property
     def _some(self) -> Array:
@@ -146,6 +144,13 @@ class Repeats:
 
         order = np.sort(rank(self._some))
         return rank, order[min(len(order) - 1, int(len(order) * share))]
+
+
+def entropy_of(values: Array, least: float, most: float) -> float:
+    """Bits, in these bounds, that it says of two of the values that they are equal."""
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    n = max(2, len(values))
+    return float(np.clip(-np.log2(max((counts * (counts - 1)).sum() / (n * (n - 1)), 2.0**-most)), least, most))
 
 
 def _has_repeats(hashes: Array) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pimc.epitomes.checks import rounds_problems
-from pimc.epitomes.rounds import Tables
 from pimc.ir.graph import Graph
 from pimc.ir.ops import CellPlan, Conv, Mapping, Op, Part, RoundPlan, Schedule
 from pimc_isa.operands import Range
@@ -79,7 +78,7 @@ def _mapping_problems(graph: Graph, op: Op, mapping: Mapping) -> Iterator[str]:
 
 def _rounds_problems(graph: Graph, op: Conv, plan: RoundPlan) -> Iterator[str]:
     assert op.index is not None
-    tables = Tables(*(graph.constants[name] for name in (plan.patches, plan.rows, plan.columns, plan.copies)))
+    tables = plan.tables(graph.constants)
     if plan.count < 1 or tables.count != plan.count or not plan.chains or min(plan.chains) < 1:
         yield f"rounds: {plan.count} rounds in chains of {plan.chains} links; the tables have {tables.count} rounds"
     found = rounds_problems(tables, graph.constants[op.index], stored_matrix(graph, op)[1:], op.groups)

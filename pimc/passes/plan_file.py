@@ -59,9 +59,12 @@ class PlanFile:
 
     def split(self) -> tuple[PlanFile, PlanFile]:
         """The front end's section, and the plan without it."""
-        ours = PlanFile(*({n: v for n, v in part.items() if n == QUANTISE} for part in (self.options, self.decisions)))
-        rest = PlanFile(*({n: v for n, v in part.items() if n != QUANTISE} for part in (self.options, self.decisions)))
-        return ours, rest
+
+        def sections(*, own: bool) -> PlanFile:
+            parts = (self.options, self.decisions)
+            return PlanFile(*({n: v for n, v in part.items() if (n == QUANTISE) is own} for part in parts))
+
+        return sections(own=True), sections(own=False)
 
     def force(self, step: Pass, graph: Graph) -> None:
         """Put what is forced into the ops of a graph that ``step`` has just made, in place. Raises PassError."""

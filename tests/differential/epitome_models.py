@@ -13,7 +13,9 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["FORMS", "chained", "layers_in"]
+from tests.differential.frontend_models import Net
+
+__all__ = ["FORMS", "chained", "five_layers", "layers_in"]
 
 Array = npt.NDArray[Any]
 Step = tuple[str, list[Any], dict[str, Any]]
@@ -123,3 +125,14 @@ def chained(model: onnx.ModelProto, forms: Mapping[str, str], seed: int = 0) -> 
     del made.graph.node[:]
     made.graph.node.extend(nodes)
     return made
+
+
+def five_layers(net: Net) -> None:
+    """Strides, pads, groups, a residual sum, a concatenation, a pool."""
+    x = net.input(6, 5, 4)
+    y = net.conv(x, 12, (3, 3), pads=[1, 1, 1, 1])
+    y = net.binary("Add", y, net.conv(y, 12, (3, 3), pads=[1, 1, 1, 1]))
+    y = net.concat(net.conv(y, 16, (1, 1)), net.conv(y, 24, (3, 3), pads=[1, 1, 1, 1], groups=2), same=True)
+    y = net.conv(y, 30, (3, 3), strides=[2, 2], pads=[0, 1, 1, 0])
+    net.output(net.global_average(y))
+    net.output(y)

@@ -20,6 +20,7 @@ from pimc.passes.manager import run_passes
 from pimc.passes.plan_file import PlanFile
 from pimc.passes.target import Target
 from pimc_isa.engines import step
+from tests.differential.epitome_models import five_layers
 from tests.differential.frontend_models import Net
 from tests.properties.epitome_nets import random_index
 
@@ -49,13 +50,7 @@ class Woven(Net):
 def network(seed: int) -> tuple[onnx.ModelProto, list[tuple[Array, Array]]]:
     """Strides, pads, groups, a residual sum, a concatenation, a pool."""
     net = Woven(seed, qdq=seed % 2 == 1)
-    x = net.input(6, 5, 4)
-    y = net.conv(x, 12, (3, 3), pads=[1, 1, 1, 1])
-    y = net.binary("Add", y, net.conv(y, 12, (3, 3), pads=[1, 1, 1, 1]))
-    y = net.concat(net.conv(y, 16, (1, 1)), net.conv(y, 24, (3, 3), pads=[1, 1, 1, 1], groups=2), same=True)
-    y = net.conv(y, 30, (3, 3), strides=[2, 2], pads=[0, 1, 1, 0])
-    net.output(net.global_average(y))
-    net.output(y)
+    five_layers(net)
     return net.model(), net.epitomes
 
 

@@ -20,7 +20,7 @@ from pimc.passes.manager import run_passes
 from pimc.passes.plan_file import PlanFile
 from pimc_models import zoo
 from pimc_models.builders.net import Net as FloatNet
-from tests.differential.epitome_models import FORMS, chained, layers_in
+from tests.differential.epitome_models import FORMS, chained, five_layers, layers_in
 from tests.differential.frontend_models import Net
 from tests.differential.test_epitomes import TARGETS, lossless
 
@@ -71,13 +71,7 @@ def test_exported_networks(target: str, exporter: str) -> None:
 def eight_bit(form: str) -> onnx.ModelProto:
     """A chain of every form, one of them in groups, before DequantizeLinear or QLinearConv."""
     net = Net(5, qdq=form == "QDQ")
-    x = net.input(6, 5, 4)
-    y = net.conv(x, 12, (3, 3), pads=[1, 1, 1, 1])
-    y = net.binary("Add", y, net.conv(y, 12, (3, 3), pads=[1, 1, 1, 1]))
-    y = net.concat(net.conv(y, 16, (1, 1)), net.conv(y, 24, (3, 3), pads=[1, 1, 1, 1], groups=2), same=True)
-    y = net.conv(y, 30, (3, 3), strides=[2, 2], pads=[0, 1, 1, 0])
-    net.output(net.global_average(y))
-    net.output(y)
+    five_layers(net)
     model = net.model()
     forms = [*FORMS, "slices"]
     return chained(model, dict(zip(layers_in(model), forms, strict=True)), seed=3)

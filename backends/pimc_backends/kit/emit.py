@@ -11,7 +11,6 @@ import numpy as np
 from pimc.analysis.connect import connect
 from pimc.analysis.facts import Facts, facts_of, is_fused
 from pimc.analysis.wires import need_of
-from pimc.epitomes.rounds import Tables
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Add, AvgPool, Conv, Gap, Lut, Max, MaxPool, Min, Mul, Op, Part, Relay, Sub, Sum, TwoInputs
 from pimc.passes.target import Target, TargetError
@@ -167,8 +166,7 @@ class Emitter:
         first, last = part.rows_k
         name = f"r{self.number[op.name]}" + (f".{first}" if len(op.mapping.chain) > 1 else "")
         if name not in self.rounds:
-            names = op.rounds.patches, op.rounds.rows, op.rounds.columns, op.rounds.copies
-            tables = Tables(*(self.graph.constants[each] for each in names)).within((first, last))
+            tables = op.rounds.tables(self.graph.constants).within((first, last))
             inputs = op.kernel[0] * op.kernel[1] * self.facts[op.name].in_shapes[0][2]
             self.rounds[name] = Rounds(name, inputs, (0, op.shape[2]), tables.count)
             self.tensors |= tables.named(name)

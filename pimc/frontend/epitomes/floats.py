@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from pimc.epitomes.found import LEAST, Found
 from pimc.frontend.epitomes.chain import WeightChains
+from pimc.frontend.epitomes.constants import Constants
 from pimc.frontend.epitomes.outputs import wrap_weights
 from pimc.frontend.epitomes.structure import Choice, Layer, found_in, layers_of
 from pimc.frontend.source import Array, attributes, input_at
@@ -72,7 +73,7 @@ class _Holder:
         self.model = model
         self.chains = WeightChains(model)
         self.held: dict[str, Held] = {}
-        self._taken = {t.name for t in model.graph.initializer} | {n for v in model.graph.node for n in v.output}
+        self.constants = Constants(model)
 
     def take(self, layer: Layer, found: Found, weights: Array) -> None:
         """Make the weights a constant, with the normalisation behind the layer, unless that costs the structure."""
@@ -116,12 +117,8 @@ class _Holder:
         return factor, (bias - mean) * factor + shift
 
     def _constant(self, stem: str, array: Array) -> str:
-        name, n = stem, 1
-        while name in self._taken:
-            n += 1
-            name = f"{stem}.{n}"
-        self._taken.add(name)
-        self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        name = self.constants.name(stem)
+        self.constants.store(name, array)
         return name
 
 

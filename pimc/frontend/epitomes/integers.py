@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from pimc.epitomes.found import Found
 from pimc.epitomes.values import recognise
 from pimc.frontend.epitomes.chain import WeightChains
+from pimc.frontend.epitomes.constants import Constants
 from pimc.frontend.epitomes.structure import Choice, Layer, Structure, found_in, layers_of
 from pimc.frontend.source import DEQUANTISE, Array, Source
 
@@ -88,11 +88,11 @@ class _Folder:
         self.model = model
         self.chains = WeightChains(model)
         self._before: dict[str, onnx.NodeProto] = {}
-        self._taken = {t.name for t in model.graph.initializer} | {n for v in model.graph.node for n in v.output}
+        self.constants = Constants(model)
 
     def fold(self, layer: Layer) -> str | None:
         """Give a layer its 8-bit weights as a constant; returns its name, None where they are not 8-bit."""
-        name = self._unique(f"{layer.name}.epitome")
+        name = self.constants.name(f"{layer.name}.epitome")
         if layer.place == 3:
             return self._stored(name, self.chains.value(layer.weights), layer, name)
         last = self.chains.maker(layer.weights)
@@ -122,14 +122,6 @@ class _Folder:
         if weights is None or weights.dtype not in (np.int8, np.uint8):
             self._before.pop(layer.node.output[0], None)
             return None
-        self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weights), name))
+        self.constants.store(name, weights)
         layer.node.input[layer.place] = read
-        return name
-
-    def _unique(self, stem: str) -> str:
-        name, n = stem, 1
-        while name in self._taken:
-            n += 1
-            name = f"{stem}.{n}"
-        self._taken.add(name)
         return name

@@ -6,7 +6,6 @@ weights breaks what was equal. So structure is found first, and it is the stored
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import json
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from pimc.epitomes.found import Found
 from pimc.epitomes.values import recognise
 from pimc.frontend.epitomes.chain import WeightChains
 from pimc.frontend.errors import FrontendError
+from pimc.frontend.names import meant
 from pimc.frontend.source import Array, attributes, input_at
 from pimc.ir.graph import Graph
 from pimc.ir.ops import Conv
@@ -126,9 +126,7 @@ class Choice:
         for name in self.names if str(self.given) not in (EXACT, OFF) else ():
             met = fnmatch.filter(self.met, name)
             if not met:
-                near = difflib.get_close_matches(name, self.met, 3, 0.4)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-                raise FrontendError(f"{self.given}: the model has no layer {name!r}{hint}")
+                raise FrontendError(f"{self.given}: the model has no layer {name!r}{meant(name, self.met)}")
             if name in self.met and not self.met[name]:
                 raise FrontendError(f"{self.given}: layer {name!r} has no epitome: its weights do not repeat.")
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from pimc.epitomes.rounds import Tables
 from pimc.ir.ops.specs import NAMED
 from pimc_isa.operands import Range
 
@@ -53,6 +57,10 @@ class RoundPlan:
     height: int
     across: int
     chains: tuple[int, ...] = (1,)
+
+    def tables(self, constants: MappingOf[str, np.ndarray]) -> Tables:
+        """The tables themselves, out of a graph's constants."""
+        return Tables(*(constants[name] for name in (self.patches, self.rows, self.columns, self.copies)))
 
 
 @dataclass(frozen=True)
